@@ -1,0 +1,27 @@
+"""The migration engine: small modules on a ladder.
+
+A module may import only modules listed above it. `tests/house/test_ladder.py` reads the list below, so this is its one home.
+
+    errors       What can stop us, with which exit code?
+    settings     What were we told? Sole reader of os.environ.
+    logs         How do we log? Text for people, one-line JSON for platforms.
+    database     How do we reach PostgreSQL? Connect, wait, redact, tell passing from permanent failures, climb the retry ladder.
+    embedded     Which database when nobody named one? (development only)
+    lock         Are we the only one, and still?
+    manifest     What is our history on disk, without importing Alembic?
+    catalog      What does a schema look like, as canonical text?
+    ledger       What happened to this database before?
+    revisions    What exists, what is pending, run it. (Drives Alembic.)
+    replay       What does a revision really do to PostgreSQL?
+    hazards      Would that hurt, on tables of this size?
+    drift        Is the schema what models.py and the ledger say?
+    adoption     Which revision is this unmanaged database at?
+    diagnosis    Why did it fail, and what now?
+    status       Where are we, in one record?
+    upgrade      The story of a start, of a downgrade and of a stamp.
+    report       How do we say it? Text and JSON of the same record.
+    migrate      The front door: command line and start-up hook.
+
+Beside the ladder stand `operations` (the safe verbs for migrations) and `autogenerate` (turns Alembic's proposals into them):
+`migrations/env.py` imports them, and they import nothing above `database`.
+"""

@@ -1,0 +1,75 @@
+"""What can stop us, with which exit code?
+
+Every failure that a person may meet is a `Stop`: headline, facts, the state of the database, the next step, a slug.
+This module never prints and never ends the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+DONE, NO, USAGE, IMPOSSIBLE, BUSY, ROLLED_BACK, LEFT_BEHIND = range(7)
+
+EXIT_CODES = {
+    "usage": USAGE,
+    "lock-busy": BUSY,
+    "table-busy": BUSY,
+    "migration-failed": ROLLED_BACK,
+    "migration-half-done": LEFT_BEHIND,
+}
+"""Slugs that end with another code than IMPOSSIBLE (3)."""
+
+Fact = tuple[str, str]
+"""A label (at most ten characters) and what it says, units included."""
+
+_LABEL_WIDTH = 11
+_INDENT = "  "
+
+
+class Stop(Exception):
+    """Something that ends the run, told in four parts: headline, facts, `database`, `next` (DESIGN of every message)."""
+
+    def __init__(
+        self,
+        slug: str,
+        headline: str,
+        *,
+        facts: Iterable[Fact] = (),
+        database: str,
+        next_step: str,
+        exit_code: int | None = None,
+    ) -> None:
+        """Keep the parts as they are; `exit_code` is by slug (`EXIT_CODES`, else 3) unless given."""
+        super().__init__(headline)
+        self.slug = slug
+        self.headline = headline
+        self.facts = tuple(facts)
+        self.database = database
+        self.next_step = next_step
+        self.exit_code = EXIT_CODES.get(slug, IMPOSSIBLE) if exit_code is None else exit_code
+
+    def render(self, doing: str = "start") -> str:
+        """Return the whole message; `doing` is what was stopped (`upgrade`, `status`, ...)."""
+        facts = [*self.facts, ("database", self.database)]
+        told = [line for label, text in facts for line in _labelled(label, text)]
+        steps = _labelled("next", self.next_step)
+        steps[-1] = f"{steps[-1]:<65}  [{self.slug}]"
+        return "\n".join([f"{doing} stopped: {self.headline}", "", *told, "", *steps])
+
+    def record(self) -> dict[str, object]:
+        """Return the same parts for JSON."""
+        return {
+            "error": self.slug,
+            "headline": self.headline,
+            "facts": dict(self.facts),
+            "database": self.database,
+            "next": self.next_step,
+            "exit_code": self.exit_code,
+        }
+
+
+def _labelled(label: str, text: str) -> list[str]:
+    first, *rest = text.splitlines() or [""]
+    lines = [f"{_INDENT}{label:<{_LABEL_WIDTH}}{first}"]
+    lines += [f"{_INDENT}{'':<{_LABEL_WIDTH}}{line}" if line else "" for line in rest]
+    return lines

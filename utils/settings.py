@@ -1,0 +1,349 @@
+"""What were we told? Sole reader of os.environ.
+
+Reads the environment and `.env` once and gives one frozen `Settings`. Never connects, never prints a password,
+never lets `.env` override the real environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+from urllib.parse import parse_qsl, quote, unquote
+
+from utils.errors import Stop
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PG_VARIABLES = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGUSER": "user", "PGPASSWORD": "password"}
+
+T = TypeVar("T")
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_YES = {"1", "true", "yes", "on"}
+_NO = {"0", "false", "no", "off"}
+
+
+class Dsn(str):
+    """A libpq connection string that shows its password to nobody but the driver: `repr` and `redacted` hide it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, **parameters: str) -> Dsn:
+        """Return the key=value form that libpq reads, each value quoted."""
+        return cls(" ".join(f"{key}='{_escape(value)}'" for key, value in parameters.items() if value))
+
+    def parameters(self) -> dict[str, str]:
+        """Return what `of` was given."""
+        pairs = re.findall(r"(\w+)='((?:[^'\\]|\\.)*)'", self, re.DOTALL)
+        return {key: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for key, value in pairs}
+
+    def redacted(self) -> str:
+        """Return a URL fit for people: user, hosts, ports, database; `***` for a password."""
+        parameters = self.parameters()
+        hosts = parameters.get("host", "").split(",")
+        ports = parameters.get("port", "").split(",")
+        places = [_place(host, ports[index % len(ports)]) for index, host in enumerate(hosts)]
+        user = quote(parameters.get("user", ""), safe="")
+        secret = ":***" if parameters.get("password") else ""
+        who = f"{user}{secret}@" if user or secret else ""
+        sockets = all(not host or host.startswith("/") for host in hosts)
+        where = "" if sockets else ",".join(places)
+        path = f"?host={hosts[0]}" if sockets and hosts[0] else ""
+        return f"postgresql://{who}{where}/{parameters.get('dbname', '')}{path}"
+
+    def with_(self, **parameters: str) -> Dsn:
+        """Return a copy with these parameters put in the place of its own."""
+        return Dsn.of(**{**self.parameters(), **parameters})
+
+    def is_local(self) -> bool:
+        """Tell whether every host named is this machine (a socket folder, localhost, 127.x, ::1, or none)."""
+        parameters = self.parameters()
+        hosts = (parameters.get("host") or parameters.get("hostaddr") or "").split(",")
+        return all(
+            host in {"", "localhost", "::1"} or host.startswith(("/", "@")) or re.fullmatch(r"127(\.\d+){3}", host)
+            for host in hosts
+        )
+
+    def __repr__(self) -> str:
+        return f"Dsn({self.redacted()})"
+
+
+class Secret(str):
+    """A string whose `repr` hides it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+class Settings(NamedTuple):
+    """What the operator said, checked and with units resolved. Durations are seconds."""
+
+    database: Dsn | None = None
+    """Where the application reads and writes; None when nobody named a database."""
+    migrate_database: Dsn | None = None
+    """Where migrations connect; the same unless a variable names another."""
+    database_variable: str = "DATABASE_URL"
+    migrate_variable: str = "DATABASE_URL"
+    production: bool = False
+    dev_create_tables: bool = False
+    migrate_on_start: str = "upgrade"
+    wait_database: float = 60.0
+    wait_lock: float = 240.0
+    lock_timeout: float = 0.9
+    statement_timeout: float = 0.0
+    hazards: str = "refuse"
+    large_table: int = 100_000
+    admin_password: Secret | None = None
+    secret_key: Secret | None = None
+    release: str | None = None
+    replica: str = "localhost"
+    log_format: str = "text"
+    log_level: str = "info"
+    port: int = 8000
+    web_concurrency: int = 2
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Return the settings that `environ` gives. Raises Stop(`settings`) that lists every wrong one at once."""
+        read = _Reader(environ)
+        database, database_variable = _database(read)
+        migrate_database, migrate_variable = _migrate_database(read, database, database_variable)
+        production = _is_production(read, database)
+        admin_password = read.text("ADMIN_PASSWORD")
+        secret_key = read.text("SECRET_KEY")
+        if production and admin_password and not secret_key:
+            read.wrong("SECRET_KEY", "is required in production when ADMIN_PASSWORD is set; write a long random text")
+        settings = cls(
+            database=database,
+            migrate_database=migrate_database,
+            database_variable=database_variable,
+            migrate_variable=migrate_variable,
+            production=production,
+            dev_create_tables=read.value("DEV_CREATE_TABLES", False, _boolean, "true or false"),
+            migrate_on_start=read.choice("MIGRATE_ON_START", "upgrade", "check", "off"),
+            wait_database=read.duration("MIGRATE_WAIT_DATABASE", "60s"),
+            wait_lock=read.duration("MIGRATE_WAIT_LOCK", "240s"),
+            lock_timeout=read.duration("MIGRATE_LOCK_TIMEOUT", "900ms", positive=True),
+            statement_timeout=read.duration("MIGRATE_STATEMENT_TIMEOUT", "0s"),
+            hazards=read.choice("MIGRATE_HAZARDS", "refuse", "warn", "ignore"),
+            large_table=read.integer("MIGRATE_LARGE_TABLE", 100_000, 0, 10**15),
+            admin_password=Secret(admin_password) if admin_password else None,
+            secret_key=Secret(secret_key) if secret_key else None,
+            release=read.text("APP_RELEASE") or read.text("RAILWAY_GIT_COMMIT_SHA"),
+            replica=read.text("RAILWAY_REPLICA_ID") or socket.gethostname(),
+            log_format=read.choice("LOG_FORMAT", *(("json", "text") if production else ("text", "json"))),
+            log_level=read.choice("LOG_LEVEL", "info", "debug", "warning", "error", "critical"),
+            port=read.integer("PORT", 8000, 1, 65535),
+            web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 1024),
+        )
+        read.finish()
+        return settings
+
+
+def load(root: Path = ROOT) -> Settings:
+    """Return the settings of this process: the environment, and `.env` in `root` where the environment is silent.
+
+    What `.env` names enters os.environ, because libpq reads further PG* variables from there.
+    """
+    dotenv_file = root / ".env"
+    if dotenv_file.is_file():
+        from dotenv import load_dotenv  # noqa: PLC0415  costs 5 to 23 ms (FACTS 38), and production has no .env
+
+        load_dotenv(dotenv_file, override=False)
+    return Settings.from_env(os.environ)
+
+
+def parse_url(text: str) -> Dsn:
+    """Return the Dsn of a `postgresql://` or `postgres://` URL, whatever its driver suffix.
+
+    As forgiving as it can be with passwords that nobody escaped: the last `@` before the query ends them, and a percent
+    sign that starts no escape stands for itself. Raises ValueError, without any part of the URL that could be a secret.
+    """
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator:
+        raise ValueError("is not a URL")
+    dialect = scheme.partition("+")[0].lower()
+    if dialect not in {"postgresql", "postgres"}:
+        raise ValueError(f"names {dialect or 'no database'}, and Railhead speaks PostgreSQL only")
+    before_query, _, query = rest.partition("?")
+    user_info, _, location = before_query.rpartition("@")
+    authority, _, dbname = location.partition("/")
+    user, _, password = user_info.partition(":")
+    parameters = {"user": unquote(user), "password": unquote(password)}
+    parameters["host"], parameters["port"] = _hosts(authority.split(","))
+    parameters["dbname"] = unquote(dbname)
+    _add_query(parameters, query)
+    return _checked(Dsn.of(**parameters))
+
+
+def duration(text: str) -> float:
+    """Return the seconds that `500ms`, `2s`, `5min` or a bare `0` stand for. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)", text.strip())
+    if match:
+        return float(match[1]) * _UNITS[match[2]]
+    if text.strip() == "0":
+        return 0.0
+    raise ValueError(text)
+
+
+class _Reader:
+    """Reads one variable at a time and remembers everything that is wrong, so that it can be said at once."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.mistakes: list[tuple[str, str]] = []
+
+    def text(self, name: str) -> str | None:
+        return self.environ.get(name, "").strip() or None
+
+    def wrong(self, name: str, why: str) -> None:
+        self.mistakes.append((name, why))
+
+    def value(self, name: str, default: T, parse: Callable[[str], T], examples: str) -> T:
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except ValueError:
+            self.wrong(name, f"is {text!r}; write {examples}")
+            return default
+
+    def choice(self, name: str, default: str, *others: str) -> str:
+        return self.value(name, default, lambda text: _one_of(text.lower(), (default, *others)), _listed(default, *others))
+
+    def duration(self, name: str, default: str, *, positive: bool = False) -> float:
+        def parse(text: str) -> float:
+            seconds = duration(text)
+            if positive and seconds <= 0:
+                raise ValueError(text)
+            return seconds
+
+        return self.value(name, duration(default), parse, f"a duration such as 500ms, 2s or 5min (default {default})")
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        def parse(text: str) -> int:
+            number = int(text)
+            if not least <= number <= most:
+                raise ValueError(text)
+            return number
+
+        return self.value(name, default, parse, f"a whole number from {least} to {most}, for instance {default}")
+
+    def url(self, name: str) -> Dsn | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            return parse_url(text)
+        except ValueError as error:
+            hint = "write postgresql://user:password@host:5432/name"
+            if text.startswith("sqlite"):
+                hint += ", or leave it out: development then gets the embedded PostgreSQL in .data/"
+            self.wrong(name, f"{error}; {hint}")
+            return None
+
+    def finish(self) -> None:
+        if self.mistakes:
+            count = len(self.mistakes)
+            raise Stop(
+                "settings",
+                "a setting is wrong" if count == 1 else f"{count} settings are wrong",
+                facts=[("setting", f"{name} {why}") for name, why in self.mistakes],
+                database="not touched",
+                next_step="correct the environment (or .env), then start again; .env.example lists every setting",
+            )
+
+
+def _database(read: _Reader) -> tuple[Dsn | None, str]:
+    if read.text("DATABASE_URL"):
+        return read.url("DATABASE_URL"), "DATABASE_URL"
+    named = {key: read.text(variable) or "" for variable, key in PG_VARIABLES.items()}
+    if not any(named.values()):
+        return None, "DATABASE_URL"
+    try:
+        return _checked(Dsn.of(**named)), "PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD"
+    except ValueError as error:
+        read.wrong("PGHOST, PGPORT, ...", f"{error}")
+        return None, "PGHOST"
+
+
+def _migrate_database(read: _Reader, database: Dsn | None, variable: str) -> tuple[Dsn | None, str]:
+    for name in ("MIGRATE_DATABASE_URL", "DATABASE_UNPOOLED_URL"):
+        if read.text(name):
+            return read.url(name), name
+    return database, variable
+
+
+def _is_production(read: _Reader, database: Dsn | None) -> bool:
+    local = database is None or database.is_local()
+    railway = any(name.startswith("RAILWAY_") and value for name, value in read.environ.items())
+    default = "development" if local and not railway else "production"
+    return read.choice("APP_ENV", default, "development" if default == "production" else "production") == "production"
+
+
+def _hosts(places: list[str]) -> tuple[str, str]:
+    """Return libpq's comma lists of hosts and ports from `host:port` places, IPv6 in brackets."""
+    hosts, ports = [], []
+    for place in places:
+        match = re.fullmatch(r"\[([^\]]*)\](?::(\d*))?|([^:\[\]]*)(?::(\d*))?", place)
+        if match is None:
+            raise ValueError("has a host or port that cannot be read (IPv6 addresses go in brackets)")
+        hosts.append(unquote(match[1] if match[1] is not None else match[3]))
+        ports.append(match[2] or match[4] or "")
+    return (",".join(hosts) if any(hosts) else ""), (",".join(ports) if any(ports) else "")
+
+
+def _add_query(parameters: dict[str, str], query: str) -> None:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    hosts = [value for key, value in pairs if key == "host"]
+    for key, value in pairs:
+        parameters[key] = value
+    if len(hosts) > 1:  # SQLAlchemy's way of naming several hosts
+        parameters["host"], parameters["port"] = _hosts(hosts)
+
+
+def _checked(dsn: Dsn) -> Dsn:
+    """Return `dsn` when libpq can read it. Raises ValueError with libpq's reason, which names no value."""
+    from psycopg2 import ProgrammingError  # noqa: PLC0415  settings alone must not cost the driver
+    from psycopg2.extensions import parse_dsn  # noqa: PLC0415
+
+    try:
+        parse_dsn(dsn)
+    except ProgrammingError as error:
+        raise ValueError(f"is refused by libpq ({str(error).strip()})") from None
+    ports = dsn.parameters().get("port", "")
+    if any(port and not (port.isdigit() and 0 < int(port) < 65536) for port in ports.split(",")):
+        raise ValueError("has a port that is not a number from 1 to 65535")
+    return dsn
+
+
+def _place(host: str, port: str) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{port}" if port else shown
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in _YES | _NO:
+        return text.lower() in _YES
+    raise ValueError(text)
+
+
+def _one_of(text: str, choices: tuple[str, ...]) -> str:
+    if text not in choices:
+        raise ValueError(text)
+    return text
+
+
+def _listed(*words: str) -> str:
+    return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else words[0]
