@@ -5,6 +5,7 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     errors       What can stop us, with which exit code?
     settings     What were we told? Sole reader of os.environ.
     logs         How do we log? Text for people, one-line JSON for platforms.
+    watchdog     What ends a wait that PostgreSQL does not end? (signals, dead networks)
     database     How do we reach PostgreSQL? Connect, wait, redact, tell passing from permanent failures, climb the retry ladder.
     embedded     Which database when nobody named one? (development only)
     lock         Are we the only one, and still?

@@ -27,7 +27,7 @@ _INDENT = "  "
 
 
 class Stop(Exception):
-    """Something that ends the run, told in four parts: headline, facts, `database`, `next` (DESIGN of every message)."""
+    """Something that ends the run, told in four parts: headline, facts, `database`, `next` ."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ _LEVELS = {"warning": "warn", "critical": "error"}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with `message` and `level` where platforms look for them (FACTS 27)."""
+    """One JSON object a line, with `message` and `level` where platforms look for them."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line; extra facts come from the `facts` attribute."""

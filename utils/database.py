@@ -1,0 +1,281 @@
+"""How do we reach PostgreSQL? Connect, wait, redact, tell passing from permanent failures, climb the retry ladder.
+
+Knows nothing of revisions. Speaks the simple protocol of psycopg2 only, so that it works through every pooler.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import psycopg2
+from psycopg2 import errorcodes
+from psycopg2.extensions import connection as Connection
+
+from utils import watchdog
+from utils.errors import Stop
+from utils.logs import log
+from utils.settings import Dsn, Settings
+
+CONNECT_TIMEOUT = 10
+"""Seconds that one attempt to connect may take, for each host."""
+
+ANSWER_TIMEOUT = 15.0
+"""Seconds within which a question that costs the server nothing is answered, or the network is gone."""
+
+_KEEPALIVES = {
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""libpq notices a vanished server within about 25 s; milliseconds for the last, seconds for the others."""
+
+_PERMANENT = {
+    "password authentication failed": ("wrong-password", "the server refuses the password"),
+    "no password supplied": ("wrong-password", "the server wants a password"),
+    "no such database": ("no-such-database", "there is no such database"),
+    "no such user": ("no-such-role", "there is no such role"),
+    "no pg_hba.conf entry": ("not-allowed", "the server does not let us in"),
+    "is not permitted to log in": ("not-allowed", "the role may not log in"),
+    "permission denied for database": ("not-allowed", "the role may not connect to this database"),
+    "server does not support SSL": ("no-ssl", "the server does not speak TLS"),
+    "certificate": ("certificate", "the server's certificate is not accepted"),
+    "invalid sslmode": ("settings", "a connection parameter is wrong"),
+    "invalid value": ("settings", "a connection parameter is wrong"),
+}
+"""What libpq says when waiting would not help. A failed connection carries no SQLSTATE, so the text must do."""
+
+_ADVICE = {
+    "wrong-password": "correct the password in {variable}",
+    "no-such-database": "create it (createdb {dbname}) or correct the name in {variable}",
+    "no-such-role": "create the role or correct the user in {variable}",
+    "not-allowed": "give this role access (GRANT CONNECT, pg_hba.conf) or use another one in {variable}",
+    "no-ssl": "use sslmode=prefer in {variable}, or switch TLS on at the server",
+    "certificate": "correct sslmode, sslrootcert or the host name in {variable}",
+    "settings": "correct {variable}; what libpq knows: https://www.postgresql.org/docs/current/libpq-connect.html",
+    "unreachable": "see that the server runs and that {variable} names it; MIGRATE_WAIT_DATABASE is how long we wait",
+}
+
+_LOST = {
+    errorcodes.ADMIN_SHUTDOWN,
+    errorcodes.CRASH_SHUTDOWN,
+    errorcodes.CANNOT_CONNECT_NOW,
+    errorcodes.DATABASE_DROPPED,
+    errorcodes.TOO_MANY_CONNECTIONS,
+    "25P03",  # idle_in_transaction_session_timeout
+    "25P04",  # transaction_timeout
+    "57P05",  # idle_session_timeout
+}
+_LOCK_MISSED = {errorcodes.LOCK_NOT_AVAILABLE, errorcodes.DEADLOCK_DETECTED}
+
+
+def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connection:
+    """Return a connection in autocommit mode that pg_stat_activity shows as `name`. Read-only.
+
+    A signal cancels what runs on it while somebody is watching. Raises psycopg2.OperationalError.
+    """
+    given = dsn.parameters()
+    parameters = {"connect_timeout": str(timeout), **_KEEPALIVES, **given, "application_name": name[:63]}
+    connection = psycopg2.connect(Dsn.of(**parameters))
+    connection.autocommit = True
+    watchdog.register(connection)
+    return connection
+
+
+def reach(dsn: Dsn, name: str, settings: Settings, *, variable: str) -> Connection:
+    """Return a connection, waiting up to MIGRATE_WAIT_DATABASE for a server that does not answer yet. Read-only.
+
+    Raises Stop at once for what waiting cannot mend (password, role, missing database), and `unreachable` in the end.
+    """
+    started = time.monotonic()
+    pause = 0.1
+    told = 0.0
+    while True:
+        left = settings.wait_database - (time.monotonic() - started)
+        try:
+            return connect(dsn, name, timeout=max(2, min(CONNECT_TIMEOUT, int(left))))
+        except psycopg2.OperationalError as error:
+            waited = time.monotonic() - started
+            if permanent(error) or waited >= settings.wait_database:
+                raise cannot_connect(error, dsn, variable, waited=waited, settings=settings) from error
+            if waited >= told:
+                log.warning("the database does not answer yet, for %.0f s now: %s", waited, said(error))
+                told = waited + 5
+        time.sleep(min(pause * random.uniform(0.5, 1.0), max(0.0, settings.wait_database - waited)))
+        pause = min(pause * 2, 2.0)
+
+
+def permanent(error: psycopg2.Error) -> str | None:
+    """Return the slug of a failed connection that waiting cannot mend, else None."""
+    found = _permanent(error)
+    return found[0] if found else None
+
+
+def cannot_connect(
+    error: psycopg2.Error, dsn: Dsn, variable: str, *, settings: Settings, waited: float = 0.0
+) -> Stop:
+    """Return what a person needs to know about a connection that failed."""
+    slug, headline = _permanent(error) or ("unreachable", "the database does not answer")
+    facts = [("server", f"{dsn.redacted()} ({variable})"), ("PostgreSQL", said(error))]
+    if slug == "unreachable":
+        facts.append(("waited", f"{waited:.0f} s of {settings.wait_database:.0f} s (MIGRATE_WAIT_DATABASE)"))
+    advice = _ADVICE[slug].format(variable=variable, dbname=dsn.parameters().get("dbname", ""))
+    return Stop(slug, headline, facts=facts, database="not touched", next_step=advice)
+
+
+def said(error: BaseException) -> str:
+    """Return the driver's or the server's own words, on as many lines as it used, without the SQL that it adds."""
+    diagnosis = getattr(error, "diag", None)
+    primary = getattr(diagnosis, "message_primary", None)
+    if primary:
+        details = [diagnosis.message_detail, diagnosis.message_hint] if diagnosis else []
+        return "\n".join([primary, *(detail for detail in details if detail)])
+    return str(error).strip() or type(error).__name__
+
+
+def is_lock_miss(error: BaseException) -> bool:
+    """Tell whether the server gave up waiting for a table lock, or chose us to break a deadlock."""
+    return getattr(error, "pgcode", None) in _LOCK_MISSED
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether the connection is gone, or the server is going away or has become a standby."""
+    if not isinstance(error, psycopg2.Error):
+        return False
+    code = error.pgcode
+    if code is None:
+        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not permanent(error)
+    return code in _LOST or code.startswith("08")
+
+
+def is_pooled(connection: Connection) -> bool:
+    """Tell whether a pooler stands between us and the server: libpq's backend is not the one that answers. Read-only."""
+    return bool(connection.info.backend_pid != scalar(connection, "SELECT pg_backend_pid()"))
+
+
+def scalar(connection: Connection, sql: str, values: tuple[object, ...] | None = None) -> object:
+    """Return the first column of the first row that `sql` gives, None if there is no row."""
+    with watchdog.limit(connection, ANSWER_TIMEOUT), connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def rows(connection: Connection, sql: str, values: tuple[object, ...] | None = None) -> list[tuple[object, ...]]:
+    """Return all rows that `sql` gives."""
+    with watchdog.limit(connection, ANSWER_TIMEOUT), connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return list(cursor.fetchall())
+
+
+def server_version(connection: Connection) -> str:
+    """Return `PostgreSQL 18.6`, without asking the server again. Read-only."""
+    return "PostgreSQL " + str(connection.info.parameter_status("server_version")).split(" ", 1)[0]
+
+
+def versions(connection: Connection) -> tuple[str, ...] | None:
+    """Return what `alembic_version` holds, sorted; None when there is no such table. Read-only."""
+    try:
+        return tuple(sorted(str(row[0]) for row in rows(connection, "SELECT version_num FROM alembic_version")))
+    except psycopg2.errors.UndefinedTable:
+        return None
+
+
+IDENTITY = "SELECT (SELECT oid FROM pg_database WHERE datname = current_database()), pg_postmaster_start_time()"
+"""Two connections that answer the same are in the same database of the same server process."""
+
+
+class Patience:
+    """How much waiting is left, and how to wait: one budget for the migration lock, table locks and lost connections.
+
+    Only time that led to nothing is spent; work that was committed costs nothing.
+    """
+
+    FIRST_TIMEOUT = 0.1
+    GENTLE_TIMEOUT = 0.2
+    GENTLE_FOR = 30.0
+    SHORTEST_PAUSE = 0.5
+    LONGEST_PAUSE = 5.0
+
+    def __init__(self, budget: float, lock_timeout: float, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        """`budget` is MIGRATE_WAIT_LOCK and `lock_timeout` MIGRATE_LOCK_TIMEOUT, both in seconds."""
+        self.budget = budget
+        self.spent = 0.0
+        self.misses = 0
+        self._longest = lock_timeout
+        self._sleep = sleep
+
+    @property
+    def left(self) -> float:
+        """Return the seconds that may still be spent."""
+        return max(0.0, self.budget - self.spent)
+
+    @property
+    def lock_timeout(self) -> float:
+        """Return the seconds for which the next attempt may stand in the lock queue.
+
+        Starts at 0.1 s, stays at most 0.2 s until half a minute is spent, then grows to the longest: who stands behind
+        us in the queue is frozen for that long.
+        """
+        if self.spent < self.GENTLE_FOR:
+            wanted = self.FIRST_TIMEOUT if not self.misses else self.GENTLE_TIMEOUT
+        else:
+            wanted = self.GENTLE_TIMEOUT * 2 ** (1 + (self.spent - self.GENTLE_FOR) / 30)
+        return min(wanted, self._longest)
+
+    def spend(self, seconds: float) -> None:
+        """Count time that led to nothing."""
+        self.spent += seconds
+
+    def miss(self, wasted: float = 0.0) -> None:
+        """Count one failed attempt that took `wasted` seconds, and sleep before the next: 0.5 s growing to 5 s, with jitter."""
+        pause = min(self.SHORTEST_PAUSE * 1.3**self.misses, self.LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+        pause = min(pause, max(0.0, self.left - wasted))
+        self.misses += 1
+        self._sleep(pause)
+        self.spent += wasted + pause
+
+
+class Blocker(NamedTuple):
+    """A session that stands in the way. `age` is in seconds, since its transaction (or else its session) began."""
+
+    pid: int
+    application: str
+    state: str
+    age: float
+    query: str
+
+    def __str__(self) -> str:
+        name = f", {self.application}" if self.application else ""
+        return f"pid {self.pid}{name}, {self.state} for {self.age:.0f} s: {self.query}"
+
+
+def blockers(connection: Connection, pid: int) -> list[Blocker]:
+    """Return the sessions that `pid` waits for right now, oldest first. Read-only."""
+    return [
+        Blocker(int(str(row[0])), str(row[1]), str(row[2]), float(str(row[3])), str(row[4]))
+        for row in rows(connection, _BLOCKERS, (pid,))
+    ]
+
+
+_BLOCKERS = """
+SELECT pid, coalesce(application_name, ''), coalesce(state, 'working'),
+       extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start, clock_timestamp())),
+       left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
+  FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%s)) ORDER BY xact_start NULLS LAST
+"""
+
+
+def _permanent(error: psycopg2.Error) -> tuple[str, str] | None:
+    text = str(error)
+    for words, answer in _PERMANENT.items():
+        if words in text:
+            return answer
+    if 'role "' in text and "does not exist" in text:
+        return "no-such-role", "there is no such role"
+    if 'database "' in text and "does not exist" in text:
+        return "no-such-database", "there is no such database"
+    return None

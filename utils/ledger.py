@@ -1,0 +1,213 @@
+"""What happened to this database before?
+
+Table `migration_ledger` beside `alembic_version`: one row for each revision that was applied, taken back, stamped or tried.
+The row of an applied revision is written in that revision's own transaction. Never makes the table when it is only asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from utils import database
+from utils.errors import Stop
+from utils.lock import Lock, LockLost
+
+TABLE = "migration_ledger"
+
+CREATE = f"""
+CREATE TABLE {TABLE} (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    run text NOT NULL,
+    revision text,
+    parent text,
+    action text NOT NULL CHECK (action IN ('upgrade', 'downgrade', 'stamp', 'adopt', 'create_all')),
+    outcome text NOT NULL CHECK (outcome IN ('started', 'applied', 'failed')),
+    breaking boolean,
+    checksum text,
+    started_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    duration_ms integer,
+    waited_ms integer,
+    attempts integer,
+    release text,
+    actor text NOT NULL,
+    error text,
+    catalog text
+)
+"""
+
+_COLUMNS = (
+    "id, run, revision, parent, action, outcome, breaking, checksum, started_at, duration_ms, waited_ms, attempts,"
+    " release, actor, error"
+)
+
+
+class Entry(NamedTuple):
+    """One row of the ledger, without its catalog. Durations are milliseconds."""
+
+    id: int
+    run: str
+    revision: str | None
+    parent: str | None
+    action: str
+    outcome: str
+    breaking: bool | None
+    checksum: str | None
+    started_at: datetime
+    duration_ms: int | None
+    waited_ms: int | None
+    attempts: int | None
+    release: str | None
+    actor: str
+    error: str | None
+
+
+class Run(NamedTuple):
+    """What all rows of one run share."""
+
+    id: str
+    action: str
+    release: str | None
+    replica: str
+
+
+class Row(NamedTuple):
+    """What is to be written of one revision. `ago` and `duration` are seconds, `ago` since it began."""
+
+    revision: str
+    parent: str | None
+    checksum: str | None
+    breaking: bool | None
+    ago: float
+    duration: float
+    waited: float
+    attempts: int
+
+
+def exists(connection: Connection) -> bool:
+    """Tell whether this database has a ledger. Read-only."""
+    return bool(database.scalar(connection, f"SELECT to_regclass('{TABLE}') IS NOT NULL"))
+
+
+def create(connection: Connection) -> None:
+    """Make the ledger where there is none yet. Writes the ledger. Raises Stop where the role may not.
+
+    Only for the holder of the migration lock.
+    """
+    if exists(connection):
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(CREATE)
+    except psycopg2.errors.InsufficientPrivilege as error:
+        role = database.scalar(connection, "SELECT current_user")
+        schema = database.scalar(connection, "SELECT current_schema()") or "public"
+        raise Stop(
+            "missing-privilege",
+            f"the role may not create the table {TABLE}",
+            facts=[("role", str(role)), ("PostgreSQL", f"{database.said(error)} (SQLSTATE {error.pgcode})")],
+            database="unchanged",
+            next_step=f"let the owner migrate (MIGRATE_DATABASE_URL), or run as the owner:\n"
+            f'GRANT CREATE, USAGE ON SCHEMA "{schema}" TO "{role}";',
+        ) from error
+
+
+def write(cursor: Cursor, lock: Lock, run: Run, rows: Sequence[Row], outcome: str, catalog: str | None = None) -> None:
+    """Write `rows` if, and only if, the migration lock is still ours: one statement. Writes the ledger.
+
+    `catalog` is kept on the last of them. Raises LockLost, and then the caller's transaction must not be committed.
+    """
+    condition, values = lock.fence()
+    cursor.execute(
+        f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
+        " started_at, duration_ms, waited_ms, attempts, catalog)"
+        " SELECT %s, %s, %s, %s, current_user || ' @ ' || %s, r.revision, r.parent, r.checksum, r.breaking,"
+        " clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts,"
+        " CASE WHEN r.revision = %s THEN %s END"
+        " FROM unnest(%s::text[], %s::text[], %s::text[], %s::boolean[], %s::float8[], %s::int[], %s::int[], %s::int[])"
+        " AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts)"
+        f" WHERE {condition}",
+        (
+            run.id,
+            run.action,
+            outcome,
+            run.release,
+            run.replica,
+            rows[-1].revision,
+            catalog,
+            [row.revision for row in rows],
+            [row.parent for row in rows],
+            [row.checksum for row in rows],
+            [row.breaking for row in rows],
+            [row.ago for row in rows],
+            [round(row.duration * 1000) for row in rows],
+            [round(row.waited * 1000) for row in rows],
+            [row.attempts for row in rows],
+            *values,
+        ),
+    )
+    if cursor.rowcount != len(rows):
+        raise LockLost
+
+
+def note(
+    connection: Connection,
+    run: Run,
+    outcome: str,
+    *,
+    revision: str | None = None,
+    duration: float = 0.0,
+    error: str | None = None,
+    catalog: str | None = None,
+) -> None:
+    """Write one row outside any migration's transaction: a failure, `create_all`, an adoption. Writes the ledger."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, started_at, duration_ms, error, catalog)"
+            " VALUES (%s, %s, %s, %s, current_user || ' @ ' || %s, %s, clock_timestamp() - make_interval(secs => %s),"
+            " %s, %s, %s)",
+            (
+                run.id,
+                run.action,
+                outcome,
+                run.release,
+                run.replica,
+                revision,
+                duration,
+                round(duration * 1000),
+                error,
+                catalog,
+            ),
+        )
+
+
+def rows_of(connection: Connection, run: str) -> int:
+    """Return how many applied rows `run` has written. Read-only."""
+    return int(
+        str(database.scalar(connection, f"SELECT count(*) FROM {TABLE} WHERE run = %s AND outcome = 'applied'", (run,)))
+    )
+
+
+def entries(connection: Connection, limit: int | None = None) -> list[Entry]:
+    """Return past rows, newest first; none if there is no ledger yet. Read-only."""
+    try:
+        found = database.rows(connection, f"SELECT {_COLUMNS} FROM {TABLE} ORDER BY id DESC LIMIT %s", (limit,))
+    except psycopg2.errors.UndefinedTable:
+        return []
+    return [Entry(*row) for row in found]  # type: ignore[arg-type]  # the columns are Entry's, in its order
+
+
+def last_catalog(connection: Connection) -> str | None:
+    """Return the catalog that the newest run has kept, None if none has. Read-only."""
+    try:
+        kept = database.scalar(
+            connection, f"SELECT catalog FROM {TABLE} WHERE catalog IS NOT NULL ORDER BY id DESC LIMIT 1"
+        )
+    except psycopg2.errors.UndefinedTable:
+        return None
+    return None if kept is None else str(kept)

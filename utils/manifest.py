@@ -1,0 +1,193 @@
+"""What is our history on disk, without importing Alembic?
+
+`migrations/manifest.txt` lists every revision once, oldest first. It makes a start with nothing to do cheap, and it makes two
+branches that each add a revision conflict in git. Nothing that is correct may rest on it: what does not fit is not believed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.settings import ROOT
+
+FOLDER = ROOT / "migrations" / "versions"
+FILE = ROOT / "migrations" / "manifest.txt"
+
+_TITLE = "# Railhead manifest 1. Written by `python utils/migrate.py seal`; on a conflict take either side and seal again."
+_COLUMNS = "# file revision parent checksum catalog previous-release hazards"
+_SEAL = "# sealed"
+_NOTHING = "-"
+
+
+class Entry(NamedTuple):
+    """One line: a revision, its file and what is known of it; `-` where nothing is."""
+
+    file: str
+    revision: str
+    parent: str
+    """The parents' ids, joined by commas; `-` for the first."""
+    checksum: str
+    catalog: str = _NOTHING
+    """The fingerprint of the catalog after it."""
+    previous: str = _NOTHING
+    """`works` or `breaks`: whether the previous release keeps working."""
+    hazards: str = _NOTHING
+    """`slug:table`, joined by commas."""
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Return the ids of the revisions that this one builds on."""
+        return () if self.parent == _NOTHING else tuple(self.parent.split(","))
+
+    @property
+    def breaking(self) -> bool | None:
+        """Tell whether the previous release stops working; None when nobody has found out."""
+        return {"works": False, "breaks": True}.get(self.previous)
+
+
+class Manifest(NamedTuple):
+    """The manifest as it was sealed."""
+
+    entries: tuple[Entry, ...]
+    files_digest: str
+    """Of the bytes of all revision files when it was sealed."""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Return the ids that are nobody's parent, sorted."""
+        parents = {parent for entry in self.entries for parent in entry.parents}
+        return tuple(sorted(entry.revision for entry in self.entries if entry.revision not in parents))
+
+    def entry(self, revision: str) -> Entry | None:
+        """Return the line of `revision`, None when it is not sealed."""
+        return next((entry for entry in self.entries if entry.revision == revision), None)
+
+    def lists(self, folder: Path = FOLDER) -> bool:
+        """Tell whether `folder` holds exactly the files that were sealed."""
+        return sorted(entry.file for entry in self.entries) == sorted(revision_files(folder))
+
+    def is_true(self, folder: Path = FOLDER) -> bool:
+        """Tell whether every file still has the bytes that were sealed. Reads them all."""
+        return self.lists(folder) and self.files_digest == files_digest(folder)
+
+
+def read(file: Path = FILE) -> Manifest | None:
+    """Return the manifest; None when it is missing, cut short, in conflict, or changed by anything but `seal`."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    body, separator, seal = text.rpartition(f"{_SEAL} ")
+    words = seal.split()
+    if not separator or len(words) != 2 or words[0] != _digest(body.encode()):
+        return None
+    try:
+        entries = tuple(Entry(*line.split(" ")) for line in body.splitlines() if not line.startswith("#"))
+    except TypeError:
+        return None
+    return Manifest(entries, words[1])
+
+
+def render(entries: Iterable[Entry], folder: Path = FOLDER) -> str:
+    """Return the text of a manifest with these lines, sealed for the files in `folder` as they are now."""
+    body = "\n".join([_TITLE, _COLUMNS, *(" ".join(entry) for entry in entries), ""])
+    return f"{body}{_SEAL} {_digest(body.encode())} {files_digest(folder)}\n"
+
+
+def head_without_alembic() -> tuple[str, ...] | None:
+    """Return the heads that the manifest gives when it can be believed at a glance, else None.
+
+    Believed: its seal holds, the folder holds the same files, and the file of each head means what was sealed.
+    """
+    manifest = read()
+    if manifest is None or not manifest.entries or not manifest.lists():
+        return None
+    for head in manifest.heads:
+        entry = manifest.entry(head)
+        if entry is None or checksum_of(FOLDER / entry.file) != entry.checksum:
+            return None
+    return manifest.heads
+
+
+def revision_files(folder: Path = FOLDER) -> list[str]:
+    """Return the names of the revision files in `folder`, unsorted."""
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py"]
+    except OSError:
+        return []
+
+
+def files_digest(folder: Path = FOLDER) -> str:
+    """Return one digest of the names and bytes of all revision files in `folder`."""
+    digest = sha256()
+    for name in sorted(revision_files(folder)):
+        content = (folder / name).read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def checksum_of(file: Path) -> str | None:
+    """Return the checksum of a file's meaning; None when it cannot be read or parsed."""
+    try:
+        return checksum(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def checksum(source: bytes | str) -> str:
+    """Return a digest of what a module means: equal after reformatting, and on every Python from 3.11.
+
+    Comments, layout and docstrings do not count. `ast.dump` would not do: it differs between Python versions.
+    Raises SyntaxError or ValueError for what is no Python.
+    """
+    tree = compile(source, "<revision>", "exec", _ONLY_AST, dont_inherit=True)
+    return _digest("\n".join(_walk(tree)).encode("utf-8", "surrogatepass"))
+
+
+_ONLY_AST = 0x400  # ast.PyCF_ONLY_AST, without importing ast
+_VARYING = frozenset({"type_params", "type_comment", "type_ignores", "kind", "ctx", "default_value"})
+"""Fields that some Python versions have and others have not, or that mean nothing."""
+_HAVE_DOCSTRING = frozenset({"Module", "FunctionDef", "AsyncFunctionDef", "ClassDef"})
+
+
+def _walk(node: object) -> Iterator[str]:
+    """Yield the tree in order: the type of each node, the names of its fields that hold something, each constant."""
+    fields = getattr(node, "_fields", None)
+    if fields is None:
+        yield f"{type(node).__name__} {node!r}"
+        return
+    kind = type(node).__name__
+    yield f"({kind}"
+    for field in fields:
+        if field in _VARYING:
+            continue
+        value = getattr(node, field, None)
+        if value is None and kind != "Constant" or value == []:
+            continue
+        yield field
+        if isinstance(value, list):
+            for item in _without_docstring(value) if field == "body" and kind in _HAVE_DOCSTRING else value:
+                yield from _walk(item)
+        else:
+            yield from _walk(value)
+    yield ")"
+
+
+def _without_docstring(body: list[object]) -> list[object]:
+    first = getattr(body[0], "value", None) if type(body[0]).__name__ == "Expr" else None
+    return body[1:] if isinstance(getattr(first, "value", None), str) else body
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]
+
+
+def number(revision: str) -> int | None:
+    """Return the number that a revision id starts with (`0003_add_due_date` is 3), None when it has none."""
+    match = re.match(r"(\d+)_", revision)
+    return int(match[1]) if match else None

@@ -1,0 +1,187 @@
+"""What ends a wait that PostgreSQL does not end? Signals and dead networks.
+
+psycopg2 waits in C, where no Python signal handler runs and no timeout exists on the client's side. One thread watches for
+both: on SIGTERM or SIGINT it cancels what runs, and a query that has outlived its `limit` loses its socket.
+It never touches a process that is not watching.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from weakref import WeakSet
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+LAST_RESORT = 0.8
+"""Seconds after which a signal ends the process even when the driver does not return (in a DNS look-up for instance)."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_CANCEL_EVERY = 0.1
+_connections: WeakSet[Connection] = WeakSet()
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGINT came while we were watching; what ran is cancelled and rolled back by whoever catches this last."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+        self.exit_code = 128 + signum
+
+
+class _Watchdog:
+    """The thread, the pipe that wakes it, and what it watches."""
+
+    def __init__(self) -> None:
+        self._inbox, self._outbox = socket.socketpair()
+        self._outbox.setblocking(False)
+        self._deadlines: dict[Connection, float] = {}
+        self._lock = threading.Lock()
+        self._signum = 0
+        self._last_resort = 0.0
+        self._ended = False
+        self._before: dict[signal.Signals, object] = {}
+        self._wakeup_before = -1
+        self._thread = threading.Thread(target=self._watch, name="railhead-watchdog", daemon=True)
+
+    def start(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._wakeup_before = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
+            self._before = {signum: signal.signal(signum, self._raise) for signum in _SIGNALS}
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended = True
+        if self._before:
+            signal.set_wakeup_fd(self._wakeup_before)
+            for signum, handler in self._before.items():
+                signal.signal(signum, handler)  # type: ignore[arg-type]  # what signal() itself gave us
+        self._wake()
+        self._thread.join(timeout=1)
+        self._inbox.close()
+        self._outbox.close()
+
+    def limit(self, connection: Connection, seconds: float | None) -> None:
+        with self._lock:
+            if seconds is None:
+                self._deadlines.pop(connection, None)
+            else:
+                self._deadlines[connection] = time.monotonic() + seconds
+        if seconds is not None:
+            self._wake()
+
+    def _raise(self, signum: int, _frame: FrameType | None) -> None:
+        if not self._last_resort:
+            self._last_resort = time.monotonic() + LAST_RESORT
+        first, self._signum = not self._signum, signum
+        if first:
+            raise Interrupted(signum)
+
+    def _wake(self) -> None:
+        try:
+            self._outbox.send(b"\0")
+        except (BlockingIOError, OSError):
+            pass  # the thread is awake already, or gone
+
+    def _watch(self) -> None:
+        told = 0
+        poll = select.poll()
+        poll.register(self._inbox, select.POLLIN)
+        while not self._ended:
+            if poll.poll(self._pause(told)):
+                told = max(told, *(byte for byte in self._inbox.recv(64) if byte in _SIGNALS), 0)
+                if told and not self._last_resort:
+                    self._last_resort = time.monotonic() + LAST_RESORT
+            if told and not self._ended:
+                self._insist(told)
+            self._expire()
+
+    def _pause(self, told: int) -> float | None:
+        """Return the milliseconds until there is something to do; None for never."""
+        if told:
+            return _CANCEL_EVERY * 1000
+        with self._lock:
+            nearest = min(self._deadlines.values(), default=None)
+        return None if nearest is None else max(0.0, nearest - time.monotonic()) * 1000 + 1
+
+    def _insist(self, signum: int) -> None:
+        """Cancel again and again: a cancel that comes just before a statement starts would be lost."""
+        if time.monotonic() > self._last_resort:
+            os._exit(128 + signum)
+        for connection in list(_connections):
+            threading.Thread(target=_cancel, args=(connection,), daemon=True).start()
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            late = [connection for connection, deadline in self._deadlines.items() if deadline <= now]
+            for connection in late:
+                del self._deadlines[connection]
+        for connection in late:
+            hang_up(connection)
+
+
+_current: _Watchdog | None = None
+
+
+@contextmanager
+def watching() -> Iterator[None]:
+    """While inside, SIGTERM and SIGINT cancel what runs in PostgreSQL and raise Interrupted; limits are kept.
+
+    May be nested: the outermost counts. The handlers that were there before come back at the end.
+    """
+    global _current
+    if _current is not None:
+        yield
+        return
+    watchdog = _current = _Watchdog()
+    watchdog.start()
+    try:
+        yield
+    finally:
+        _current = None
+        watchdog.stop()
+
+
+def register(connection: Connection) -> None:
+    """Let a signal cancel what runs on this connection."""
+    _connections.add(connection)
+
+
+@contextmanager
+def limit(connection: Connection, seconds: float) -> Iterator[None]:
+    """A query inside that is not answered within `seconds` fails as a lost connection (while somebody is `watching`)."""
+    if _current is None:
+        yield
+        return
+    _current.limit(connection, seconds)
+    try:
+        yield
+    finally:
+        if _current is not None:
+            _current.limit(connection, None)
+
+
+def hang_up(connection: Connection) -> None:
+    """Cut the connection's socket, so that whoever waits on it gets an error at once."""
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as twin:
+            twin.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg2.Error):
+        pass  # closed already
+
+
+def _cancel(connection: Connection) -> None:
+    try:
+        connection.cancel()
+    except psycopg2.Error:
+        pass  # closed, or the server is away: nothing runs there for us
