@@ -228,7 +228,7 @@ class Server:
                     env=_ENVIRONMENT,
                     start_new_session=True,
                     pass_fds=[lock],
-                    preexec_fn=guise.put_on,
+                    preexec_fn=guise.put_on,  # noqa: PLW1509  as above
                 )
         finally:
             os.close(lock)

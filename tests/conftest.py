@@ -1,0 +1,191 @@
+"""Which PostgreSQL do the tests use? TEST_DATABASE_URL's, else one of our own for this run; without either the run is red."""
+
+from __future__ import annotations
+
+import compileall
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from tests.ground import Databases, Tree, copy_project, eventually, rows_of
+from utils import embedded
+from utils.errors import Stop
+from utils.settings import Dsn, Settings, parse_url
+
+_NOT_SAFE = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "300",
+    "max_prepared_transactions": "10",
+    "shared_buffers": "64MB",
+    "max_wal_size": "4GB",
+}
+"""Fast, and lost with the machine: fit for tests only."""
+
+_OURS = ("PG", "RAILWAY_", "MIGRATE_", "DATABASE_")
+_OURS_IN_FULL = {*Settings.__annotations__, "APP_ENV", "DEV_CREATE_TABLES", "SECRET_KEY", "ADMIN_PASSWORD", "PORT"}
+
+os.environ["TZ"] = "Asia/Kathmandu"  # 5:45 ahead, so that no test passes because the machine is in UTC
+for _name in [name for name in os.environ if name.startswith(_OURS) or name in _OURS_IN_FULL]:
+    del os.environ[_name]  # a developer's shell decides nothing here
+
+
+class Ground:
+    """What all processes of one run share: the server, and a name that no other run has."""
+
+    def __init__(self, server: Dsn, run: str) -> None:
+        """Take what the controller found."""
+        self.server = server
+        self.run = run
+
+
+_GROUND = pytest.StashKey[Ground]()
+_FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Find the server, once for all xdist workers."""
+    given: dict[str, str] | None = getattr(config, "workerinput", None)
+    if given is not None:
+        config.stash[_GROUND] = Ground(Dsn(given["server"]), given["run"])
+    elif not config.option.collectonly:
+        try:
+            config.stash[_GROUND] = Ground(_server(config), uuid.uuid4().hex[:8])
+        except (Stop, psycopg2.Error, ValueError) as error:
+            facts = " ".join(text for _, text in error.facts) if isinstance(error, Stop) else ""
+            pytest.exit(f"no PostgreSQL for the tests: {error} {facts} (TEST_DATABASE_URL names another server)", 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell an xdist worker what the controller found."""
+    ground = node.config.stash[_GROUND]  # type: ignore[attr-defined]  # xdist has no types
+    node.workerinput.update(server=str(ground.server), run=ground.run)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Fail the run when it leaves a database behind."""
+    result = yield
+    ground = session.config.stash.get(_GROUND, None)
+    if ground and not hasattr(session.config, "workerinput"):
+        stray = rows_of(
+            ground.server, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [_prefix(ground)]
+        )
+        if stray:
+            print(f"\ndatabases left behind: {stray}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return result
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Return when our server has gone."""
+    folder = config.stash.get(_FOLDER, None)
+    if folder:
+        embedded.leave(folder)
+        eventually(lambda: embedded.gone(folder), within=30, what="the server of the tests ends")
+        shutil.rmtree(folder)
+
+
+def _server(config: pytest.Config) -> Dsn:
+    named = os.environ.get("TEST_DATABASE_URL")
+    if named:
+        dsn = parse_url(named)
+        rows_of(dsn, "SELECT 1")
+        return dsn
+    folder = config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="railhead-tests-", dir=_memory()))
+    return embedded.use(folder, _NOT_SAFE, linger=0).with_(dbname="postgres")
+
+
+def _memory() -> str | None:
+    """Return a folder in memory where there is room: a database is made there in 15 ms, on a disk in 200."""
+    place = "/dev/shm"
+    roomy = os.access(place, os.W_OK) and shutil.disk_usage(place).free > 2 * 1024**3
+    return place if roomy else None
+
+
+def _prefix(ground: Ground) -> str:
+    return f"railhead_test_{ground.run}"
+
+
+@pytest.fixture(scope="session")
+def server(pytestconfig: pytest.Config) -> Dsn:
+    """The server that all tests share, as its administrator; no test changes its settings."""
+    return pytestconfig.stash[_GROUND].server
+
+
+@pytest.fixture
+def databases(pytestconfig: pytest.Config) -> Iterator[Databases]:
+    """For a test that needs several: `databases.new()`; the test fails when it leaves a session or an advisory lock."""
+    ground = pytestconfig.stash[_GROUND]
+    made = Databases(ground.server, f"{_prefix(ground)}_{uuid.uuid4().hex[:8]}")
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def database(databases: Databases) -> Dsn:
+    """A fresh, empty database of its own."""
+    return databases.new()
+
+
+@pytest.fixture
+def settings(database: Dsn) -> Settings:
+    """The settings of a development machine whose DATABASE_URL names `database`."""
+    return Settings(database=database, migrate_database=database)
+
+
+@pytest.fixture
+def connection(database: Dsn) -> Iterator[Connection]:
+    """A connection to `database`, in autocommit."""
+    yield from _connected(database)
+
+
+@pytest.fixture
+def other_session(database: Dsn) -> Iterator[Connection]:
+    """Another connection to `database`, in a transaction once it is used: to hold locks."""
+    yield from _connected(database, autocommit=False)
+
+
+def _connected(dsn: Dsn, *, autocommit: bool = True) -> Iterator[Connection]:
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = autocommit
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def _pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One copy of the project, compiled; each test's tree is a copy of it."""
+    root = tmp_path_factory.mktemp("pristine")
+    copy_project(root)
+    compileall.compile_dir(root, quiet=2)
+    return root
+
+
+@pytest.fixture
+def project(_pristine: Path, tmp_path: Path, database: Dsn) -> Iterator[Tree]:
+    """A copy of the project as it is, whose commands are told `database`."""
+    root = tmp_path / "tree"
+    root.mkdir()
+    copy_project(root, _pristine)
+    tree = Tree(root, database)
+    yield tree
+    tree.end()
+
+
+@pytest.fixture
+def tree(project: Tree) -> Tree:
+    """The same with an empty revision folder, to be filled by `tree.write`."""
+    shutil.rmtree(project.versions)
+    project.versions.mkdir()
+    (project.root / "migrations" / "manifest.txt").unlink(missing_ok=True)
+    return project
