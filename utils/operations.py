@@ -1,0 +1,1 @@
+"""Which verbs change a busy table without stopping it?"""
