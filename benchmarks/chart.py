@@ -20,7 +20,7 @@ SERIES = {
     "dbmate": "dbmate",
 }
 PANELS = (("inside", "inside the application"), ("whole", "as a process of its own"))
-WIDTH, HEIGHT, TOP, BOTTOM, LEFT, LABELS = 400, 320, 64, 40, 44, 104
+WIDTH, HEIGHT, TOP, BOTTOM, LEFT, LABELS = 412, 320, 64, 40, 44, 116
 LINE = 14
 """The least distance between two labels."""
 

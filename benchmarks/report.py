@@ -66,7 +66,7 @@ def _whole(results: Results) -> str:
         return ""
     return (
         "## A start with nothing to do, as a process of its own\n\n"
-        "`python utils/migrate.py`, `alembic upgrade head`, `flask db upgrade`, `python manage.py migrate`, `dbmate up`; the limit is "
+        "`python utils/migrate.py`, `alembic upgrade head`, `flask db upgrade`, `python manage.py migrate`, `dbmate migrate`; the limit is "
         "a Python\nprocess that imports the driver, connects, asks for the version and ends.\n\n"
         + by_size(results, "whole", time)
         + "\n\nPeak resident memory of the process, in MiB:\n\n"

@@ -151,11 +151,11 @@ ALEMBIC = Tool("alembic", "Alembic", ("alembic", "upgrade", "head"), lay_alembic
 ALEMBIC_EACH = Tool("alembic-each", "Alembic, transaction_per_migration", ALEMBIC.command, lay_alembic_each)
 FLASK_MIGRATE = Tool("flask-migrate", "Flask-Migrate", ("flask", "db", "upgrade"), lay_flask_migrate)
 DJANGO = Tool("django", "Django", ("python", "manage.py", "migrate"), lay_django)
-DBMATE = Tool("dbmate", "dbmate", ("dbmate", "--no-dump-schema", "up"), lay_dbmate)
+DBMATE = Tool("dbmate", "dbmate", ("dbmate", "--no-dump-schema", "migrate"), lay_dbmate)
 DBMATE_LOCK = Tool(
     "dbmate-lock",
     "dbmate --migration-lock",
-    ("dbmate", "--no-dump-schema", "--migration-lock", "up"),
+    ("dbmate", "--no-dump-schema", "--migration-lock", "migrate"),
     lay_dbmate,
     "dbmate",
 )
