@@ -1,0 +1,83 @@
+"""How is the web application put together?
+
+`create_app()` is what gunicorn and the flask command call. It brings the schema to head first, and holds no connection
+when it returns, because gunicorn forks its workers next.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from datetime import timedelta
+
+import click
+from flask import Flask
+from flask.cli import FlaskGroup
+from flask_wtf import CSRFProtect
+
+from app import board, database, errors, health, members, projects, request_id, security, sign_in, tasks, words
+from utils import logs
+from utils.errors import Stop
+from utils.migrate import migrate_on_startup
+from utils.settings import Settings, load
+
+LARGEST_REQUEST = 64 * 1024
+"""Bytes; the longest honest form is a task with a description of 10,000 characters."""
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Return the application, with its database at head. Changes the schema.
+
+    Reads the settings from the environment unless they are given. Ends the process with status 3 when a setting is
+    wrong or the schema could not be brought to head.
+    """
+    settings = settings or _load()
+    logs.configure(settings, sys.stdout)
+    if _is_serving():
+        settings = migrate_on_startup(settings)
+
+    app = Flask(__name__)
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.config.from_mapping(_configuration(settings))
+    request_id.init_app(app, settings)
+    security.init_app(app, settings)
+    database.init_app(app, settings)
+    errors.init_app(app)
+    CSRFProtect(app)
+    sign_in.init_app(app)
+    words.init_app(app)
+    for noun in (board, tasks, projects, members, sign_in, health):
+        app.register_blueprint(noun.blueprint)
+    return app
+
+
+def _configuration(settings: Settings) -> dict[str, object]:
+    return {
+        "SETTINGS": settings,
+        "SECRET_KEY": settings.secret_key or secrets.token_hex(32),
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_SECURE": settings.production,
+        "SESSION_REFRESH_EACH_REQUEST": False,
+        "PERMANENT_SESSION_LIFETIME": timedelta(days=7),
+        "MAX_CONTENT_LENGTH": LARGEST_REQUEST,
+        "MAX_FORM_MEMORY_SIZE": LARGEST_REQUEST,
+        "MAX_FORM_PARTS": 50,
+        "WTF_CSRF_TIME_LIMIT": None,  # as long as the session: a form left open over lunch still works
+    }
+
+
+def _is_serving() -> bool:
+    """Tell whether requests will follow: not so under `flask routes`, `flask shell`, `flask --help` and the like."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.info_name == "run":
+        return True
+    return not isinstance(context.find_root().command, FlaskGroup)
+
+
+def _load() -> Settings:
+    try:
+        return load()
+    except Stop as stop:
+        sys.stderr.write(stop.render() + "\n")
+        raise SystemExit(stop.exit_code) from None
