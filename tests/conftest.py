@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from tests.ground import Databases, Tree, copy_project, eventually, rows_of
+from tests.ground import Databases, Tree, copy_project, eventually, memory, rows_of
 from utils import embedded
 from utils.errors import Stop
 from utils.settings import Dsn, Settings, parse_url
@@ -101,15 +101,8 @@ def _server(config: pytest.Config) -> Dsn:
         dsn = parse_url(named)
         rows_of(dsn, "SELECT 1")
         return dsn
-    folder = config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="railhead-tests-", dir=_memory()))
+    folder = config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="railhead-tests-", dir=memory()))
     return embedded.use(folder, _NOT_SAFE, linger=0).with_(dbname="postgres")
-
-
-def _memory() -> str | None:
-    """Return a folder in memory where there is room: a database is made there in 15 ms, on a disk in 200."""
-    place = "/dev/shm"
-    roomy = os.access(place, os.W_OK) and shutil.disk_usage(place).free > 2 * 1024**3
-    return place if roomy else None
 
 
 def _prefix(ground: Ground) -> str:

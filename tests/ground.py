@@ -54,6 +54,13 @@ def eventually(question: Callable[[], object], within: float = 10.0, what: str =
         time.sleep(0.01)
 
 
+def memory() -> str | None:
+    """Return a folder in memory where there is room: a database is made there in 15 ms, on a disk in 200."""
+    place = "/dev/shm"
+    roomy = os.access(place, os.W_OK) and shutil.disk_usage(place).free > 2 * 1024**3
+    return place if roomy else None
+
+
 def url_of(dsn: Dsn) -> str:
     """Return what one writes into DATABASE_URL to reach `dsn`, password included."""
     parameters = dsn.parameters()

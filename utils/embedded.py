@@ -32,8 +32,8 @@ DATABASE = "railhead"
 LINGER = 3.0
 """Seconds that the server outlives its last user, so that a chain of shell commands does not start it each time."""
 
-_PATIENCE = 60.0
-"""Seconds for a server to start, or for an earlier one to go."""
+_START_WITHIN = 60.0
+_STOP_WITHIN = 10.0
 _LOOK_EVERY = 0.25
 _DAC_OVERRIDE = 1
 """Linux' number of the capability to pass the folders and read the files of others."""
@@ -119,6 +119,7 @@ class Server:
         self.options = {"listen_addresses": "", "port": "5432", "unix_socket_permissions": "0700", **(options or {})}
         self._process: Popen[bytes] | None = None
         self._guise: _Guise | None = None
+        self._socket_folder: Path | None = None
 
     @property
     def dsn(self) -> Dsn:
@@ -129,6 +130,8 @@ class Server:
     @property
     def pid(self) -> int | None:
         """The first process of the server, if it has one."""
+        if self._process and self._process.poll() is None:
+            return self._process.pid
         try:
             return int((self.data / "postmaster.pid").read_text().split()[0])
         except (FileNotFoundError, IndexError):
@@ -136,7 +139,7 @@ class Server:
 
     def running(self) -> bool:
         """Tell whether any process of this server lives."""
-        return _is_held(self._beside("lock"))
+        return _is_held(self._beside("lock")) or (self._process is not None and self._process.poll() is None)
 
     def ready(self) -> bool:
         """Tell whether it takes connections."""
@@ -150,27 +153,28 @@ class Server:
 
     def start(self) -> None:
         """Start the server, made first if need be, and return when it takes connections. Raises Stop(`embedded-failed`)."""
-        if not self.running():
+        _until(lambda: self.ready() or not self.running(), _START_WITHIN)  # one that comes up or goes down just now
+        if not self.ready():
             if not self.data.exists():
                 self._make()
-            self._launch()
-        _until(self.ready, lambda: self._process is not None and self._process.poll() is not None)
+            process = self._launch()
+            _until(lambda: self.ready() or process.poll() is not None, _START_WITHIN)
+        self._socket_folder = Path(os.readlink(self._beside("sockets")))
         if not self.ready():
             raise _failure(self.data.parent, self._last_words())
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
         """Stop the server and return when its last process has gone; `immediate` is what a power cut would leave."""
-        import signal
+        import shutil
+        from signal import SIGINT, SIGQUIT
 
-        pid = self._process.pid if self._process else self.pid
-        if pid and self.running():
-            _kill(pid, signal.SIGINT if mode == "fast" else signal.SIGQUIT)
-            _until(lambda: not self.running(), self._reap)
-        self._reap()
-        try:
-            os.rmdir(os.readlink(self._beside("sockets")))
-        except OSError:
-            pass  # in use after all, or gone already
+        for number in (SIGINT, SIGQUIT) if mode == "fast" else (SIGQUIT,):
+            pid = self.pid
+            if pid and self.running():
+                _kill(pid, number)
+                _until(lambda: not self.running(), _STOP_WITHIN)
+        if self._socket_folder:
+            shutil.rmtree(self._socket_folder, ignore_errors=True)
 
     def run(self, program: str, *arguments: str, text: str = "") -> CompletedProcess[str]:
         """Run one of PostgreSQL's programs as whom the server runs, with `text` as its input. Raises Stop when it fails."""
@@ -202,25 +206,24 @@ class Server:
         self.run("postgres", "--single", "-D", str(fresh), "postgres", text=f"CREATE DATABASE {DATABASE}\n")
         fresh.rename(self.data)
 
-    def _launch(self) -> None:
+    def _launch(self) -> Popen[bytes]:
         import subprocess
 
-        lock = _open(self._beside("lock"))
         guise = self._disguise()
-        sockets = self._sockets()
+        lock = _open(self._beside("lock"))
         try:
-            _until(lambda: _try(lock, fcntl.LOCK_EX))
-            self._reap()
+            if not _until(lambda: _try(lock, fcntl.LOCK_EX), _START_WITHIN):
+                raise _failure(self.data.parent, "processes of an earlier server do not end")
             self._forget_the_dead()
+            sockets = self._sockets()
             guise.own(self.data)
             guise.own(sockets)
+            options = {"unix_socket_directories": sockets, **self.options}
             with _written_anew(self._beside("log")) as output:
                 self._process = subprocess.Popen(
                     [
-                        str(binary("postgres")),
-                        *("-D", str(self.data)),
-                        *("-c", f"unix_socket_directories={sockets}"),
-                        *(word for name, value in self.options.items() for word in ("-c", f"{name}={value}")),
+                        *(str(binary("postgres")), "-D", str(self.data)),
+                        *(word for name, value in options.items() for word in ("-c", f"{name}={value}")),
                     ],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -232,6 +235,7 @@ class Server:
                 )
         finally:
             os.close(lock)
+        return self._process
 
     def _forget_the_dead(self) -> None:
         """Remove the pid file of a server that ended without notice: its pid may be somebody else's by now.
@@ -274,11 +278,6 @@ class Server:
         if self._guise is None:
             self._guise = _guise_for(self.data if self.data.exists() else self.data.parent)
         return self._guise
-
-    def _reap(self) -> bool:
-        if self._process is not None and self._process.poll() is not None:
-            self._process = None
-        return False
 
     def _last_words(self) -> str:
         lines = self._beside("log").read_text(errors="replace").splitlines() if self._beside("log").exists() else []
@@ -443,25 +442,25 @@ def _guise_for(place: Path) -> _Guise:
     user namespace, which needs no permission changed; else, where namespaces are not allowed, an ordinary user with the one
     capability to pass root's folders.
     """
-    owner = place.stat()
     uid, gid = os.geteuid(), os.getegid()
     if uid != 0:
         return _Guise(None if _has_name(uid) else _in_namespace(), uid, gid)
-    other = _somebody()
-    if owner.st_uid != 0:
-        guises = [_Guise(_as_user(owner.st_uid, owner.st_gid), owner.st_uid, owner.st_gid)]
-    else:
-        guises = [
-            _Guise(_in_namespace(), 0, 0),
-            _Guise(_as_user(other.pw_uid, other.pw_gid), other.pw_uid, other.pw_gid),
-        ]
+    owner = place.stat()
     reasons = []
-    for guise in guises:
+    for guise in _guises(owner.st_uid, owner.st_gid):
         reason = _refusal(guise)
         if reason is None:
             return guise
         reasons.append(reason)
     raise _failure(place, "root may not run PostgreSQL, and cannot be another user here: " + "; ".join(reasons))
+
+
+def _guises(uid: int, gid: int) -> list[_Guise]:
+    """Return the ways for root to run a server whose files belong to this user, best first."""
+    if uid != 0:
+        return [_Guise(_as_user(uid, gid), uid, gid)]
+    other = _somebody()
+    return [_Guise(_in_namespace(), 0, 0), _Guise(_as_user(other.pw_uid, other.pw_gid), other.pw_uid, other.pw_gid)]
 
 
 def _refusal(guise: _Guise) -> str | None:
@@ -624,8 +623,11 @@ def _kill(pid: int, number: int) -> None:
         pass
 
 
-def _until(done: Callable[[], bool], hopeless: Callable[[], bool] = lambda: False) -> None:
-    """Return when `done`, when it is `hopeless`, or after a minute."""
-    deadline = time.monotonic() + _PATIENCE
-    while not done() and not hopeless() and time.monotonic() < deadline:
+def _until(done: Callable[[], bool], within: float) -> bool:
+    """Return True as soon as it is `done`, False when it is not `within` seconds."""
+    deadline = time.monotonic() + within
+    while not done():
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.01)
+    return True
