@@ -12,13 +12,17 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     manifest     What is our history on disk, without importing Alembic?
     catalog      What does a schema look like, as canonical text?
     ledger       What happened to this database before?
-    revisions    What exists, what is pending, run it. (Drives Alembic.)
+    progress     What is PostgreSQL doing for us right now, and who is in the way?
+    revisions    What exists, and which steps lead where? (Drives Alembic.)
+    runner       How are the steps carried out, one transaction each?
     replay       What does a revision really do to PostgreSQL?
     hazards      Would that hurt, on tables of this size?
+    seal         Is the manifest true, and how is it written?
     drift        Is the schema what models.py and the ledger say?
     adoption     Which revision is this unmanaged database at?
     diagnosis    Why did it fail, and what now?
     status       Where are we, in one record?
+    losses       What would be lost?
     upgrade      The story of a start, of a downgrade and of a stamp.
     report       How do we say it? Text and JSON of the same record.
     migrate      The front door: command line and start-up hook.

@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 from utils import watchdog
 from utils.errors import Stop
 from utils.logs import log
-from utils.settings import Dsn, Settings
+from utils.settings import Dsn
 
 CONNECT_TIMEOUT = 10
 """Seconds that one attempt to connect may take, for each host."""
@@ -56,7 +56,7 @@ _ADVICE = {
     "no-ssl": "use sslmode=prefer in {variable}, or switch TLS on at the server",
     "certificate": "correct sslmode, sslrootcert or the host name in {variable}",
     "settings": "correct {variable}; what libpq knows: https://www.postgresql.org/docs/current/libpq-connect.html",
-    "unreachable": "see that the server runs and that {variable} names it; MIGRATE_WAIT_DATABASE is how long we wait",
+    "unreachable": "see that the server runs and that {variable} names it, then start again",
 }
 
 _LOST = {
@@ -85,8 +85,18 @@ def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connectio
     return connection
 
 
-def reach(dsn: Dsn, name: str, settings: Settings, *, variable: str) -> Connection:
-    """Return a connection, waiting up to MIGRATE_WAIT_DATABASE for a server that does not answer yet. Read-only.
+class Allowance(NamedTuple):
+    """How long something may take, in seconds, and which setting says so."""
+
+    seconds: float
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.0f} s ({self.setting})"
+
+
+def reach(dsn: Dsn, name: str, *, variable: str, allowance: Allowance) -> Connection:
+    """Return a connection, waiting for a server that does not answer yet. Read-only.
 
     Raises Stop at once for what waiting cannot mend (password, role, missing database), and `unreachable` in the end.
     """
@@ -94,17 +104,17 @@ def reach(dsn: Dsn, name: str, settings: Settings, *, variable: str) -> Connecti
     pause = 0.1
     told = 0.0
     while True:
-        left = settings.wait_database - (time.monotonic() - started)
+        left = allowance.seconds - (time.monotonic() - started)
         try:
             return connect(dsn, name, timeout=max(2, min(CONNECT_TIMEOUT, int(left))))
         except psycopg2.OperationalError as error:
             waited = time.monotonic() - started
-            if permanent(error) or waited >= settings.wait_database:
-                raise cannot_connect(error, dsn, variable, waited=waited, settings=settings) from error
+            if permanent(error) or waited >= allowance.seconds:
+                raise cannot_connect(error, dsn, variable, allowance) from error
             if waited >= told:
-                log.warning("the database does not answer yet, for %.0f s now: %s", waited, said(error))
+                log.warning("the database does not answer, for %.0f s now: %s", waited, said(error))
                 told = waited + 5
-        time.sleep(min(pause * random.uniform(0.5, 1.0), max(0.0, settings.wait_database - waited)))
+        time.sleep(min(pause * random.uniform(0.5, 1.0), max(0.0, allowance.seconds - waited)))
         pause = min(pause * 2, 2.0)
 
 
@@ -114,14 +124,12 @@ def permanent(error: psycopg2.Error) -> str | None:
     return found[0] if found else None
 
 
-def cannot_connect(
-    error: psycopg2.Error, dsn: Dsn, variable: str, *, settings: Settings, waited: float = 0.0
-) -> Stop:
-    """Return what a person needs to know about a connection that failed."""
+def cannot_connect(error: psycopg2.Error, dsn: Dsn, variable: str, allowance: Allowance | None = None) -> Stop:
+    """Return what a person needs to know about a connection that failed, after all of `allowance` was waited."""
     slug, headline = _permanent(error) or ("unreachable", "the database does not answer")
     facts = [("server", f"{dsn.redacted()} ({variable})"), ("PostgreSQL", said(error))]
-    if slug == "unreachable":
-        facts.append(("waited", f"{waited:.0f} s of {settings.wait_database:.0f} s (MIGRATE_WAIT_DATABASE)"))
+    if slug == "unreachable" and allowance:
+        facts.append(("waited", str(allowance)))
     advice = _ADVICE[slug].format(variable=variable, dbname=dsn.parameters().get("dbname", ""))
     return Stop(slug, headline, facts=facts, database="not touched", next_step=advice)
 
@@ -176,16 +184,17 @@ def server_version(connection: Connection) -> str:
     return "PostgreSQL " + str(connection.info.parameter_status("server_version")).split(" ", 1)[0]
 
 
-def versions(connection: Connection) -> tuple[str, ...] | None:
-    """Return what `alembic_version` holds, sorted; None when there is no such table. Read-only."""
+def identity(connection: Connection) -> tuple[object, ...]:
+    """Return what two connections share when they are in the same database of the same cluster. Read-only."""
+    return rows(connection, _IDENTITY)[0]
+
+
+def open_now(dsn: Dsn, name: str, variable: str) -> Connection:
+    """Return a connection without waiting for the server. Raises Stop that says why there is none. Read-only."""
     try:
-        return tuple(sorted(str(row[0]) for row in rows(connection, "SELECT version_num FROM alembic_version")))
-    except psycopg2.errors.UndefinedTable:
-        return None
-
-
-IDENTITY = "SELECT (SELECT oid FROM pg_database WHERE datname = current_database()), pg_postmaster_start_time()"
-"""Two connections that answer the same are in the same database of the same server process."""
+        return connect(dsn, name)
+    except psycopg2.OperationalError as error:
+        raise cannot_connect(error, dsn, variable) from error
 
 
 class Patience:
@@ -260,6 +269,11 @@ def blockers(connection: Connection, pid: int) -> list[Blocker]:
         for row in rows(connection, _BLOCKERS, (pid,))
     ]
 
+
+_IDENTITY = """
+SELECT (SELECT oid FROM pg_database WHERE datname = current_database()),
+       CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE') THEN (SELECT system_identifier FROM pg_control_system()) END
+"""
 
 _BLOCKERS = """
 SELECT pid, coalesce(application_name, ''), coalesce(state, 'working'),

@@ -51,8 +51,8 @@ class Stop(Exception):
     def render(self, doing: str = "start") -> str:
         """Return the whole message; `doing` is what was stopped (`upgrade`, `status`, ...)."""
         facts = [*self.facts, ("database", self.database)]
-        told = [line for label, text in facts for line in _labelled(label, text)]
-        steps = _labelled("next", self.next_step)
+        told = [line for label, text in facts for line in labelled(label, text)]
+        steps = labelled("next", self.next_step)
         steps[-1] = f"{steps[-1]:<65}  [{self.slug}]"
         return "\n".join([f"{doing} stopped: {self.headline}", "", *told, "", *steps])
 
@@ -68,7 +68,8 @@ class Stop(Exception):
         }
 
 
-def _labelled(label: str, text: str) -> list[str]:
+def labelled(label: str, text: str) -> list[str]:
+    """Return `text` as lines behind its label, aligned with the other facts of a message."""
     first, *rest = text.splitlines() or [""]
     lines = [f"{_INDENT}{label:<{_LABEL_WIDTH}}{first}"]
     lines += [f"{_INDENT}{'':<{_LABEL_WIDTH}}{line}" if line else "" for line in rest]

@@ -66,6 +66,10 @@ class Entry(NamedTuple):
     actor: str
     error: str | None
 
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {**self._asdict(), "started_at": self.started_at.isoformat()}
+
 
 class Run(NamedTuple):
     """What all rows of one run share."""

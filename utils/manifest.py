@@ -167,7 +167,7 @@ def _walk(node: object) -> Iterator[str]:
         if field in _VARYING:
             continue
         value = getattr(node, field, None)
-        if value is None and kind != "Constant" or value == []:
+        if (value is None and kind != "Constant") or value == []:
             continue
         yield field
         if isinstance(value, list):

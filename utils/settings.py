@@ -303,8 +303,7 @@ def _hosts(places: list[str]) -> tuple[str, str]:
 def _add_query(parameters: dict[str, str], query: str) -> None:
     pairs = parse_qsl(query, keep_blank_values=True)
     hosts = [value for key, value in pairs if key == "host"]
-    for key, value in pairs:
-        parameters[key] = value
+    parameters.update(pairs)
     if len(hosts) > 1:  # SQLAlchemy's way of naming several hosts
         parameters["host"], parameters["port"] = _hosts(hosts)
 

@@ -1,0 +1,164 @@
+"""Why did it fail, and what now?
+
+Turns what PostgreSQL or a migration said into a Stop that keeps those words and adds what to do. Never connects.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import psycopg2
+
+from utils import database
+from utils.database import Allowance, Blocker
+from utils.errors import LEFT_BEHIND, Fact, Stop
+from utils.lock import Holder
+from utils.revisions import Step
+from utils.settings import Dsn
+
+NOBODY_ANSWERS = "what was committed is committed, the rest was rolled back; nobody answers to tell more"
+
+
+def failed(error: BaseException, step: Step | None, place: str, *, left: bool) -> Stop:
+    """Return the story of a migration that failed at `step`, with the database now at `place`."""
+    facts: list[Fact] = []
+    if step is not None:
+        facts.append(("revision", step.revision))
+        facts.append(("file", f"migrations/versions/{step.file}{_line(error, step)}"))
+    facts += _words(error)
+    if left:
+        assert step is not None
+        return Stop(
+            "migration-half-done",
+            f"{step.revision} failed after it had left its transaction",
+            facts=facts,
+            database=f"{place}; part of {step.revision} stays behind",
+            next_step=f"correct {step.file} so that it can run again from the top, then:\npython utils/migrate.py upgrade",
+        )
+    name = step.revision if step else "the migration"
+    return Stop(
+        "migration-failed",
+        f"{name} failed and was rolled back",
+        facts=facts,
+        database=place,
+        next_step=f"correct {step.file if step else 'the migration'}, then:\npython utils/migrate.py upgrade",
+    )
+
+
+def table_busy(error: BaseException, step: Step | None, place: str, waited: Allowance, who: list[Blocker]) -> Stop:
+    """Return the story of a revision that never got its table locks."""
+    facts: list[Fact] = [("revision", step.revision)] if step else []
+    facts += [("blocker", str(one)) for one in who] or [("blocker", "gone when we looked")]
+    facts += [*_words(error), ("waited", str(waited))]
+    end = f"SELECT pg_terminate_backend({who[0].pid});" if who else "python utils/migrate.py upgrade"
+    return Stop(
+        "table-busy",
+        "a table stayed locked by others",
+        facts=facts,
+        database=place,
+        next_step=f"wait until they are done and start again, or end the oldest by hand:\n{end}",
+    )
+
+
+def lock_busy(holder: Holder | None, place: str, waited: Allowance) -> Stop:
+    """Return the story of a lock that somebody else kept for longer than we may wait."""
+    return Stop(
+        "lock-busy",
+        "another process holds the migration lock",
+        facts=[("holder", str(holder) if holder else "gone when we looked"), ("waited", str(waited))],
+        database=f"unchanged by us, {place}",
+        next_step="wait for the other deploy, or look at it:\npython utils/migrate.py status",
+    )
+
+
+def connection_lost(revision: str | None, told: str, times: int, waited: Allowance) -> Stop:
+    """Return the story of a connection that was lost too often or for too long."""
+    return Stop(
+        "connection-lost",
+        "the connection to the database was lost",
+        facts=[
+            *([("revision", revision)] if revision else []),
+            ("PostgreSQL", told),
+            ("lost", f"{times} times; at most {waited} are spent on waiting"),
+        ],
+        database=NOBODY_ANSWERS,
+        next_step="see that the server runs, then:\npython utils/migrate.py status",
+    )
+
+
+def not_verified(expected: str, place: str) -> Stop:
+    """Return the story of a run that believed it was done, and was not."""
+    return Stop(
+        "not-verified",
+        "the database is not where the migration said it is",
+        facts=[("expected", expected), ("found", place)],
+        database=f"{place}; what the migration did was not committed, or somebody undid it",
+        next_step="see that migrations/env.py begins no transaction of its own, then:\npython utils/migrate.py status",
+        exit_code=LEFT_BEHIND,
+    )
+
+
+def two_databases(addresses: list[tuple[str, Dsn]], place: str, variable: str, other: str) -> Stop:
+    """Return the story of two URLs that lead to different places."""
+    return Stop(
+        "two-databases",
+        f"{variable} and {other} name two different databases",
+        facts=[(f"url {index}", f"{dsn.redacted()} ({name})") for index, (name, dsn) in enumerate(addresses, 1)],
+        database=f"the one of {variable} is {place}; the application would use the other",
+        next_step=f"make {variable} and {other} name the same database, then start again",
+    )
+
+
+def moved(target: str, before: str, place: str) -> Stop:
+    """Return the story of a relative target that lost its meaning."""
+    return Stop(
+        "moved",
+        f"the database moved while we waited, so {target} would mean something else now",
+        facts=[("was", before), ("is", place)],
+        database=f"unchanged by us, {place}",
+        next_step="look where it is and decide again:\npython utils/migrate.py status",
+    )
+
+
+def unknown_version(found: tuple[str, ...], heads: tuple[str, ...]) -> Stop:
+    """Return the refusal of a database whose revision this code does not have."""
+    return Stop(
+        "unknown-version",
+        "the database is at a revision that this code does not have",
+        facts=[("found", ", ".join(found) or "none"), ("our head", ", ".join(heads) or "none")],
+        database=f"unchanged, at {', '.join(found)}",
+        next_step="deploy the release that has this revision, or see whether this is the right database:\n"
+        "python utils/migrate.py status",
+    )
+
+
+def unmanaged(place: str, where: str) -> Stop:
+    """Return the refusal of a database that has tables but no version."""
+    made = "DEV_CREATE_TABLES made its tables" if where == "fallback" else "it has tables, but no version"
+    return Stop(
+        "unmanaged",
+        f"nobody knows which revision this database is at: {made}",
+        database=f"unchanged, {place}",
+        next_step="if it is at head already:  alembic stamp head\n"
+        "in development, to start from nothing:  python utils/migrate.py reset",
+    )
+
+
+def cause(error: BaseException) -> BaseException:
+    """Return the driver's error below SQLAlchemy's, or the error itself."""
+    original = getattr(error, "orig", None)
+    return original if isinstance(original, BaseException) else error
+
+
+def _words(error: BaseException) -> list[Fact]:
+    error = cause(error)
+    if isinstance(error, psycopg2.Error):
+        code = f" (SQLSTATE {error.pgcode})" if error.pgcode else ""
+        return [("PostgreSQL", f"{database.said(error)}{code}")]
+    return [("Python", f"{type(error).__name__}: {error}")]
+
+
+def _line(error: BaseException, step: Step) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == step.file]
+    return f", line {frames[-1].lineno}" if frames else ""

@@ -1,0 +1,307 @@
+"""The front door: command line and start-up hook.
+
+`python utils/migrate.py [COMMAND]` from any folder, `python -m utils.migrate`, and `migrate_on_startup` for the application.
+Imports what a command needs only when it runs: a start with nothing to do costs neither Alembic nor SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+_HERE = os.path.dirname(os.path.realpath(__file__))
+if os.path.realpath(sys.path[0] or ".") == _HERE:
+    sys.path[0] = os.path.dirname(_HERE)  # started by path: the project is what we import from, not this folder
+elif os.path.dirname(_HERE) not in sys.path:
+    sys.path.insert(0, os.path.dirname(_HERE))
+
+import psycopg2
+
+from utils import database, embedded, errors, lock, logs, manifest, watchdog
+from utils.errors import Stop
+from utils.logs import log
+from utils.settings import Dsn, Settings, load
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+Command = Callable[[argparse.Namespace, Settings], int]
+
+
+def migrate_on_startup(settings: Settings) -> Settings:
+    """Return the settings, completed, when the application may serve. Changes the schema, writes the ledger.
+
+    Waits for the database, for another migrator and for table locks, as the settings say. Ends the process with status 3
+    after one message when the schema is not one that this code can serve; with 143 or 130 when it is told to stop.
+    """
+    with _ending_the_process("start"), watchdog.watching():
+        settings = embedded.fill(settings)
+        if settings.migrate_on_start == "off":
+            log.info("start: MIGRATE_ON_START=off, the schema is not looked at")
+        elif settings.migrate_on_start == "check":
+            _check(settings)
+        elif (heads := at_head(settings)) is not None:
+            log.info("start: the database is at head, %s", ", ".join(heads))
+        else:
+            _upgrade_or_fall_back(settings)
+    return settings
+
+
+def at_head(settings: Settings) -> tuple[str, ...] | None:
+    """Return the heads when one glance shows that the database is there; None when it takes a closer look. Read-only."""
+    heads = manifest.head_without_alembic()
+    if heads is None or settings.database is None or settings.migrate_database is None:
+        return None
+    name = lock.name("start", settings)
+    try:
+        addresses = dict.fromkeys((settings.database, settings.migrate_database))
+        found = [_glance(name, dsn, alone=len(addresses) == 1) for dsn in addresses]
+    except psycopg2.Error:
+        return None
+    places = {identity for _, identity in found}
+    return heads if len(places) == 1 and all(versions == heads for versions, _ in found) else None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command of the command line and return its exit code."""
+    parsed = _parser().parse_args(arguments)
+    command: str = parsed.command or "upgrade"
+    try:
+        with watchdog.watching():
+            settings = embedded.fill(load())
+            logs.configure(settings)
+            run: Command = parsed.run
+            return run(parsed, settings)
+    except Stop as stop:
+        if getattr(parsed, "json", False):
+            print(_as_json(stop.record()))
+        print(stop.render(command), file=sys.stderr)
+        return stop.exit_code
+    except watchdog.Interrupted as interrupted:
+        print(f"{command} stopped: {interrupted}; what was not committed is rolled back", file=sys.stderr)
+        return interrupted.exit_code
+
+
+def _upgrade(parsed: argparse.Namespace, settings: Settings) -> int:
+    target: str = parsed.revision
+    if target == "head" and not parsed.dry_run and (heads := at_head(settings)) is not None:
+        print(f"upgrade: nothing to do, the database is at {', '.join(heads)}")
+        return errors.DONE
+    from utils import report, upgrade
+
+    if parsed.dry_run:
+        print(report.steps_text("upgrade", upgrade.plan("upgrade", target, settings)))
+        return errors.DONE
+    print(upgrade.run("upgrade", target, settings))
+    return errors.DONE
+
+
+def _status(parsed: argparse.Namespace, settings: Settings) -> int:
+    if parsed.exit_code and not parsed.json and (heads := at_head(settings)) is not None:
+        print(f"current: the database is at {', '.join(heads)}")
+        return errors.DONE
+    from utils import report, status
+
+    found = status.read(settings)
+    print(report.as_json(found.record()) if parsed.json else report.status_text(found))
+    return errors.NO if parsed.exit_code and found.state != "current" else errors.DONE
+
+
+def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
+    from utils import losses, report, upgrade
+
+    steps = upgrade.plan("downgrade", parsed.revision, settings)
+    if not steps:
+        print("downgrade: nothing to do")
+        return errors.DONE
+    print(report.steps_text("downgrade", steps))
+    print("\n".join(losses.of_downgrade(steps, settings)))
+    if not parsed.yes:
+        _agree("downgrade", settings)
+    print(upgrade.run("downgrade", parsed.revision, settings))
+    return errors.DONE
+
+
+def _log(parsed: argparse.Namespace, settings: Settings) -> int:
+    from utils import ledger, report
+
+    assert settings.database is not None
+    connection = database.open_now(settings.database, lock.name("log", settings), settings.database_variable)
+    entries = ledger.entries(connection, parsed.limit)
+    connection.close()
+    print(report.as_json([entry.record() for entry in entries]) if parsed.json else report.log_text(entries))
+    return errors.DONE
+
+
+def _wait(_parsed: argparse.Namespace, settings: Settings) -> int:
+    if at_head(settings) is not None:
+        return errors.DONE
+    from utils import upgrade
+
+    return errors.DONE if upgrade.wait(settings) else errors.NO
+
+
+def _seal(parsed: argparse.Namespace, _settings: Settings) -> int:
+    from utils import seal
+
+    if parsed.check:
+        told = seal.differences()
+        print("\n".join(told) or "the manifest is true")
+        if told:
+            print("\nnext: python utils/migrate.py seal", file=sys.stderr)
+        return errors.NO if told else errors.DONE
+    count, changed = seal.write()
+    print(f"seal: {count} revisions in migrations/manifest.txt{'' if changed else ', as before'}")
+    return errors.DONE
+
+
+def _reset(parsed: argparse.Namespace, settings: Settings) -> int:
+    from utils import losses, upgrade
+
+    if settings.production:
+        raise Stop(
+            "not-in-production",
+            "reset drops everything, and this is production",
+            facts=[("production", "because of APP_ENV, a RAILWAY_* variable or a database on another machine")],
+            database="unchanged",
+            next_step="python utils/migrate.py downgrade REV",
+        )
+    print("\n".join(losses.of_reset(settings)))
+    if not parsed.yes:
+        _agree("reset", settings)
+    losses.drop_everything(settings)
+    print(upgrade.run("upgrade", "head", settings))
+    return errors.DONE
+
+
+def _agree(what: str, settings: Settings) -> None:
+    """Raise Stop unless somebody at a terminal says yes. In production nobody is asked: it takes `--yes`."""
+    if settings.production or not sys.stdin.isatty():
+        raise Stop(
+            "not-agreed",
+            f"{what} loses data and nobody agreed",
+            facts=[("asked", "nobody: this is production" if settings.production else "nobody: no terminal")],
+            database="unchanged",
+            next_step=f"python utils/migrate.py {' '.join(sys.argv[1:])} --yes",
+            exit_code=errors.USAGE,
+        )
+    if input("go on? [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise Stop("not-agreed", f"{what} was not agreed to", database="unchanged", next_step="nothing", exit_code=1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python utils/migrate.py",
+        description="Bring the database to head, or say where it is. Without a command: upgrade.",
+        epilog="exit codes: 0 done or yes, 1 the answer is no, 2 usage, 3 could not, 4 the lock stayed busy, "
+        "5 failed and rolled back, 6 failed and left something behind",
+    )
+    parser.set_defaults(run=_upgrade, command=None, revision="head", dry_run=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, run: Command, does: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+        added.set_defaults(run=run)
+        return added
+
+    upgrade = add("upgrade", _upgrade, "migrate to head, or to a revision")
+    upgrade.add_argument("revision", nargs="?", default="head", metavar="REV", help="id, prefix, +N or head (default)")
+    upgrade.add_argument("--dry-run", action="store_true", help="show what would be done")
+    status = add("status", _status, "say where the database is")
+    status.add_argument("--exit-code", action="store_true", help="exit 1 unless the database is at head")
+    downgrade = add("downgrade", _downgrade, "go back to a revision, after showing what will be lost")
+    downgrade.add_argument("revision", metavar="REV", help="id, prefix, -N or base")
+    ledger = add("log", _log, "show the ledger: who did what, when, how long, which release")
+    ledger.add_argument("--limit", type=int, metavar="N", default=50, help="the newest N rows (default 50)")
+    seal = add("seal", _seal, "write migrations/manifest.txt, or check it")
+    seal.add_argument("--check", action="store_true", help="change nothing; exit 1 when the manifest is not true")
+    seal.add_argument("--no-replay", action="store_true", help="list files, parents and checksums only")
+    add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")
+    reset = add("reset", _reset, "development only: drop everything and migrate from nothing")
+    for told in (status, ledger):
+        told.add_argument("--json", action="store_true", help="the same record as JSON")
+    for asking in (downgrade, reset):
+        asking.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def _glance(name: str, dsn: Dsn, *, alone: bool) -> tuple[tuple[str, ...], object]:
+    """Return the versions, in one round trip; and which database it is when there is another to compare it with."""
+    connection = database.connect(dsn, name, timeout=3)
+    try:
+        found = database.rows(connection, "SELECT version_num FROM alembic_version")
+        return tuple(sorted(str(row[0]) for row in found)), None if alone else database.identity(connection)
+    finally:
+        connection.close()
+
+
+def _check(settings: Settings) -> None:
+    """Raise Stop unless the database is where this code can serve. Read-only."""
+    if at_head(settings) is not None:
+        return
+    from utils import report, status
+
+    found = status.read(settings)
+    if not found.can_serve:
+        raise Stop(
+            "not-at-head",
+            report.sentence(found),
+            facts=[("setting", "MIGRATE_ON_START=check: this process does not migrate")],
+            database=f"unchanged, at {', '.join(found.current) or 'nothing'}",
+            next_step="let the pre-deploy command migrate:\npython utils/migrate.py upgrade",
+        )
+
+
+def _upgrade_or_fall_back(settings: Settings) -> None:
+    from utils import upgrade
+
+    try:
+        log.info("%s", upgrade.run("upgrade", "head", settings))
+    except Stop as stop:
+        if not settings.dev_create_tables:
+            raise
+        if settings.production:
+            log.warning("DEV_CREATE_TABLES is ignored: this is production")
+            raise
+        log.error("%s", stop.render("upgrade"))
+        upgrade.create_tables(settings, _models())
+        log.warning(
+            "DEV_CREATE_TABLES: migrating failed, so the tables were made from models.py; correct the migration, then: "
+            "python utils/migrate.py reset"
+        )
+
+
+def _models() -> MetaData:
+    from models import Base
+
+    return Base.metadata
+
+
+@contextmanager
+def _ending_the_process(doing: str) -> Iterator[None]:
+    """End the process after one message when something stops us. Status 3 also halts gunicorn's master."""
+    try:
+        yield
+    except Stop as stop:
+        log.error("%s", stop.render(doing))
+        sys.exit(errors.IMPOSSIBLE)
+    except watchdog.Interrupted as interrupted:
+        log.warning("%s stopped: %s; what was not committed is rolled back", doing, interrupted)
+        sys.exit(interrupted.exit_code)
+    except Exception:  # a bug of ours must end the process just as surely
+        log.exception("%s stopped by an error of our own", doing)
+        sys.exit(errors.IMPOSSIBLE)
+
+
+def _as_json(record: object) -> str:
+    import json
+
+    return json.dumps(record, indent=2, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

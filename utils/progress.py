@@ -1,0 +1,112 @@
+"""What is PostgreSQL doing for us right now, and who is in the way?
+
+While a migration's statement runs, its own connection can tell nothing. A thread with a connection of its own looks at
+pg_stat_activity: it logs what takes long, remembers who blocks us, and notices when the network is gone for good.
+It never ends anybody's session.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+from utils import database, watchdog
+from utils.database import Blocker
+from utils.logs import log
+from utils.settings import Dsn
+
+TELL_EVERY = 5.0
+"""Seconds between two lines about the same long statement."""
+
+_START_AFTER = 0.05
+_LOOK_EVERY = 0.04
+_UNANSWERED = 2
+
+_LOOK = """
+SELECT a.state = 'active', coalesce(a.wait_event_type = 'Lock', false),
+       extract(epoch FROM clock_timestamp() - a.query_start),
+       left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60),
+       p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END
+  FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid) WHERE a.pid = %s
+"""
+
+
+class Monitor:
+    """Watches the session that migrates, from its own thread, while it is entered."""
+
+    def __init__(self, dsn: Dsn, name: str) -> None:
+        self.blockers: list[Blocker] = []
+        """Who was last seen in the way of the statement that runs or has just failed."""
+        self._dsn = dsn
+        self._name = name
+        self._watched: Connection | None = None
+        self._pid = 0
+        self._label = ""
+        self._told = 0.0
+        self._unanswered = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="railhead-progress", daemon=True)
+
+    def __enter__(self) -> Monitor:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+
+    def watch(self, connection: Connection, pid: int, label: str) -> None:
+        """Look at the session `pid` of `connection` from now on, and call what it does `label`."""
+        self._watched, self._pid, self._label = connection, pid, label
+        self._told = time.monotonic()
+
+    def forget_blockers(self) -> None:
+        """Start to look anew at who is in the way."""
+        self.blockers = []
+
+    def _run(self) -> None:
+        connection: Connection | None = None
+        pause = _START_AFTER
+        while not self._ended.wait(pause):
+            pause = _LOOK_EVERY
+            if not self._pid:
+                continue
+            try:
+                connection = connection or database.connect(self._dsn, self._name)
+                self._look(connection)
+                self._unanswered = 0
+            except psycopg2.Error as error:
+                connection, pause = None, 0.5
+                self._count_silence(error)
+        if connection is not None:
+            connection.close()
+
+    def _look(self, connection: Connection) -> None:
+        found = database.rows(connection, _LOOK, (self._pid,))
+        active, blocked, age, query, phase, percent = found[0] if found else (False, False, 0.0, "", None, None)
+        if blocked:
+            self.blockers = database.blockers(connection, self._pid) or self.blockers
+        now = time.monotonic()
+        if active and float(str(age)) >= TELL_EVERY and now - self._told >= TELL_EVERY:
+            self._told = now
+            log.info("%s", self._line(float(str(age)), str(query), phase, percent, blocked=bool(blocked)))
+
+    def _line(self, age: float, query: str, phase: object, percent: object, *, blocked: bool) -> str:
+        doing = f", {phase}" if phase else ""
+        done = f", {percent} %" if percent is not None else ""
+        waits = f", waits for {self.blockers[0]}" if blocked and self.blockers else ""
+        return f"{self._label}: still working after {age:.0f} s{doing}{done}{waits}: {query}"
+
+    def _count_silence(self, error: psycopg2.Error) -> None:
+        """Cut the migration's connection when nobody answers at all: it would wait for ever."""
+        if "FATAL" in str(error) or self._ended.is_set():
+            return  # somebody did answer
+        self._unanswered += 1
+        if self._unanswered >= _UNANSWERED and self._watched is not None:
+            log.warning("the database has not answered for a while: %s", database.said(error))
+            watchdog.hang_up(self._watched)

@@ -1,0 +1,87 @@
+"""How do we say it? Text and JSON of the same record.
+
+Only turns records into text: never connects, never decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from utils.errors import labelled
+from utils.ledger import Entry
+from utils.revisions import Step
+from utils.status import Status
+
+_SENTENCES = {
+    "current": "the database is at head",
+    "behind": "the database lacks {pending}",
+    "ahead": "the database is ahead of this code",
+    "unknown": "the database is at a revision that this code does not have",
+    "unmanaged": "the database has tables, but no version",
+    "fallback": "DEV_CREATE_TABLES made the tables; the database has no version",
+    "forked": "the history of this code is forked",
+}
+_NEXT = {
+    "behind": "python utils/migrate.py upgrade",
+    "ahead": "deploy the release that has this revision, or go on if this one can serve",
+    "unknown": "deploy the release that has this revision, or see whether this is the right database",
+    "unmanaged": "alembic stamp head          if it is at head already",
+    "fallback": "python utils/migrate.py reset          in development, to start from nothing",
+    "forked": "python utils/migrate.py rebase REVISION",
+}
+
+
+def as_json(record: object) -> str:
+    """Return `record` as JSON, fit for people and for programs."""
+    return json.dumps(record, indent=2, ensure_ascii=False, default=str)
+
+
+def sentence(status: Status) -> str:
+    """Return the state as one sentence."""
+    count = len(status.pending)
+    return _SENTENCES[status.state].format(pending=f"{count} revision{'' if count == 1 else 's'}" if count else "revisions")
+
+
+def status_text(status: Status) -> str:
+    """Return where the database is, for a tired person: the state first, then the facts, then what to do."""
+    flags = f"  ({', '.join(status.flags)})" if status.flags else ""
+    facts = [("current", ", ".join(status.current) or "none"), ("head", ", ".join(status.heads) or "none")]
+    facts += [("pending", "\n".join(_pending_line(one.revision, one.message) for one in status.pending) or "none")]
+    if status.unknown:
+        facts.append(("unknown", ", ".join(status.unknown)))
+    facts += [
+        ("database", f"{status.database}, {status.server}"),
+        ("lock", f"held by {status.lock}" if status.lock else "free"),
+        ("last", entry_line(status.last) if status.last else "nothing in the ledger"),
+    ]
+    lines = [f"{status.state}{flags}: {sentence(status)}", ""]
+    lines += [line for label, text in facts for line in labelled(label, text)]
+    if status.state in _NEXT:
+        lines += ["", *labelled("next", _NEXT[status.state])]
+    return "\n".join(lines)
+
+
+def entry_line(entry: Entry) -> str:
+    """Return one row of the ledger as one line."""
+    seconds = f" in {entry.duration_ms} ms" if entry.duration_ms is not None else ""
+    release = f", release {entry.release[:12]}" if entry.release else ""
+    error = f": {entry.error}" if entry.error else ""
+    what = f"{entry.action} {entry.revision or ''}".strip()
+    return f"{entry.started_at:%Y-%m-%d %H:%M:%S}  {what} {entry.outcome}{seconds}, {entry.actor}{release}{error}"
+
+
+def log_text(entries: Iterable[Entry]) -> str:
+    """Return the ledger, newest first."""
+    return "\n".join(map(entry_line, entries)) or "nothing in the ledger"
+
+
+def steps_text(action: str, steps: Iterable[Step]) -> str:
+    """Return what a run would do."""
+    lines = [f"  {action} {step.revision}" + (f"  (migrations/versions/{step.file})" if step.file else "") for step in steps]
+    return "\n".join(lines) or "nothing to do"
+
+
+def _pending_line(revision: str, message: str) -> str:
+    first = message.splitlines()[0] if message else ""
+    return f"{revision}  {first}".strip()

@@ -1,0 +1,353 @@
+"""What exists, and which steps lead where? (Drives Alembic.)
+
+Reads the revision files and asks Alembic for plans. Runs nothing and never connects.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, RevisionStep, StampStep
+from alembic.script import Script, ScriptDirectory
+from alembic.script.revision import CycleDetected, MultipleHeads, ResolutionError, RevisionError
+from alembic.util import CommandError
+
+from utils import manifest
+from utils.errors import Stop
+from utils.settings import ROOT
+
+LONGEST_ID = 32
+"""The width of Alembic's `version_num` column: a longer id fails only when it is written."""
+
+
+__all__ = ["History", "MigrationContext", "Revision", "Step", "EnvironmentContext", "Way", "call", "checksums", "config", "history", "offline", "translated"]
+
+
+class Revision(NamedTuple):
+    """A revision as its file says."""
+
+    id: str
+    parents: tuple[str, ...]
+    file: str
+    message: str
+    breaking: bool | None
+    """What its author says (`breaking = False`), None when he says nothing."""
+    accepted_hazards: dict[str, str]
+
+
+class History:
+    """All revisions, parents first. Knows one path or a graph with branches and merges; never a fork of heads."""
+
+    def __init__(self, revisions: Sequence[Revision], problem: Stop | None = None) -> None:
+        """`problem` is what is wrong with the files, for whoever only wants to know."""
+        self.by_id = {revision.id: revision for revision in revisions}
+        self.problem = problem
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Return the ids that are nobody's parent, sorted."""
+        parents = {parent for revision in self.by_id.values() for parent in revision.parents}
+        return tuple(sorted(set(self.by_id) - parents))
+
+    def ancestors(self, ids: Iterable[str]) -> set[str]:
+        """Return these revisions and everything that they build on; ids that we do not have are left out."""
+        found: set[str] = set()
+        todo = [one for one in ids if one in self.by_id]
+        while todo:
+            one = todo.pop()
+            if one not in found:
+                found.add(one)
+                todo.extend(self.by_id[one].parents)
+        return found
+
+    def pending(self, current: Iterable[str]) -> list[Revision]:
+        """Return what a database at `current` still lacks, parents first."""
+        applied = self.ancestors(current)
+        return [revision for revision in self.by_id.values() if revision.id not in applied]
+
+
+def config(root: Path = ROOT) -> Config:
+    """Return Alembic's configuration for the project in `root`."""
+    return Config(root / "alembic.ini")
+
+
+def history(script: ScriptDirectory | None = None) -> History:
+    """Return the revisions on disk, each module loaded once. Its `problem` says what keeps them from being run."""
+    script = script or ScriptDirectory.from_config(config())
+    try:
+        with _loading(script):
+            found = [_revision(one) for one in script.walk_revisions("base", "heads")][::-1]
+    except Stop as stop:
+        return History([], stop)
+    loaded = History(found)
+    loaded.problem = _fork(loaded) or _too_long(loaded)
+    return loaded
+
+
+class Step(NamedTuple):
+    """One move of the database: a revision applied, taken back or stamped."""
+
+    revision: str
+    parent: str | None
+    source: frozenset[str]
+    destination: frozenset[str]
+    file: str | None
+    run: RevisionStep | StampStep
+    """Alembic's own step, only handed through."""
+
+
+class Way:
+    """One command that moves the database: where it wants to go, and by which steps."""
+
+    def __init__(self, environment: EnvironmentContext) -> None:
+        """Read the command from Alembic's environment, which needs no connection for that."""
+        environment.configure(url="postgresql+psycopg2://")
+        context = environment.get_context()
+        options = context.opts
+        self.environment = environment
+        self._context = context
+        self._plan: Callable[..., Iterable[RevisionStep | StampStep]] = options["fn"]
+        self.purge = bool(options.get("purge"))
+        self.moves = "destination_rev" in options
+        """Whether the command moves the database: upgrade, downgrade and stamp do, all others only read.
+
+        Not documented by Alembic; a test pins it.
+        """
+        target = options["destination_rev"] if self.moves else ""
+        self.target = target if isinstance(target, str) else ", ".join(target)
+        self.action = _action(self._plan)
+        self._pinned: list[Step] | None = None
+        assert context.script is not None
+        self.script: ScriptDirectory = context.script
+        self.history = history(self.script)
+
+    @property
+    def is_relative(self) -> bool:
+        """Tell whether the target is a number of steps from where the database is (`+1`, `-1`)."""
+        return bool(re.search(r"[+-]\d+$", self.target))
+
+    def steps(self, heads: Iterable[str]) -> list[Step]:
+        """Return the steps from `heads` to the target. A relative target is resolved once and then means the same place.
+
+        Raises Stop(`unknown-revision`) when there is no such target or no way to it.
+        """
+        current = frozenset(heads)
+        if self._pinned is None or not self.is_relative:
+            plan = self._ask(tuple(sorted(current)))
+            if self.is_relative:
+                self._pinned = plan
+            return plan
+        starts = (index for index, step in enumerate(self._pinned) if step.source == current)
+        index = next(starts, None)
+        return [] if index is None else self._pinned[index:]
+
+    def moved_elsewhere(self, heads: Iterable[str]) -> bool:
+        """Tell whether the database left the path of a relative target, so that nobody knows any more where it leads."""
+        if not self.is_relative or not self._pinned:
+            return False
+        places = {step.source for step in self._pinned} | {self._pinned[-1].destination}
+        return frozenset(heads) not in places
+
+    def _ask(self, heads: tuple[str, ...]) -> list[Step]:
+        if self.history.problem:
+            raise self.history.problem
+        try:
+            return [_step(step) for step in self._plan(heads, self._context)]
+        except CommandError as error:
+            raise _no_way(error, self.target, self.history) from error
+
+
+def offline(environment: EnvironmentContext) -> None:
+    """Write the SQL of what was typed to standard output (`--sql`); touches no database."""
+    environment.configure(url="postgresql+psycopg2://", literal_binds=True, transaction_per_migration=True)
+    with translated(""), environment.begin_transaction():
+        environment.run_migrations()
+
+
+def call(action: str, target: str, attributes: dict[str, object]) -> Config:
+    """Run Alembic's own command, which comes back to us through migrations/env.py. Returns its configuration."""
+    alembic_config = config()
+    alembic_config.attributes.update(attributes)
+    {"upgrade": command.upgrade, "downgrade": command.downgrade, "stamp": command.stamp}[action](alembic_config, target)
+    return alembic_config
+
+
+@contextmanager
+def translated(target: str) -> Iterator[None]:
+    """Turn what Alembic raises inside into a Stop."""
+    try:
+        yield
+    except CommandError as error:
+        raise _no_way(error, target, None) from error
+
+
+def checksums(steps: Iterable[Step]) -> dict[str, str | None]:
+    """Return the checksum of each step's file, from the manifest when every sealed file still has its bytes."""
+    sealed = manifest.read()
+    if sealed is not None and sealed.is_true():
+        return {entry.revision: entry.checksum for entry in sealed.entries}
+    files = {step.revision: step.file for step in steps if step.file}
+    return {revision: manifest.checksum_of(manifest.FOLDER / file) for revision, file in files.items()}
+
+
+def _revision(script: Script) -> Revision:
+    module = script.module
+    down = script.down_revision
+    parents = () if down is None else (down,) if isinstance(down, str) else tuple(down)
+    return Revision(
+        id=script.revision,
+        parents=parents,
+        file=Path(script.path).name,
+        message=(script.doc or "").strip(),
+        breaking=getattr(module, "breaking", None),
+        accepted_hazards=dict(getattr(module, "accepted_hazards", {})),
+    )
+
+
+def _step(step: RevisionStep | StampStep) -> Step:
+    info = step.info
+    script = getattr(step, "revision", None)
+    up = info.up_revision_ids or info.down_revision_ids
+    return Step(
+        revision=",".join(up),
+        parent=",".join(info.down_revision_ids) or None,
+        source=frozenset(info.source_revision_ids),
+        destination=frozenset(info.destination_revision_ids),
+        file=Path(script.path).name if isinstance(script, Script) else None,
+        run=step,
+    )
+
+
+def _action(plan: Callable[..., Iterable[RevisionStep | StampStep]]) -> str:
+    return {"downgrade": "downgrade", "do_stamp": "stamp"}.get(plan.__name__, "upgrade")
+
+
+@contextmanager
+def _loading(script: ScriptDirectory) -> Iterator[None]:
+    """Turn everything that can be wrong with revision files into a Stop that names them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except (CycleDetected, RevisionError, CommandError) as error:
+            raise _bad_history(str(error)) from error
+        except KeyError as error:
+            raise _bad_history(_first(caught) or f"the parent {error} does not exist") from error
+        except Exception as error:
+            raise _bad_file(error, Path(script.versions)) from error
+    twice = [str(one.message) for one in caught if "more than once" in str(one.message)]
+    if twice:
+        raise _twice(twice[0].split()[1])
+    if caught:
+        raise _bad_history(_first(caught))
+
+
+def _first(caught: list[warnings.WarningMessage]) -> str:
+    return str(caught[0].message) if caught else ""
+
+
+def _bad_history(why: str) -> Stop:
+    return Stop(
+        "revision-file",
+        "the revision files do not form a history",
+        facts=[("Alembic", why)],
+        database="not touched",
+        next_step="correct `revision` and `down_revision` in migrations/versions/",
+    )
+
+
+def _bad_file(error: Exception, folder: Path) -> Stop:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
+    place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "a file in migrations/versions/"
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f"{Path(error.filename).name}, line {error.lineno}"
+    return Stop(
+        "revision-file",
+        "a revision file cannot be loaded",
+        facts=[("file", f"migrations/versions/{place}"), ("Python", f"{type(error).__name__}: {error}")],
+        database="not touched",
+        next_step="correct the file; see that it loads:  python utils/migrate.py status",
+    )
+
+
+def _twice(revision: str) -> Stop:
+    pattern = re.compile(rf"^revision\b[^=\n]*=\s*['\"]{re.escape(revision)}['\"]", re.MULTILINE)
+    files = sorted(
+        name
+        for name in manifest.revision_files()
+        if pattern.search((manifest.FOLDER / name).read_text(encoding="utf-8", errors="replace"))
+    )
+    return Stop(
+        "forked",
+        f"two files are the same revision, {revision}",
+        facts=[("file", f"migrations/versions/{name}") for name in files],
+        database="not touched",
+        next_step=f"put the later one on top of the other:\npython utils/migrate.py rebase {files[-1] if files else revision}",
+    )
+
+
+def _fork(found: History) -> Stop | None:
+    if len(found.heads) < 2:
+        return None
+    heads = [found.by_id[head] for head in found.heads]
+    return Stop(
+        "forked",
+        f"the history has {len(heads)} heads",
+        facts=[("head", f"{one.id}, migrations/versions/{one.file}") for one in heads],
+        database="not touched",
+        next_step=f"put one on top of the other:\npython utils/migrate.py rebase {heads[-1].id}",
+    )
+
+
+def _too_long(found: History) -> Stop | None:
+    long = next((one for one in found.by_id.values() if len(one.id) > LONGEST_ID), None)
+    if long is None:
+        return None
+    return Stop(
+        "long-id",
+        f"a revision id is longer than the {LONGEST_ID} characters that alembic_version holds",
+        facts=[("revision", f"{long.id} ({len(long.id)} characters)"), ("file", f"migrations/versions/{long.file}")],
+        database="not touched",
+        next_step=f"shorten `revision` in {long.file}, and the name of the file with it",
+    )
+
+
+def _no_way(error: CommandError, target: str, found: History | None) -> Stop:
+    cause = error.__cause__
+    text = str(error).strip()
+    if isinstance(cause, ResolutionError) and not target:
+        return Stop(
+            "unknown-version",
+            "the database is at a revision that this code does not have",
+            facts=[("Alembic", text)],
+            database="unchanged",
+            next_step="python utils/migrate.py status",
+        )
+    if isinstance(cause, MultipleHeads):
+        return (found and _fork(found)) or _bad_history(text)
+    if "not up to date" in text:
+        return Stop(
+            "not-at-head",
+            "the database is not at head, so there is nothing to compare models.py with",
+            database="unchanged",
+            next_step="alembic upgrade head",
+        )
+    missing = isinstance(cause, ResolutionError)
+    last = max(found.by_id, default="") if found else ""
+    return Stop(
+        "unknown-revision",
+        f"there is no revision {target}" if missing and target else text or "Alembic refuses",
+        facts=[("Alembic", text), *([("newest", last)] if last else [])],
+        database="unchanged",
+        next_step="alembic history",
+        exit_code=2,
+    )

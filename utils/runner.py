@@ -1,0 +1,268 @@
+"""How are the steps carried out, one transaction each?
+
+Each revision, its row in the ledger and its version are committed together, and only while the migration lock is ours.
+Decides nothing about retries: it runs one attempt and says exactly what that left behind.
+"""
+
+from __future__ import annotations
+
+import gc
+import secrets
+import time
+from collections.abc import Collection, Iterator, Mapping
+
+import sqlalchemy
+from psycopg2.extensions import connection as Driver
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from utils import catalog, database, ledger
+from utils.database import Patience
+from utils.errors import Stop
+from utils.lock import Lock
+from utils.logs import log
+from utils.progress import Monitor
+from utils.revisions import MigrationContext, Revision, Step, Way, checksums
+from utils.settings import Dsn, Settings
+
+
+class Runner:
+    """Carries out the steps of one `Way` under one lock. A lost connection needs a new one."""
+
+    def __init__(self, way: Way, settings: Settings, lock: Lock, patience: Patience, run: ledger.Run, name: str) -> None:
+        assert settings.migrate_database is not None
+        self.current: Step | None = None
+        """The step that runs, or that failed."""
+        self.left = False
+        """Whether the current step has left its transaction, so that something may stay behind when it fails."""
+        self.attempts = 0
+        self._way = way
+        self._settings = settings
+        self._dsn: Dsn = settings.migrate_database
+        self._lock = lock
+        self._patience = patience
+        self._run = run
+        self._name = name
+        self._monitor = Monitor(self._dsn, f"{name} (progress)")
+        self._engine = self._make_engine()
+        self._checksums: Mapping[str, str | None] | None = None
+        self._began = 0.0
+        self._waited_before = 0.0
+        self._whole = False
+        self._recorded = False
+        self._heads: frozenset[str] = frozenset()
+        self._unwritten: list[tuple[Step, float, float]] = []
+        self._steps: list[Step] = []
+
+    def __enter__(self) -> Runner:
+        self._monitor.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._monitor.__exit__(None, None, None)
+        self._engine.dispose()
+
+    @property
+    def blockers(self) -> list[database.Blocker]:
+        """Return who was last seen in the way."""
+        return self._monitor.blockers
+
+    def attempt(self, *, whole: bool) -> frozenset[str]:
+        """Run the steps that are left and return the versions that the database has then. Changes the schema.
+
+        `whole`: all of them in one transaction, which only a database without a table is free for. Raises what the
+        driver, SQLAlchemy or a migration raises; then `current` is the step that failed, and `left` says whether it may
+        have left something behind.
+        """
+        self.attempts += 1
+        self._whole, self._unwritten, self.left = whole, [], False
+        self._waited_before = self._patience.spent
+        self._monitor.forget_blockers()
+        environment = self._way.environment
+        with _no_garbage_collection(whole), self._engine.connect() as connection:
+            environment.configure(
+                connection=connection,
+                transaction_per_migration=not whole,
+                fn=self._plan,
+                on_version_apply=self._record,
+                patience=self._patience,
+                pooled=self._lock.pooled,
+                fence=lambda: self._lock.assert_held(_driver(connection)),
+            )
+            with environment.begin_transaction():
+                environment.run_migrations()
+        if whole and self._steps:
+            log.info("%s: %d revisions up to %s", self._run.action, len(self._steps), self._steps[-1].revision)
+        return self._heads
+
+    def _plan(self, heads: tuple[str, ...], _context: object) -> Iterator[object]:
+        """Yield Alembic's steps, and know at each moment which one runs. Takes the place of Alembic's own plan."""
+        self._steps = self._way.steps(heads)
+        self._heads = frozenset(heads)
+        for step in self._steps:
+            self.current, self.left, self._recorded = step, False, False
+            self._began = time.monotonic()
+            yield step.run
+            if not self._whole:
+                log.info("%s: %s in %.0f ms", self._run.action, step.revision, (time.monotonic() - self._began) * 1000)
+        self.current = None
+
+    def _record(self, ctx: MigrationContext, step: object, heads: Collection[str], run_args: object) -> None:  # noqa: ARG002
+        """Alembic has moved the version: add the ledger's row to the same transaction."""
+        assert self.current is not None
+        self._heads = frozenset(heads)
+        self._recorded = True
+        self._unwritten.append((self.current, self._began, time.monotonic() - self._began))
+        last = self.current is self._steps[-1]
+        if last or not self._whole:
+            driver = _driver(ctx.connection)
+            self._write(driver, "applied", catalog.read(driver).text if last else None)
+
+    def _write(self, driver: Driver, outcome: str, kept: str | None = None) -> None:
+        """Write the ledger's rows of everything that this transaction will commit. Writes the ledger."""
+        if not self._unwritten:
+            return
+        now = time.monotonic()
+        waited = self._patience.spent
+        rows = [
+            ledger.Row(
+                revision=step.revision,
+                parent=step.parent,
+                checksum=self._checksum(step),
+                breaking=self._breaking(step),
+                ago=now - began,
+                duration=duration,
+                waited=waited,
+                attempts=self.attempts,
+            )
+            for step, began, duration in self._unwritten
+        ]
+        with driver.cursor() as cursor:
+            ledger.write(cursor, self._lock, self._run, rows, outcome, kept)
+        self._unwritten = []
+
+    def _on_commit(self, connection: Connection) -> None:
+        """SQLAlchemy is about to commit. In the middle of a step that means: `autocommit_block` leaves the transaction."""
+        if self.current is None or self._recorded:
+            return
+        driver = _driver(connection)
+        if driver.autocommit:
+            return  # inside the block each statement has committed itself
+        self._leave(driver, self.current)
+
+    def _leave(self, driver: Driver, step: Step) -> None:
+        """Let a step leave its transaction, unless it has already changed something in it that could not be repeated."""
+        if not self._whole and database.scalar(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
+            raise mixed(self._way.history.by_id[step.revision])
+        self._write(driver, "applied")
+        if not self.left:
+            self._unwritten = [(step, self._began, 0.0)]
+            self._write(driver, "started")
+        else:
+            self._lock.assert_held(driver)
+        self.left = True
+
+    def _checksum(self, step: Step) -> str | None:
+        if self._checksums is None:
+            self._checksums = checksums(self._steps)
+        return self._checksums.get(step.revision)
+
+    def _breaking(self, step: Step) -> bool | None:
+        revision = self._way.history.by_id.get(step.revision)
+        return revision.breaking if revision else None
+
+    def _make_engine(self) -> Engine:
+        engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=self._session, poolclass=sqlalchemy.NullPool)
+        if self._lock.pooled:
+            event.listen(engine, "begin", self._set_local)
+        event.listen(engine, "commit", self._on_commit)
+        return engine
+
+    def _session(self) -> Driver:
+        """Return a new connection for migrations, with its limits set for as long as it lives. Read-only.
+
+        Behind a transaction pooler they would leak to other clients; there they are set in each transaction.
+        """
+        driver = database.connect(self._dsn, self._name)
+        if not self._lock.pooled:
+            with driver.cursor() as cursor:
+                cursor.execute(_limits("", driver.server_version, self._patience.lock_timeout, self._settings))
+        self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
+        driver.autocommit = False
+        return driver
+
+    def _set_local(self, connection: Connection) -> None:
+        driver = _driver(connection)
+        if driver.autocommit:
+            return
+        with driver.cursor() as cursor:
+            cursor.execute(_limits("LOCAL ", driver.server_version, self._patience.lock_timeout, self._settings))
+            cursor.execute("SELECT pg_backend_pid()")
+            row = cursor.fetchone()
+        assert row is not None
+        self._monitor.watch(driver, row[0], self._run.action)
+
+
+def new_run(action: str, settings: Settings) -> ledger.Run:
+    """Return the identity that the ledger gives to everything that one start does."""
+    return ledger.Run(secrets.token_hex(6), action, settings.release, settings.replica)
+
+
+def mixed(revision: Revision) -> Stop:
+    """Return the refusal of a revision that could not be mended after a crash."""
+    return Stop(
+        "not-repeatable",
+        f"{revision.id} mixes transactional work with work outside the transaction",
+        facts=[
+            ("file", f"migrations/versions/{revision.file}"),
+            ("danger", "a crash half way leaves part of it behind, and running it again fails on that part"),
+        ],
+        database="unchanged by this revision",
+        next_step="split it: what needs no transaction (op.create_index_concurrently, op.backfill, ...) goes into a\n"
+        'revision of its own:  alembic revision -m "..."\n'
+        'or accept it in the file:  accepted_hazards = {"not-repeatable": "why it is safe"}',
+    )
+
+
+def _limits(local: str, version: int, lock_timeout: float, settings: Settings) -> str:
+    """Return the statements that keep a migration from freezing traffic and from outliving its client.
+
+    `client_connection_check_interval` (PostgreSQL 14) ends a statement whose client has died; the server must be able
+    to notice, which it only is on Linux.
+    """
+    limits = [
+        f"SET {local}lock_timeout = '{max(1, round(lock_timeout * 1000))}ms'",
+        f"SET {local}statement_timeout = '{round(settings.statement_timeout * 1000)}ms'",
+        f"SET {local}idle_in_transaction_session_timeout = 0",
+    ]
+    if version >= 140000:
+        scope = "true" if local else "false"
+        limits.append(
+            f"SELECT set_config('client_connection_check_interval', '500ms', {scope}) WHERE version() LIKE '%linux%'"
+        )
+    if version >= 170000:
+        limits.append(f"SET {local}transaction_timeout = 0")
+    return "; ".join(limits)
+
+
+def _driver(connection: Connection | None) -> Driver:
+    """Return psycopg2's connection below SQLAlchemy's, for statements that SQLAlchemy must not see."""
+    assert connection is not None
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    return driver  # type: ignore[return-value]  # SQLAlchemy's type is any driver's
+
+
+class _no_garbage_collection:  # noqa: N801  reads as what it does in a `with`
+    """Inside, Python does not look for reference cycles: with a thousand modules loaded that costs a tenth of the run."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted and gc.isenabled()
+
+    def __enter__(self) -> None:
+        if self._wanted:
+            gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._wanted:
+            gc.enable()

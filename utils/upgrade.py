@@ -1,0 +1,447 @@
+"""The story of a start, of a downgrade and of a stamp.
+
+One way in for all: `migrations/env.py` calls `enter`, whether the start-up hook, the command line or somebody's hand typed the
+command. Finds the database, takes the lock, looks again, carries out the steps, retries what may be retried, verifies from
+outside. Says "done" only after it has seen it done.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg2
+import sqlalchemy
+from psycopg2.extensions import connection as Connection
+from sqlalchemy import MetaData
+from sqlalchemy.exc import DBAPIError
+
+from utils import autogenerate, catalog, database, diagnosis, embedded, hazards, ledger, logs, manifest, revisions, runner, status
+from utils import lock as locks
+from utils.database import Allowance, Patience
+from utils.errors import Stop
+from utils.lock import Lock, LockLost
+from utils.logs import log
+from utils.revisions import EnvironmentContext, Step, Way
+from utils.runner import Runner
+from utils.settings import Dsn, Settings, load
+from utils.status import Look
+from utils.watchdog import Interrupted, watching
+
+MOST_LOSSES = 5
+"""How often one revision may lose its connection before we stop: it may be what brings the server down."""
+
+_SECONDS_TO_TELL = 5.0
+T = TypeVar("T")
+_PASSING = (psycopg2.Error, DBAPIError, LockLost)
+
+
+class Outcome(NamedTuple):
+    """What a run did. `waited` and `duration` are seconds."""
+
+    action: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    applied: tuple[str, ...]
+    waited: float
+    duration: float
+
+    def __str__(self) -> str:
+        place = ", ".join(self.after) or "base"
+        if not self.applied:
+            return f"{self.action}: nothing to do, the database is at {place}"
+        count = f"{len(self.applied)} revision{'' if len(self.applied) == 1 else 's'}"
+        waited = f", of which {self.waited:.1f} s waiting" if self.waited >= 0.05 else ""
+        return f"{self.action}: {count}, the database is at {place} ({self.duration:.2f} s{waited})"
+
+
+def enter(environment: EnvironmentContext, models: Callable[[], MetaData]) -> None:
+    """Carry out what was typed at Alembic, or called through `run`. Changes the schema, if that is what was asked.
+
+    Typed by hand, a failure is printed in the usual form and ends the process with the usual code; called, it is raised.
+    """
+    called = "settings" in environment.config.attributes
+    doing = "alembic"
+    try:
+        if environment.is_offline_mode():
+            revisions.offline(environment)
+            return
+        way = Way(environment)
+        doing = f"alembic {way.action}" if way.moves else "alembic"
+        settings = environment.config.attributes.get("settings") or _settings_of_hand()
+        if way.moves and environment.config.attributes.get("only_plan"):
+            environment.config.attributes["outcome"] = _plan(way, settings)
+        elif way.moves:
+            environment.config.attributes["outcome"] = _Story(way, settings).tell()
+        else:
+            _only_read(environment, settings, models)
+    except (Stop, Interrupted) as stop:
+        if called:
+            raise
+        print(stop.render(doing) if isinstance(stop, Stop) else f"{doing} stopped: {stop}", file=sys.stderr)
+        sys.exit(stop.exit_code)
+
+
+def run(action: str, target: str, settings: Settings) -> Outcome:
+    """Move the database to `target` and return what was done. Changes the schema, writes the ledger.
+
+    Waits for the database, for other migrators and for table locks, as the settings say. Raises Stop or Interrupted.
+    """
+    outcome = revisions.call(action, target, {"settings": settings}).attributes["outcome"]
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
+def plan(action: str, target: str, settings: Settings) -> list[Step]:
+    """Return the steps that `run` would take from where the database is now. Read-only. Raises Stop."""
+    steps = revisions.call(action, target, {"settings": settings, "only_plan": True}).attributes["outcome"]
+    assert isinstance(steps, list)
+    return steps
+
+
+def wait(settings: Settings) -> bool:
+    """Tell whether the database came to head within MIGRATE_WAIT_LOCK, without ever migrating it. Read-only.
+
+    Waits up to MIGRATE_WAIT_DATABASE for a server that does not answer. Raises Stop when it could never come to head.
+    """
+    history = revisions.history()
+    deadline = time.monotonic() + settings.wait_lock
+    for pause in locks.pauses():
+        found = status.read(settings, history)
+        if found.state == "current":
+            return True
+        if found.state != "behind":
+            raise diagnosis.unknown_version(found.current, found.heads)
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+    raise AssertionError  # pauses never end
+
+
+def create_tables(settings: Settings, metadata: MetaData) -> None:
+    """Make every table of models.py that is missing, and say so in the ledger. Changes the schema, writes the ledger.
+
+    For development, after a migration has failed. Raises Stop when that fails too.
+    """
+    assert settings.database is not None
+    connection = database.open_now(settings.database, locks.name("create_all", settings), settings.database_variable)
+    engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: connection, poolclass=sqlalchemy.StaticPool)
+    try:
+        metadata.create_all(engine)
+        ledger.create(connection)
+        ledger.note(connection, runner.new_run("create_all", settings), "applied", catalog=catalog.read(connection).text)
+    except DBAPIError as error:
+        raise diagnosis.failed(error, None, "some tables may have been made", left=False) from error
+    finally:
+        connection.close()
+
+
+class _Story:
+    """One run, from the first look to the verification."""
+
+    def __init__(self, way: Way, settings: Settings) -> None:
+        assert settings.migrate_database is not None
+        self.way = way
+        self.settings = settings
+        self.dsn: Dsn = settings.migrate_database
+        self.name = locks.name(way.action, settings)
+        self.patience = Patience(settings.wait_lock, settings.lock_timeout)
+        self.run = runner.new_run(way.action, settings)
+        self.started = time.monotonic()
+        self.before: tuple[str, ...] | None = None
+        self.allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
+        self.losses: dict[str | None, int] = {}
+
+    def tell(self) -> Outcome:
+        """Run the story, again from the start as long as connections are lost and patience is left."""
+        with watching():
+            while True:
+                current: Step | None = None
+                try:
+                    return self._once()
+                except _Lost as lost:
+                    current = lost.step
+                    self._survive(lost)
+                self.losses[current.revision if current else None] += 1
+
+    def _once(self) -> Outcome:
+        connection = database.reach(
+            self.dsn, self.name, variable=self.settings.migrate_variable, allowance=self.allowance
+        )
+        lock = Lock(connection)
+        try:
+            after = self._under(lock) if self._take(lock) else None
+            applied = self._verify(after)
+        except _PASSING as error:
+            raise _Lost(error, None) from error
+        finally:
+            lock.release()
+        return self._outcome(applied)
+
+    def _take(self, lock: Lock) -> bool:
+        """Wait for the lock, and tell whether there is still something to do under it."""
+        told = 0.0
+        started = time.monotonic()
+        for pause in locks.pauses():
+            seen = status.look(lock.connection)
+            if self.before is None:
+                self.before = seen.versions
+            if self._is_there(seen):
+                return False
+            if lock.try_take():
+                return True
+            waited = time.monotonic() - started
+            if self.patience.left <= 0:
+                raise diagnosis.lock_busy(locks.holder(lock.connection), seen.place, self._waited())
+            if waited >= told:
+                told = waited + _SECONDS_TO_TELL
+                log.info("waiting for the migration lock, held by %s", locks.holder(lock.connection) or "nobody now")
+            pause = min(pause, self.patience.left)
+            time.sleep(pause)
+            self.patience.spend(time.monotonic() - started - waited)
+        raise AssertionError  # pauses never end
+
+    def _is_there(self, seen: Look) -> bool:
+        self._refuse(seen)
+        return not self.way.purge and not self.way.steps(seen.versions)
+
+    def _under(self, lock: Lock) -> frozenset[str]:
+        """Do what is to be done now that nobody else does. Returns the versions that the database must have then."""
+        seen = status.look(lock.connection)
+        self._refuse(seen)
+        steps = self.way.steps(seen.versions)
+        if not steps and not self.way.purge:
+            return frozenset(seen.versions)
+        whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
+        self._judge(steps, empty=whole, seen=seen)
+        if lock.pooled:
+            log.warning(
+                "a pooler stands between us and the database (%s); set MIGRATE_DATABASE_URL to a direct connection",
+                self.settings.migrate_variable,
+            )
+        if not seen.has_ledger:
+            self._with_connection(ledger.create)
+        with Runner(self.way, self.settings, lock, self.patience, self.run, self.name) as carrier:
+            return self._attempts(carrier, whole=whole)
+
+    def _attempts(self, carrier: Runner, *, whole: bool) -> frozenset[str]:
+        """Try until it is done, until waiting is no longer allowed, or until it cannot be done."""
+        while True:
+            began = time.monotonic()
+            try:
+                return carrier.attempt(whole=whole)
+            except LockLost as error:
+                raise _Lost(error, carrier.current) from error
+            except Stop as stop:
+                raise self._recorded(stop, carrier) from stop
+            except Exception as error:
+                cause = diagnosis.cause(error)
+                if self._may_repeat(carrier) and database.is_lock_miss(cause):
+                    self._missed(error, carrier, time.monotonic() - began)
+                elif self._may_repeat(carrier) and self._is_lost(error):
+                    raise _Lost(error, carrier.current) from error
+                else:
+                    raise self._recorded(None, carrier, error) from error
+
+    def _missed(self, error: Exception, carrier: Runner, wasted: float) -> None:
+        """Sleep before the next attempt; say who was in the way."""
+        who = carrier.blockers
+        step = carrier.current
+        log.info(
+            "%s: %s did not get its locks within %.0f ms, rolled back; in the way: %s",
+            self.way.action,
+            step.revision if step else "the run",
+            self.patience.lock_timeout * 1000,
+            "; ".join(map(str, who)) or "nobody any more",
+        )
+        self.patience.miss(wasted)
+        if self.patience.left <= 0:
+            stop = diagnosis.table_busy(error, step, self._place(), self._waited(), who)
+            raise self._recorded(stop, carrier) from error
+
+    def _survive(self, lost: _Lost) -> None:
+        """Return when the story may be told once more; raise Stop when the budget is spent."""
+        revision = lost.step.revision if lost.step else None
+        self.losses.setdefault(revision, 0)
+        told = "the migration lock was lost" if isinstance(lost.error, LockLost) else database.said(
+            diagnosis.cause(lost.error)
+        )
+        if self.patience.left <= 0 or self.losses[revision] >= MOST_LOSSES:
+            raise diagnosis.connection_lost(revision, told, self.losses[revision] + 1, self._waited()) from lost.error
+        log.warning("%s; connecting again and looking where the database is", told)
+        self.patience.miss()
+        self.allowance = Allowance(max(1.0, self.patience.left), "MIGRATE_WAIT_LOCK")
+
+    def _verify(self, after: frozenset[str] | None) -> tuple[str, ...]:
+        """Look from outside, through every URL there is, that it is really done. Returns what this run has applied."""
+        seen: dict[str, tuple[Look, tuple[str, ...], object]] = {}
+        for variable, dsn in self._addresses():
+            connection = database.reach(dsn, self.name, variable=variable, allowance=self.allowance)
+            try:
+                found = status.look(connection)
+                seen[variable] = found, _applied(connection, self.run) if found.has_ledger else (), database.identity(connection)
+            finally:
+                connection.close()
+        (variable, (here, applied, identity)), *others = seen.items()
+        for other, (_, _, elsewhere) in others:
+            if elsewhere != identity:
+                raise diagnosis.two_databases(self._addresses(), here.place, variable, other)
+        there = frozenset(here.versions) == after if after is not None else not self.way.steps(here.versions)
+        if not there:
+            raise diagnosis.not_verified(", ".join(sorted(after or ())) or self.way.target, here.place)
+        self.after = here.versions
+        return applied
+
+    def _outcome(self, applied: tuple[str, ...]) -> Outcome:
+        duration = time.monotonic() - self.started
+        return Outcome(self.way.action, self.before or (), self.after, applied, self.patience.spent, duration)
+
+    def _waited(self) -> Allowance:
+        return Allowance(self.settings.wait_lock, "MIGRATE_WAIT_LOCK")
+
+    def _addresses(self) -> list[tuple[str, Dsn]]:
+        """Return every different address of the database, the migrations' first."""
+        addresses = [(self.settings.migrate_variable, self.dsn)]
+        if self.settings.database is not None and self.settings.database != self.dsn:
+            addresses.append((self.settings.database_variable, self.settings.database))
+        return addresses
+
+    def _refuse(self, seen: Look) -> None:
+        """Raise Stop when the database is where this command must not touch it."""
+        if self.way.moved_elsewhere(seen.versions):
+            raise diagnosis.moved(self.way.target, ", ".join(self.before or ()) or "base", seen.place)
+        if self.way.history.problem:
+            raise self.way.history.problem
+        where = status.state(seen, self.way.history)
+        if where == "unknown":
+            raise diagnosis.unknown_version(seen.versions, self.way.history.heads)
+        if self.way.action == "upgrade" and where in {"unmanaged", "fallback"}:
+            raise diagnosis.unmanaged(seen.place, where)
+
+    def _judge(self, steps: Iterable[Step], *, empty: bool, seen: Look) -> None:
+        """Refuse, before anything is touched, what could not be mended after a crash."""
+        if self.way.action == "stamp":
+            return
+        for step in steps:
+            revision = self.way.history.by_id.get(step.revision)
+            if step.file is None or revision is None or "not-repeatable" in revision.accepted_hazards:
+                continue
+            if hazards.mixes(manifest.FOLDER / step.file, self.way.action):
+                refusal = runner.mixed(revision)
+                if not empty:
+                    refusal.database = f"unchanged, {seen.place}"
+                    raise refusal
+                log.warning("%s: accepted only because this database has no tables yet", refusal.headline)
+
+    def _may_repeat(self, carrier: Runner) -> bool:
+        """Tell whether the failed step may be tried again: rolled back as a whole, or made of verbs that allow it."""
+        step = carrier.current
+        return not carrier.left or step is None or step.file is None or not hazards.mixes(
+            manifest.FOLDER / step.file, self.way.action
+        )
+
+    def _is_lost(self, error: Exception) -> bool:
+        cause = diagnosis.cause(error)
+        if getattr(cause, "pgcode", None) == "25006":
+            return bool(self._with_connection(lambda one: database.scalar(one, "SELECT pg_is_in_recovery()")))
+        return database.is_lost(cause) or bool(getattr(error, "connection_invalidated", False))
+
+    def _recorded(self, stop: Stop | None, carrier: Runner, error: Exception | None = None) -> Stop:
+        """Write the failure to the ledger and return what is to be raised for it."""
+        step = carrier.current
+        place = self._place()
+        if stop is None:
+            assert error is not None
+            stop = diagnosis.failed(error, step, place, left=carrier.left)
+        elif carrier.left:
+            stop.exit_code = 6
+        if stop.database == "unchanged by this revision":
+            stop.database = place
+        words = "; ".join(text for label, text in stop.facts if label in {"PostgreSQL", "Python"}) or stop.headline
+        try:
+            self._with_connection(
+                lambda one: ledger.note(one, self.run, "failed", revision=step and step.revision, error=words)
+            )
+        except psycopg2.Error as trouble:
+            log.warning("the failure could not be written to the ledger: %s", database.said(trouble))
+        return stop
+
+    def _place(self) -> str:
+        """Return where the database is now, for a message."""
+        try:
+            place = self._with_connection(status.look).place
+        except psycopg2.Error:
+            return diagnosis.NOBODY_ANSWERS
+        return f"unchanged, {place}" if place == _place_of(self.before) else place
+
+    def _with_connection(self, ask: Callable[[Connection], T]) -> T:
+        connection = database.connect(self.dsn, self.name)
+        try:
+            return ask(connection)
+        finally:
+            connection.close()
+
+class _Lost(Exception):
+    """A connection or the lock was lost; what was not committed is rolled back."""
+
+    def __init__(self, error: Exception, step: Step | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.step = step
+
+
+def _only_read(environment: EnvironmentContext, settings: Settings, models: Callable[[], MetaData]) -> None:
+    """Run a command that does not move the database (`current`, `check`, `revision` ...). Leaves nothing behind."""
+    dsn, variable = settings.migrate_database, settings.migrate_variable
+    assert dsn is not None
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg2://", creator=lambda: _plain(dsn, settings), poolclass=sqlalchemy.NullPool
+    )
+    try:
+        connection = engine.connect()
+    except DBAPIError as error:
+        cause = diagnosis.cause(error)
+        assert isinstance(cause, psycopg2.Error)
+        raise database.cannot_connect(cause, dsn, variable) from error
+    options: dict[str, Any] = autogenerate.options(environment)
+    with connection, revisions.translated(""):
+        environment.configure(connection=connection, target_metadata=models(), dont_mutate=True, **options)
+        environment.run_migrations()
+
+
+def _plan(way: Way, settings: Settings) -> list[Step]:
+    dsn = settings.migrate_database
+    assert dsn is not None
+    connection = database.open_now(dsn, locks.name("plan", settings), settings.migrate_variable)
+    try:
+        return way.steps(status.look(connection).versions)
+    finally:
+        connection.close()
+
+
+def _plain(dsn: Dsn, settings: Settings) -> Connection:
+    connection = database.connect(dsn, locks.name("read", settings))
+    connection.autocommit = False
+    return connection
+
+
+def _settings_of_hand() -> Settings:
+    """Return the settings for a command that somebody typed at Alembic, and let us be heard on standard error."""
+    settings = embedded.fill(load())
+    logs.configure(settings)
+    return settings
+
+
+def _applied(connection: Connection, run_of: ledger.Run) -> tuple[str, ...]:
+    found = database.rows(
+        connection,
+        f"SELECT revision FROM {ledger.TABLE} WHERE run = %s AND outcome = 'applied' ORDER BY id",
+        (run_of.id,),
+    )
+    return tuple(str(row[0]) for row in found)
+
+
+def _place_of(versions: tuple[str, ...] | None) -> str:
+    return f"at {', '.join(versions)}" if versions else "empty"
