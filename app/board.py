@@ -116,7 +116,7 @@ def _columns(
     conditions: Sequence[ColumnElement[bool]], projects: dict[int, str], members: dict[int, str]
 ) -> list[Column]:
     counted = select(Task.status, func.count()).where(*conditions).group_by(Task.status)
-    totals = dict(session().execute(counted).tuples().all())
+    totals: dict[TaskStatus, int] = dict(session().execute(counted).all())
     pages = {status: Page.asked_for(status, totals.get(status, 0), PAGE) for status in TaskStatus}
     rows = session().execute(_one_page_each(conditions, pages)).all() if totals else []
     return [

@@ -17,7 +17,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Base
-from utils.settings import Settings
+from utils import embedded
+from utils.settings import Dsn, Settings
 
 T = TypeVar("T", bound=Base)
 
@@ -101,10 +102,11 @@ def sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "pgcode", None)
 
 
-def _dsn(settings: Settings) -> str:
-    if settings.database is None:
-        raise RuntimeError("no database is named")
-    return settings.database.with_(**{**_REACH, "application_name": f"railhead web @ {settings.replica}"})
+def _dsn(settings: Settings) -> Dsn:
+    """Return where to connect. Without a name, as in `flask shell`, that is the embedded server, which then starts."""
+    named = embedded.fill(settings).database
+    assert named is not None
+    return Dsn.of(**{**_REACH, "application_name": f"railhead web @ {settings.replica}", **named.parameters()})
 
 
 def _limit(connection: Connection) -> None:

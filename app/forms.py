@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from flask_wtf import FlaskForm
 from sqlalchemy.exc import IntegrityError
 from wtforms import DateField, Field, PasswordField, SearchField, SelectField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice  # type: ignore[attr-defined]  # the stubs are older
 from wtforms.validators import AnyOf, DataRequired, Length, Optional, Regexp
 
 from app.database import session
@@ -35,16 +36,21 @@ _REFUSALS = {
 }
 """Constraints that a person can run into, the field to say it at, and the words."""
 
-Choices = Iterable[tuple[int, str]]
+Choices = Iterable[tuple[int | str, str]]
+"""What is sent, and what is read."""
 
 
 def _tidy(text: str | None) -> str:
-    """Without blanks around it, and without the control characters that no form field types (PostgreSQL refuses NUL)."""
-    return "".join(letter for letter in text or "" if letter >= " " or letter in "\t\r\n").strip()
+    """Return it without blanks around it and control characters within: PostgreSQL refuses NUL, browsers add returns."""
+    return "".join(letter for letter in text or "" if letter >= " " or letter in "\t\n").strip()
 
 
 def _tidy_lower(text: str | None) -> str | None:
     return _tidy(text).lower() or None
+
+
+def _choices(pairs: Choices) -> list[SelectChoice]:
+    return [SelectChoice(str(value), label) for value, label in pairs]
 
 
 def _number(text: str | int | None) -> int | None:
@@ -80,16 +86,14 @@ class TaskForm(Saving):
     title = StringField("Title", [DataRequired("A task needs a title."), Length(max=200)], filters=[_tidy])
     project_id = SelectField("Project", [DataRequired("Choose a project.")], coerce=_number)
     assignee_id = SelectField("Assigned to", coerce=_number)
-    status = SelectField(
-        "Status", choices=[(status.value, title) for status, title in STATUS_TITLES.items()], coerce=TaskStatus
-    )
+    status = SelectField("Status", choices=_choices(STATUS_TITLES.items()), coerce=TaskStatus)
     due_on = DateField("Due on", [Optional()])
     description = TextAreaField("Description", [Length(max=10_000)], filters=[_tidy])
 
     def offer(self, projects: Choices, members: Choices) -> None:
         """Fill the choices."""
-        self.project_id.choices = list(projects)
-        self.assignee_id.choices = [("", "Nobody"), *members]
+        self.project_id.choices = _choices(projects)
+        self.assignee_id.choices = _choices([("", "Nobody"), *members])
 
 
 class ProjectForm(Saving):
@@ -138,13 +142,12 @@ class FilterForm(FlaskForm):
     q = SearchField("Search", [Length(max=200)], filters=[_tidy])
     project = SelectField("Project", coerce=_number)
     member = SelectField("Member", coerce=str, default="")
-    due = SelectField("Due", choices=list(DUE_TITLES.items()), default="")
+    due = SelectField("Due", choices=_choices(DUE_TITLES.items()), default="")
 
     def offer(self, projects: Choices, members: Choices) -> None:
         """Fill the choices."""
-        self.project.choices = [("", "All projects"), *projects]
-        known = [(str(number), name) for number, name in members]
-        self.member.choices = [("", "Everybody"), ("nobody", "Nobody yet"), *known]
+        self.project.choices = _choices([("", "All projects"), *projects])
+        self.member.choices = _choices([("", "Everybody"), ("nobody", "Nobody yet"), *members])
 
 
 def _constraint(error: IntegrityError) -> str:

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from functools import cache
 
-from app.database import session
+import psycopg2
+from flask import Blueprint, Response, current_app, jsonify
+
+from app.sign_in import access
+from utils import revisions, status
+from utils.errors import Stop
+from utils.revisions import History
+from utils.settings import Settings
+
+CONNECT_TIMEOUT = "3"
+"""Seconds: a health check does not wait for longer."""
+
+_FOR_ALL = ("state", "flags", "current", "heads", "pending", "unknown")
+"""What a stranger may know; where the database is and who migrated it is for those who may write."""
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """The process answers. Touches nothing."""
+    """Tell that the process answers. Touches nothing."""
     return jsonify(status="ok")
 
 
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
-    """200 when the database answers and its schema is one that this code can serve, else 503. Read-only."""
+    """Answer 200 when the database answers and its schema is one that this code can serve, else 503. Read-only."""
+    settings: Settings = current_app.config["SETTINGS"]
+    assert settings.database is not None
+    nearby = settings._replace(database=settings.database.with_(connect_timeout=CONNECT_TIMEOUT))
     try:
-        current = session().scalars(text("SELECT version_num FROM alembic_version")).all()
-    except SQLAlchemyError:
+        seen = status.read(nearby, _history())
+    except (Stop, psycopg2.Error) as error:
+        current_app.logger.warning("not ready: %s", error)
         return jsonify(state="unreachable"), 503
-    return jsonify(current=list(current)), 200
+    record = seen.record()
+    shown = record if access().may_write else {key: record[key] for key in _FOR_ALL}
+    return jsonify(shown), 200 if seen.can_serve else 503
+
+
+@cache
+def _history() -> History:
+    """The revisions on disk: while this process lives they do not change."""
+    return revisions.history()

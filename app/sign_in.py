@@ -100,7 +100,7 @@ def sign_in() -> ResponseReturnValue:
     form = SignInForm()
     if not form.validate_on_submit():
         return render_template("sign_in.html", form=form), 400 if form.errors else 200
-    if not _is_right(form.password.data):
+    if not _is_right(form.password.data or ""):
         form.password.errors = ["That is not the password."]
         return render_template("sign_in.html", form=form), 403
     flash("You are signed in.")

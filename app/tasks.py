@@ -53,7 +53,7 @@ def move(number: int) -> ResponseReturnValue:
     if not form.validate_on_submit():
         abort(400)
     known = found(Task, number)
-    known.status = TaskStatus(form.status.data)
+    known.status = TaskStatus(form.status.data or "")
     session().commit()
     flash(f"“{known.title}” is now in {STATUS_TITLES[known.status]}.")
     return redirect(_back(), 303)

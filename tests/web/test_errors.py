@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import logging
+import time
+
+import psycopg2
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app
+from tests.web.visitor import Visitor
+from utils.settings import Dsn, Settings
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A plain client."""
+    return app.test_client()
+
+
+def test_unknown_address_is_a_page_with_the_request_id(client: FlaskClient) -> None:
+    """An error page names the request, as the header does."""
+    response = client.get("/nope")
+    assert response.status_code == 404
+    assert "There is nothing here" in response.text
+    assert response.headers["X-Request-Id"] in response.text
+
+
+def test_wrong_method_says_which_are_right(client: FlaskClient) -> None:
+    """405 keeps its Allow header."""
+    response = client.post("/")
+    assert response.status_code == 405
+    assert "GET" in response.headers["Allow"]
+
+
+def test_too_large_a_form_is_refused(visitor: Visitor) -> None:
+    """More than 64 KiB is refused with a page that says so."""
+    page = visitor.add_project("x" * 70_000)
+    assert (page.status, "That is too much at once" in page.text) == (413, True)
+
+
+@pytest.mark.parametrize(("path", "accept"), [("/nope.json", "*/*"), ("/nope", "application/json")])
+def test_programs_get_a_problem(client: FlaskClient, path: str, accept: str) -> None:
+    """Who asks for JSON gets an RFC 9457 problem."""
+    response = client.get(path, headers={"Accept": accept})
+    assert response.content_type == "application/problem+json"
+    problem = json.loads(response.text)
+    assert (problem["status"], problem["title"], problem["instance"]) == (404, "Not Found", path)
+    assert problem["request_id"] == response.headers["X-Request-Id"]
+
+
+def test_form_without_token_is_refused(client: FlaskClient) -> None:
+    """A form that this site did not hand out changes nothing."""
+    response = client.post("/projects", data={"name": "Harbour"})
+    assert (response.status_code, "This form has expired" in response.text) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "path", ["/tasks/1", "/tasks/1/delete", "/projects/1", f"/tasks/{2**63}", "/tasks/-1", "/tasks//1", "/tasks/"]
+)
+def test_what_is_not_there_is_404(client: FlaskClient, path: str) -> None:
+    """No number and no odd path makes the application stumble."""
+    assert client.get(path).status_code == 404
+
+
+def test_fault_of_ours_is_logged_with_the_request_and_shows_nothing(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A 500 page leaks nothing; the log has the traceback under the same id."""
+    app.add_url_rule("/broken", view_func=lambda: 1 / 0)
+    with caplog.at_level(logging.ERROR, "app"):
+        response = app.test_client().get("/broken")
+    assert response.status_code == 500
+    assert "division" not in response.text
+    assert f"(request {response.headers['X-Request-Id']})" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_request_id_of_the_proxy_is_kept_when_it_looks_like_one(client: FlaskClient) -> None:
+    """An id from outside is used only when it can do no harm in a log."""
+    assert client.get("/", headers={"X-Request-Id": "abc-123.DEF"}).headers["X-Request-Id"] == "abc-123.DEF"
+    assert client.get("/", headers={"X-Request-Id": "<script> x"}).headers["X-Request-Id"].isalnum()
+
+
+def test_every_answer_carries_the_security_headers(client: FlaskClient) -> None:
+    """Pages, errors, problems and static files alike."""
+    for path in ("/", "/nope", "/nope.json", "/static/style.css", "/healthz"):
+        with client.get(path) as response:
+            headers = response.headers
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'self';")
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+
+
+def test_https_is_kept_in_production(locked: Flask) -> None:
+    """Behind a proxy that ends TLS, production answers with HSTS."""
+    client = locked.test_client()
+    assert "Strict-Transport-Security" in client.get("/", headers={"X-Forwarded-Proto": "https"}).headers
+    assert "Strict-Transport-Security" not in client.get("/").headers
+
+
+def test_pages_hold_no_inline_script_or_style(visitor: Visitor) -> None:
+    """The strict policy has nothing to forbid."""
+    visitor.add_project("Harbour")
+    page = visitor.add_task("Order boxes", due_on="2020-01-01")
+    for address in ("/", "/projects", "/members", "/tasks/new", page.links["Order boxes"], "/nope"):
+        html = visitor.open(address).html
+        assert "<script" not in html
+        assert " style=" not in html
+        assert "<style" not in html
+        assert " on" + "click" not in html
+
+
+def test_absent_server_is_503_within_seconds(migrated: Settings) -> None:
+    """A server that refuses connections costs a moment, and the page says that it is the database."""
+    assert migrated.database is not None
+    away = migrated.database.with_(host="127.0.0.1", port="9")
+    client = create_app(migrated._replace(database=away)).test_client()
+    started = time.monotonic()
+    response = client.get("/")
+    assert time.monotonic() - started < 4
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert "The database does not answer" in response.text
+    assert client.get("/healthz").status_code == 200
+
+
+def test_database_without_our_tables_is_503(server: Dsn, migrated: Settings) -> None:
+    """A schema that is not ours is the database's trouble, not a fault of the request."""
+    app = create_app(migrated._replace(database=server))
+    assert app.test_client().get("/").status_code == 503
+    app.extensions["engine"].dispose()
+
+
+def test_connection_that_the_server_closed_is_replaced_unseen(migrated: Settings, server: Dsn) -> None:
+    """A restart between two requests is nobody's error."""
+    app = create_app(migrated)
+    client = app.test_client()
+    assert client.get("/").status_code == 200
+    connection = psycopg2.connect(server)
+    try:
+        with connection.cursor() as cursor:
+            name = migrated.database.parameters()["dbname"] if migrated.database else ""
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+    finally:
+        connection.close()
+    assert client.get("/").status_code == 200
+    app.extensions["engine"].dispose()
+
+
+def test_read_only_server_is_503_and_saves_nothing(migrated: Settings) -> None:
+    """A write that a read-only server refuses is not reported as done."""
+    assert migrated.database is not None
+    app = create_app(migrated._replace(database=migrated.database.with_(options="-c default_transaction_read_only=on")))
+    visitor = Visitor(app.test_client())
+    page = visitor.add_project("Harbour")
+    assert (page.status, "look whether it is there" in page.text) == (503, True)
+    assert visitor.open("/projects").status == 200
+    app.extensions["engine"].dispose()
