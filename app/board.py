@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
-from sqlalchemy import ColumnElement, CompoundSelect, Row, func, literal_column, or_, select, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Row, func, or_, select, union_all
 
 from app.database import session
 from app.forms import STATUS_TITLES, FilterForm
@@ -135,19 +135,20 @@ def _one_page_each(
     conditions: Sequence[ColumnElement[bool]], pages: dict[TaskStatus, Page]
 ) -> CompoundSelect[*tuple[Any, ...]]:
     """All columns in one statement: of what is open the earliest date comes first, of what is done the latest."""
-    until = func.coalesce(Task.due_on, literal_column("'infinity'::date"))
-    orders: dict[TaskStatus, ColumnElement[Any]] = {status: func.extract("epoch", until) for status in TaskStatus}
-    orders[TaskStatus.DONE] = -func.extract("epoch", Task.updated_at)
     shown = (Task.id, Task.title, Task.status, Task.project_id, Task.assignee_id, Task.due_on)
-    branches = [
-        select(*shown, (Task.description != "").label("has_text"), orders[status].label("place"))
-        .where(Task.status == status, *conditions)
-        .order_by("place", Task.id)
-        .limit(page.size)
-        .offset(page.offset)
-        for status, page in pages.items()
-    ]
-    return union_all(*branches).order_by("place", "id")
+    branches = []
+    for status, page in pages.items():
+        first = Task.updated_at.desc() if status is TaskStatus.DONE else Task.due_on.asc().nulls_last()
+        part = (
+            select(*shown, (Task.description != "").label("has_text"))
+            .where(Task.status == status, *conditions)
+            .order_by(first, Task.id)
+            .limit(page.size)
+            .offset(page.offset)
+            .subquery()
+        )
+        branches.append(select(part, func.row_number().over().label("place")))
+    return union_all(*branches).order_by("place")
 
 
 def _card(row: Row[Any], projects: dict[int, str], members: dict[int, str]) -> Card:
