@@ -1,0 +1,502 @@
+"""Do the safe verbs keep their promise: no stopped traffic, and right when run again after a crash at any point?"""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import psycopg2
+import pytest
+import sqlalchemy as sa
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from psycopg2.extensions import connection as Connection
+
+from tests.ground import eventually, rows_of
+from utils import operations
+from utils.database import Patience
+from utils.errors import Stop
+from utils.settings import Dsn
+
+Call = Callable[[Operations], object]
+
+TABLES = """
+DROP SCHEMA IF EXISTS shop CASCADE;
+CREATE SCHEMA shop;
+CREATE TABLE shop."Maker" (id int PRIMARY KEY, name text);
+INSERT INTO shop."Maker" SELECT i, 'maker ' || i FROM generate_series(1, 10) i;
+CREATE TABLE shop."Item" (id int PRIMARY KEY, "Name" text, price int, maker_id int);
+INSERT INTO shop."Item" SELECT i, 'it''s 100%: ' || i, i % 7, i % 10 + 1 FROM generate_series(1, 500) i;
+"""
+
+INDEXES = """
+SELECT replace(pg_get_indexdef(indexrelid), 'CREATE ', '') || CASE WHEN indisvalid THEN '' ELSE ' INVALID' END
+FROM pg_index WHERE indrelid = 'shop."Item"'::regclass AND NOT indisprimary
+"""
+CONSTRAINTS = """
+SELECT conname || ': ' || pg_get_constraintdef(oid) FROM pg_constraint
+WHERE conrelid = 'shop."Item"'::regclass AND contype NOT IN ('p', 'n') ORDER BY 1
+"""
+NOT_NULL = """
+SELECT attname::text FROM pg_attribute WHERE attrelid = 'shop."Item"'::regclass AND attnum > 1 AND attnotnull
+UNION ALL
+SELECT conname || ' is left' FROM pg_constraint WHERE conrelid = 'shop."Item"'::regclass AND contype = 'c'
+"""
+
+
+PRICE_INDEX = (
+    'UNIQUE INDEX "ix_Item_price" ON shop."Item" USING btree (price, lower("Name")) INCLUDE (id)'
+    " WHERE ((\"Name\" ~~ 'it%'::text) AND ((price)::text <> '%'::text))"
+)
+
+
+class Verb(NamedTuple):
+    """One call of a verb, what must be there before it, and what a question about the database answers afterwards."""
+
+    call: Call
+    question: str
+    answer: list[str]
+    before: str = "SELECT 1"
+
+
+VERBS = {
+    "create_index_concurrently": Verb(
+        lambda op: op.create_index_concurrently(
+            "ix_Item_price",
+            "Item",
+            ["price", sa.text('lower("Name")')],
+            schema="shop",
+            unique=True,
+            postgresql_where=sa.text("\"Name\" LIKE 'it%' AND price::text <> '%'"),
+            postgresql_include=["id"],
+        ),
+        INDEXES,
+        [PRICE_INDEX],
+    ),
+    "drop_index_concurrently": Verb(
+        lambda op: op.drop_index_concurrently("ix_old", table_name="Item", schema="shop"),
+        INDEXES,
+        [],
+        'CREATE INDEX ix_old ON shop."Item" (price)',
+    ),
+    "create_unique_constraint_concurrently": Verb(
+        lambda op: op.create_unique_constraint_concurrently(
+            "uq_Item_Name", "Item", ["Name"], schema="shop", deferrable=True, initially="DEFERRED"
+        ),
+        CONSTRAINTS,
+        ['uq_Item_Name: UNIQUE ("Name") DEFERRABLE INITIALLY DEFERRED'],
+    ),
+    "create_foreign_key_not_valid": Verb(
+        lambda op: op.create_foreign_key_not_valid(
+            "fk_Item_Maker",
+            "Item",
+            "Maker",
+            ["maker_id"],
+            ["id"],
+            source_schema="shop",
+            referent_schema="shop",
+            ondelete="CASCADE",
+        ),
+        CONSTRAINTS,
+        ['fk_Item_Maker: FOREIGN KEY (maker_id) REFERENCES shop."Maker"(id) ON DELETE CASCADE NOT VALID'],
+    ),
+    "create_check_constraint_not_valid": Verb(
+        lambda op: op.create_check_constraint_not_valid("ck_price", "Item", "price >= 0", schema="shop"),
+        CONSTRAINTS,
+        ["ck_price: CHECK ((price >= 0)) NOT VALID"],
+    ),
+    "validate_constraint": Verb(
+        lambda op: op.validate_constraint("ck_price", "Item", schema="shop"),
+        CONSTRAINTS,
+        ["ck_price: CHECK ((price >= 0))"],
+        'ALTER TABLE shop."Item" ADD CONSTRAINT ck_price CHECK (price >= 0) NOT VALID',
+    ),
+    "drop_constraint_if_exists": Verb(
+        lambda op: op.drop_constraint_if_exists("ck_price", "Item", schema="shop", type_="check"),
+        CONSTRAINTS,
+        [],
+        'ALTER TABLE shop."Item" ADD CONSTRAINT ck_price CHECK (price >= 0) NOT VALID',
+    ),
+    "set_not_null": Verb(lambda op: op.set_not_null("Item", "Name", schema="shop"), NOT_NULL, ["Name"]),
+    "drop_not_null": Verb(
+        lambda op: op.drop_not_null("Item", "Name", schema="shop"),
+        NOT_NULL,
+        [],
+        'ALTER TABLE shop."Item" ALTER "Name" SET NOT NULL',
+    ),
+    "backfill": Verb(
+        lambda op: op.backfill(
+            "Item",
+            "price = -1, \"Name\" = '100%: ' || id::text",
+            "price > 2 AND \"Name\" LIKE '%:%'",
+            batch=200,
+            schema="shop",
+        ),
+        'SELECT count(*) || \' of \' || min("Name") FROM shop."Item" WHERE price = -1 AND "Name" = \'100%: \' || id',
+        ["285 of 100%: 10"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_verb_does_what_it_says_and_does_it_again(database: Dsn, name: str) -> None:
+    """A verb that runs a second time finds its work done and changes nothing."""
+    verb = VERBS[name]
+    rows_of(database, TABLES + verb.before)
+    for _ in range(2):
+        run(database, verb.call)
+        assert answer(database, verb) == verb.answer
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_verb_completes_after_its_session_was_killed_before_any_statement(database: Dsn, name: str) -> None:
+    """Wherever the session ends, the next run of the verb finishes the work; nothing is there twice or INVALID."""
+    verb = VERBS[name]
+    survived = False
+    number = 0
+    while not survived:
+        number += 1
+        rows_of(database, TABLES + verb.before)
+        survived = not is_killed(database, verb.call, number)
+        run(database, verb.call)
+        assert answer(database, verb) == verb.answer, f"killed before statement {number}"
+    assert number > 2
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_verb_writes_sql_that_can_be_run_twice(connection: Connection, database: Dsn, name: str) -> None:
+    """`--sql` gives a script that does the same, and does no harm when it is run again."""
+    verb = VERBS[name]
+    rows_of(database, TABLES + verb.before)
+    for _ in range(2):
+        for statement in script(verb.call):
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        assert answer(database, verb) == verb.answer
+
+
+def test_every_verb_is_tried_here() -> None:
+    """No verb is promised to be repeatable without being repeated above."""
+    assert set(VERBS) == operations.REPEATABLE
+
+
+def test_invalid_index_left_by_a_crash_is_built_again(database: Dsn, other_session: Connection) -> None:
+    """A session that dies in the middle of CREATE INDEX CONCURRENTLY leaves an INVALID index; the next run replaces it."""
+    verb = VERBS["create_index_concurrently"]
+    rows_of(database, TABLES)
+    with other_session.cursor() as cursor:
+        cursor.execute('INSERT INTO shop."Item" VALUES (0)')  # CONCURRENTLY waits for this transaction to end
+        with in_background(database, verb.call) as failure:
+            pid = eventually_waits(database, "CREATE UNIQUE INDEX CONCURRENTLY%")
+            rows_of(database, "SELECT pg_terminate_backend(%s)", [pid])
+        other_session.rollback()
+    assert isinstance(failure[0], sa.exc.OperationalError)
+    assert [row.endswith("INVALID") for row in answer(database, verb)] == [True]
+
+    run(database, verb.call)
+
+    assert answer(database, verb) == verb.answer
+
+
+def test_index_that_cannot_be_unique_leaves_nothing_behind(database: Dsn) -> None:
+    """Duplicates fail the verb with PostgreSQL's error, and the INVALID index, which would refuse writes, is dropped."""
+    rows_of(database, TABLES)
+    with pytest.raises(sa.exc.IntegrityError, match="could not create unique index"):
+        run(database, lambda op: op.create_unique_constraint_concurrently("uq_price", "Item", ["price"], schema="shop"))
+    assert rows_of(database, INDEXES) == []
+
+
+@pytest.mark.parametrize(
+    ("definition", "is_equal"),
+    [
+        ('INDEX "ix_Item_price" ON shop."Item" (price, lower("Name")) WHERE price > 1', True),
+        ('INDEX "ix_Item_price" ON shop."Item" (price, lower("Name")) WHERE price > 2', False),
+        ('INDEX "ix_Item_price" ON shop."Item" (price)', False),
+        ('UNIQUE INDEX "ix_Item_price" ON shop."Item" (price, lower("Name")) WHERE price > 1', False),
+        ('INDEX "ix_Item_price" ON shop."Item" (price DESC, lower("Name")) WHERE price > 1', False),
+    ],
+)
+def test_index_of_the_same_name_is_kept_only_when_it_is_equal(database: Dsn, definition: str, is_equal: bool) -> None:
+    """An equal index is what was wanted; another one of that name stops the run and says what is there."""
+    rows_of(database, TABLES + 'CREATE UNIQUE INDEX other ON shop."Item" (id, price); CREATE ' + definition)
+
+    def call(op: Operations) -> None:
+        op.create_index_concurrently(
+            "ix_Item_price", "Item", ["price", sa.text('lower("Name")')], schema="shop", postgresql_where="price > 1"
+        )
+
+    if is_equal:
+        run(database, call)
+    else:
+        with pytest.raises(Stop, match="there is another index named ix_Item_price") as stopped:
+            run(database, call)
+        assert stopped.value.slug == "index-differs"
+    assert len(rows_of(database, INDEXES)) == 2
+
+
+def test_index_of_another_table_with_the_same_name_is_never_dropped(database: Dsn) -> None:
+    """When the name is taken by another table's index, the verb fails and that index stays."""
+    rows_of(database, TABLES + 'CREATE INDEX taken ON shop."Maker" (name)')
+    with pytest.raises(sa.exc.ProgrammingError, match='relation "taken" already exists'):
+        run(database, lambda op: op.create_index_concurrently("taken", "Item", ["price"], schema="shop"))
+    assert rows_of(database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'shop.taken'::regclass") == [(True,)]
+
+
+def test_null_in_a_row_fails_set_not_null_and_leaves_nothing_behind(database: Dsn) -> None:
+    """A check that stayed behind would refuse the writes of the release that still runs."""
+    rows_of(database, TABLES + 'UPDATE shop."Item" SET "Name" = NULL WHERE id = 7')
+    with pytest.raises(sa.exc.IntegrityError, match='"Name_is_not_null" of relation "Item" is violated by some row'):
+        run(database, lambda op: op.set_not_null("Item", "Name", schema="shop"))
+    assert rows_of(database, NOT_NULL) == []
+
+
+def test_blocking_statement_gives_way_and_tries_again(database: Dsn, other_session: Connection) -> None:
+    """A verb that cannot have its lock at once steps back, lets the queue behind it go, and succeeds later."""
+    rows_of(database, TABLES)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            other_session.rollback()
+
+    with other_session.cursor() as cursor:
+        cursor.execute('LOCK TABLE shop."Item" IN ACCESS SHARE MODE')
+    run(database, VERBS["set_not_null"].call, patience=Patience(30, 0.9, sleep=sleep))
+    assert len(slept) == 3
+    assert answer(database, VERBS["set_not_null"]) == ["Name"]
+
+
+def test_patience_ends_and_nothing_is_left(database: Dsn, other_session: Connection) -> None:
+    """When the budget of waiting is spent PostgreSQL's lock timeout is raised, and the table is as it was."""
+    rows_of(database, TABLES)
+    with other_session.cursor() as cursor:
+        cursor.execute('LOCK TABLE shop."Item" IN ACCESS SHARE MODE')
+    with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+        run(database, VERBS["set_not_null"].call, patience=Patience(0.3, 0.9))
+    other_session.rollback()
+    assert rows_of(database, NOT_NULL) == []
+
+
+def test_concurrent_build_waits_without_lock_timeout_and_gives_the_setting_back(
+    database: Dsn, other_session: Connection
+) -> None:
+    """CREATE INDEX CONCURRENTLY outlives any lock timeout, and the next statement has the session's own again."""
+    rows_of(database, TABLES)
+    seen: list[str] = []
+
+    def call(op: Operations) -> None:
+        VERBS["create_index_concurrently"].call(op)
+        seen.append(str(op.get_bind().scalar(sa.text("SHOW lock_timeout"))))
+
+    with other_session.cursor() as cursor:
+        cursor.execute('INSERT INTO shop."Item" VALUES (0)')
+        with in_background(database, call, session="SET lock_timeout = '70ms'") as failure:
+            eventually_waits(database, "CREATE UNIQUE INDEX CONCURRENTLY%", milliseconds=150)
+            other_session.rollback()
+    assert failure == []
+    assert seen == ["70ms"]
+
+
+def test_behind_a_pooler_no_setting_reaches_other_clients(database: Dsn) -> None:
+    """With `pooled` the verbs set nothing for the session, only within their own transactions."""
+    rows_of(database, TABLES)
+    statements: list[str] = []
+    for verb in VERBS.values():
+        rows_of(database, TABLES + verb.before)
+        run(database, verb.call, pooled=True, seen=statements)
+    assert len(statements) > 50
+    assert [one for one in statements if one.startswith("SET ") and not one.startswith("SET LOCAL")] == []
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_nothing_is_committed_when_the_migration_lock_is_lost(database: Dsn, name: str) -> None:
+    """The fence is asked before anything is kept: when it raises, the database is as it was."""
+    verb = VERBS[name]
+    rows_of(database, TABLES + verb.before)
+    before = answer(database, verb)
+
+    class LockLost(Exception):
+        pass
+
+    def fence() -> None:
+        raise LockLost
+
+    with pytest.raises(LockLost):
+        run(database, verb.call, fence=fence)
+    assert answer(database, verb) == before
+
+
+def test_backfill_locks_one_batch_at_a_time_and_says_how_far_it_is(
+    database: Dsn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every transaction of a backfill writes at most `batch` rows; in the end the log has the number and the rate."""
+    rows_of(database, TABLES)
+    caplog.set_level(logging.INFO, "railhead")
+    run(database, lambda op: op.backfill("Item", "price = 9", "price < 9", batch=60, schema="shop"))
+    sizes = rows_of(database, 'SELECT count(*) FROM shop."Item" GROUP BY xmin::text')
+    assert sorted(int(str(size)) for (size,) in sizes) == [20, *[60] * 8]
+    assert "backfill of Item: 500 rows in" in caplog.text
+
+
+def test_backfill_goes_on_where_it_was_killed(database: Dsn) -> None:
+    """Rows that were done before the crash are not written again."""
+    rows_of(database, TABLES)
+    call = lambda op: op.backfill("Item", "price = 9", "price < 9", batch=100, schema="shop")  # noqa: E731
+    assert is_killed(database, call, 14)
+    done = set(rows_of(database, 'SELECT id, xmin::text FROM shop."Item" WHERE price = 9'))
+    assert 0 < len(done) < 500
+    run(database, call)
+    assert done < set(rows_of(database, 'SELECT id, xmin::text FROM shop."Item" WHERE price = 9'))
+
+
+def test_backfill_reaches_every_partition(database: Dsn) -> None:
+    """A partitioned table is walked partition by partition."""
+    rows_of(
+        database,
+        "CREATE TABLE event (id int, kind int NOT NULL, note text) PARTITION BY LIST (kind);"
+        "CREATE TABLE event_1 PARTITION OF event FOR VALUES IN (1);"
+        "CREATE TABLE event_2 PARTITION OF event FOR VALUES IN (2);"
+        "INSERT INTO event SELECT i, i % 2 + 1 FROM generate_series(1, 300) i",
+    )
+    run(database, lambda op: op.backfill("event", "note = 'x'", "event.note IS NULL", batch=40))
+    assert rows_of(database, "SELECT tableoid::regclass::text, note, count(*) FROM event GROUP BY 1, 2 ORDER BY 1") == [
+        ("event_1", "x", 150),
+        ("event_2", "x", 150),
+    ]
+
+
+def test_backfill_meets_rows_that_change_under_its_hands(database: Dsn, other_session: Connection) -> None:
+    """A row that somebody holds is waited for and done on the next pass, in the version that was left there."""
+    rows_of(database, TABLES)
+    with other_session.cursor() as cursor:
+        cursor.execute('UPDATE shop."Item" SET "Name" = \'changed\' WHERE id = 250')
+
+    def sleep(_seconds: float) -> None:
+        other_session.commit()
+
+    run(
+        database,
+        lambda op: op.backfill("Item", "price = 9", "price < 9", batch=100, schema="shop"),
+        patience=Patience(30, 0.9, sleep=sleep),
+    )
+    assert rows_of(database, 'SELECT DISTINCT price FROM shop."Item"') == [(9,)]
+    assert rows_of(database, 'SELECT "Name" FROM shop."Item" WHERE id = 250') == [("changed",)]
+
+
+def test_backfill_that_would_never_end_stops_before_it_writes(database: Dsn) -> None:
+    """A condition that still holds for rows just written is refused: it could not tell what is done after a crash."""
+    rows_of(database, TABLES)
+    with pytest.raises(Stop, match="would never end") as stopped:
+        run(database, lambda op: op.backfill("Item", "price = price + 1", "price < 100", schema="shop"))
+    assert stopped.value.slug == "backfill-endless"
+    assert rows_of(database, 'SELECT max(price) FROM shop."Item"') == [(6,)]
+
+
+@contextmanager
+def migrating(dsn: Dsn, session: str = "", **options: object) -> Iterator[tuple[sa.Engine, Operations]]:
+    """Give operations in the transaction of a revision, as Alembic runs it."""
+
+    def connect() -> Connection:
+        connection = psycopg2.connect(dsn)
+        if session:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(session)
+            connection.autocommit = False
+        return connection
+
+    engine = sa.create_engine("postgresql+psycopg2://", creator=connect, poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True, **options})
+        with context.begin_transaction(_per_migration=True):
+            yield engine, Operations(context)
+
+
+def run(dsn: Dsn, call: Call, seen: list[str] | None = None, **options: object) -> None:
+    """Run one verb as a revision would, and note its statements in `seen`."""
+    with migrating(dsn, **options) as (engine, op):
+        if seen is not None:
+            sa.event.listen(engine, "before_cursor_execute", lambda *event: seen.append(event[2]))
+        call(op)
+
+
+def is_killed(dsn: Dsn, call: Call, number: int) -> bool:
+    """Run one verb and end its session just before statement `number`; tell whether it came to that."""
+    count = 0
+
+    def before(connection: sa.Connection, *_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            driver = connection.connection.dbapi_connection
+            assert driver is not None
+            pid = driver.info.backend_pid
+            rows_of(dsn, "SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+    try:
+        with migrating(dsn) as (engine, op):
+            sa.event.listen(engine, "before_cursor_execute", before)
+            call(op)
+    except sa.exc.OperationalError as error:
+        return bool(error.connection_invalidated)
+    return False
+
+
+@contextmanager
+def in_background(dsn: Dsn, call: Call, session: str = "") -> Iterator[list[BaseException]]:
+    """Run one verb in a thread; what it raised is in the list when the block has ended."""
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with migrating(dsn, session) as (_, op):
+                call(op)
+        except sa.exc.SQLAlchemyError as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield failure
+    finally:
+        thread.join(20)
+
+
+def eventually_waits(dsn: Dsn, like: str, milliseconds: int = 0) -> int:
+    """Return the pid of the session that waits in a statement like that, once it has for so long."""
+    found: list[tuple[object, ...]] = []
+
+    def waits() -> bool:
+        found[:] = rows_of(
+            dsn,
+            "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s AND datname ="
+            " current_database() AND clock_timestamp() > query_start + make_interval(secs => %s / 1000.0)",
+            [like, milliseconds],
+        )
+        return bool(found)
+
+    eventually(waits)
+    return int(str(found[0][0]))
+
+
+def script(call: Call) -> list[str]:
+    """Return the statements that `--sql` writes."""
+    buffer = io.StringIO()
+    context = MigrationContext.configure(
+        dialect_name="postgresql",
+        dialect_opts={"paramstyle": "named"},
+        opts={"as_sql": True, "output_buffer": buffer, "transaction_per_migration": True},
+    )
+    with context.begin_transaction(_per_migration=True):
+        call(Operations(context))
+    return [statement for statement in buffer.getvalue().split(";\n\n") if statement.strip()]
+
+
+def answer(dsn: Dsn, verb: Verb) -> list[str]:
+    """Return what the question about this verb gives now."""
+    return [str(row[0]) for row in rows_of(dsn, verb.question)]
