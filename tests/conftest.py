@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: object) -> None:
     """Tell an xdist worker what the controller found."""
     ground = node.config.stash[_GROUND]  # type: ignore[attr-defined]  # xdist has no types
-    node.workerinput.update(server=str(ground.server), run=ground.run)  # type: ignore[attr-defined]
+    node.workerinput.update(server=ground.server[:], run=ground.run)  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -22,12 +22,14 @@ PG_VARIABLES = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGU
 
 T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_LONGEST = 2_147_483.0
+"""Seconds that PostgreSQL can count in its milliseconds: 24 days."""
 _YES = {"1", "true", "yes", "on"}
 _NO = {"0", "false", "no", "off"}
 
 
 class Dsn(str):
-    """A libpq connection string that shows its password to nobody but the driver: `repr` and `redacted` hide it."""
+    """A libpq connection string that shows its password to nobody but the driver: `str`, `repr` and `redacted` hide it."""
 
     __slots__ = ()
 
@@ -62,11 +64,14 @@ class Dsn(str):
     def is_local(self) -> bool:
         """Tell whether every host named is this machine (a socket folder, localhost, 127.x, ::1, or none)."""
         parameters = self.parameters()
-        hosts = (parameters.get("host") or parameters.get("hostaddr") or "").split(",")
+        hosts = (parameters.get("hostaddr") or parameters.get("host") or "").lower().split(",")
         return all(
             host in {"", "localhost", "::1"} or host.startswith(("/", "@")) or re.fullmatch(r"127(\.\d+){3}", host)
             for host in hosts
         )
+
+    def __str__(self) -> str:
+        return self.redacted()
 
     def __repr__(self) -> str:
         return f"Dsn({self.redacted()})"
@@ -114,7 +119,7 @@ class Settings(NamedTuple):
         read = _Reader(environ)
         database, database_variable = _database(read)
         migrate_database, migrate_variable = _migrate_database(read, database, database_variable)
-        production = _is_production(read, database)
+        production = _is_production(read, database, migrate_database)
         admin_password = read.text("ADMIN_PASSWORD")
         secret_key = read.text("SECRET_KEY")
         if production and admin_password and not secret_key:
@@ -166,7 +171,7 @@ def parse_url(text: str) -> Dsn:
     sign that starts no escape stands for itself. Raises ValueError, without any part of the URL that could be a secret.
     """
     scheme, separator, rest = text.strip().partition("://")
-    if not separator:
+    if not separator or not re.fullmatch(r"[\w+.-]*", scheme):
         raise ValueError("is not a URL")
     dialect = scheme.partition("+")[0].lower()
     if dialect not in {"postgresql", "postgres"}:
@@ -185,11 +190,10 @@ def parse_url(text: str) -> Dsn:
 def duration(text: str) -> float:
     """Return the seconds that `500ms`, `2s`, `5min` or a bare `0` stand for. Raises ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)", text.strip())
-    if match:
-        return float(match[1]) * _UNITS[match[2]]
-    if text.strip() == "0":
-        return 0.0
-    raise ValueError(text)
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if (match is None and text.strip() != "0") or seconds > _LONGEST:
+        raise ValueError(text)
+    return seconds
 
 
 class _Reader:
@@ -198,6 +202,9 @@ class _Reader:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
         self.mistakes: list[tuple[str, str]] = []
+
+    def pg_variables(self) -> dict[str, str]:
+        return {key: self.environ.get(variable, "") for variable, key in PG_VARIABLES.items()}
 
     def text(self, name: str) -> str | None:
         return self.environ.get(name, "").strip() or None
@@ -216,7 +223,9 @@ class _Reader:
             return default
 
     def choice(self, name: str, default: str, *others: str) -> str:
-        return self.value(name, default, lambda text: _one_of(text.lower(), (default, *others)), _listed(default, *others))
+        return self.value(
+            name, default, lambda text: _one_of(text.lower(), (default, *others)), _listed(default, *others)
+        )
 
     def duration(self, name: str, default: str, *, positive: bool = False) -> float:
         def parse(text: str) -> float:
@@ -237,16 +246,17 @@ class _Reader:
         return self.value(name, default, parse, f"a whole number from {least} to {most}, for instance {default}")
 
     def url(self, name: str) -> Dsn | None:
+        """What the URL leaves out comes from the PG* variables: libpq does so in any case, and this way we know it."""
         text = self.text(name)
         if text is None:
             return None
         try:
-            return parse_url(text)
+            named = parse_url(text).parameters()
+            return _checked(Dsn.of(**{**named, **self.pg_variables(), **named}))
         except ValueError as error:
             hint = "write postgresql://user:password@host:5432/name"
-            if text.startswith("sqlite"):
-                hint += ", or leave it out: development then gets the embedded PostgreSQL in .data/"
-            self.wrong(name, f"{error}; {hint}")
+            embedded = "or leave it out: development then gets the embedded PostgreSQL in .data/"
+            self.wrong(name, f"{error}; {hint}, {embedded}")
             return None
 
     def finish(self) -> None:
@@ -264,8 +274,8 @@ class _Reader:
 def _database(read: _Reader) -> tuple[Dsn | None, str]:
     if read.text("DATABASE_URL"):
         return read.url("DATABASE_URL"), "DATABASE_URL"
-    named = {key: read.text(variable) or "" for variable, key in PG_VARIABLES.items()}
-    if not any(named.values()):
+    named = read.pg_variables()
+    if not any(value.strip() for value in named.values()):
         return None, "DATABASE_URL"
     try:
         return _checked(Dsn.of(**named)), "PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD"
@@ -281,8 +291,8 @@ def _migrate_database(read: _Reader, database: Dsn | None, variable: str) -> tup
     return database, variable
 
 
-def _is_production(read: _Reader, database: Dsn | None) -> bool:
-    local = database is None or database.is_local()
+def _is_production(read: _Reader, *databases: Dsn | None) -> bool:
+    local = all(database is None or database.is_local() for database in databases)
     railway = any(name.startswith("RAILWAY_") and value for name, value in read.environ.items())
     default = "development" if local and not railway else "production"
     return read.choice("APP_ENV", default, "development" if default == "production" else "production") == "production"
@@ -301,7 +311,11 @@ def _hosts(places: list[str]) -> tuple[str, str]:
 
 
 def _add_query(parameters: dict[str, str], query: str) -> None:
-    pairs = parse_qsl(query, keep_blank_values=True)
+    # As libpq reads it: a plus sign stands for itself, and `ssl=true` for `sslmode=require`.
+    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+    pairs = [("sslmode", "require") if pair == ("ssl", "true") else pair for pair in pairs]
+    if not all(re.fullmatch(r"\w+", key) for key, _ in pairs):
+        raise ValueError("has a part after the question mark that cannot be read (a ? in a password is written %3F)")
     hosts = [value for key, value in pairs if key == "host"]
     parameters.update(pairs)
     if len(hosts) > 1:  # SQLAlchemy's way of naming several hosts
@@ -315,6 +329,8 @@ def _checked(dsn: Dsn) -> Dsn:
 
     try:
         parse_dsn(dsn)
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8") from None
     except ProgrammingError as error:
         raise ValueError(f"is refused by libpq ({str(error).strip()})") from None
     ports = dsn.parameters().get("port", "")

@@ -1,0 +1,344 @@
+"""What the environment says, and what it must not say wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import parse_dsn
+
+from tests.ground import environment
+from utils.errors import Stop
+from utils.settings import ROOT, Dsn, Settings, duration, parse_url
+
+PASSWORD = "p@ss/w%rd:é"
+ESCAPED = "p%40ss%2Fw%25rd%3A%C3%A9"
+BASIC = {"user": "me", "password": "secret", "host": "db", "port": "5433", "dbname": "app"}
+
+
+def given(**variables: str) -> Settings:
+    """Return the settings of an environment that holds these variables and nothing else."""
+    return Settings.from_env(variables)
+
+
+def database_of(**variables: str) -> dict[str, str]:
+    """Return what libpq makes of the database that this environment names."""
+    database = given(**variables).database
+    assert database is not None
+    return {key: str(value) for key, value in parse_dsn(database).items()}
+
+
+def refusal(**variables: str) -> Stop:
+    """Return the Stop that this environment leads to."""
+    with pytest.raises(Stop) as caught:
+        Settings.from_env(variables)
+    return caught.value
+
+
+def test_nothing_set_is_development_without_a_database() -> None:
+    """An empty environment is a development machine, with the defaults that `.env.example` tells."""
+    settings = given()
+    assert (settings.database, settings.migrate_database, settings.production) == (None, None, False)
+    assert (settings.wait_database, settings.wait_lock, settings.lock_timeout) == (60.0, 240.0, 0.9)
+    assert (settings.statement_timeout, settings.hazards, settings.large_table) == (0.0, "refuse", 100_000)
+    assert (settings.migrate_on_start, settings.dev_create_tables) == ("upgrade", False)
+    assert (settings.log_format, settings.log_level, settings.port, settings.web_concurrency) == (
+        "text",
+        "info",
+        8000,
+        2,
+    )
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg", "POSTGRESQL"],
+)
+def test_every_spelling_of_the_scheme_is_read(scheme: str) -> None:
+    """`postgres://`, `postgresql://` and any driver suffix name the same database."""
+    assert database_of(DATABASE_URL=f"{scheme}://me:secret@db:5433/app") == BASIC
+
+
+@pytest.mark.parametrize("written", [PASSWORD, ESCAPED], ids=["as it is", "escaped"])
+def test_odd_characters_in_a_password_arrive(written: str) -> None:
+    """A password with @ / % : and é reaches libpq as it is, escaped in the URL or not."""
+    assert database_of(DATABASE_URL=f"postgresql://me:{written}@db:5433/app") == {**BASIC, "password": PASSWORD}
+
+
+@pytest.mark.parametrize(
+    "password", ["it's", "back\\slash", "a b", 'q"q', "50%", "a+b", "x=y&z", "[]", "#1", "p?x", " "]
+)
+def test_escaped_passwords_of_any_kind_arrive(password: str) -> None:
+    """Percent escapes carry every character, quotes and backslashes too."""
+    escaped = "".join(f"%{byte:02X}" for byte in password.encode())
+    assert database_of(DATABASE_URL=f"postgres://me:{escaped}@db/app")["password"] == password
+    assert database_of(DATABASE_URL=f"postgres://me@db/app?password={escaped}")["password"] == password
+    assert database_of(PGHOST="db", PGPASSWORD=password)["password"] == password
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://[::1]:5433/app", {"host": "::1", "port": "5433", "dbname": "app"}),
+        ("postgresql://me@[fe80::1%25eth0]/app", {"user": "me", "host": "fe80::1%eth0", "dbname": "app"}),
+        ("postgresql:///app", {"dbname": "app"}),
+        ("postgresql:///app?host=/var/run/postgresql", {"dbname": "app", "host": "/var/run/postgresql"}),
+        ("postgresql://%2Fvar%2Frun%2Fpostgresql/app", {"dbname": "app", "host": "/var/run/postgresql"}),
+        ("postgresql://a,b:5433/app", {"host": "a,b", "port": ",5433", "dbname": "app"}),
+        ("postgresql://a:1,[::2]:3/app", {"host": "a,::2", "port": "1,3", "dbname": "app"}),
+        ("postgresql:///app?host=a:1&host=b:2", {"host": "a,b", "port": "1,2", "dbname": "app"}),
+        ("postgresql:///app?host=a,b&port=1,2", {"host": "a,b", "port": "1,2", "dbname": "app"}),
+        (
+            "postgresql://a,b/app?target_session_attrs=read-write&sslmode=require",
+            {"host": "a,b", "dbname": "app", "target_session_attrs": "read-write", "sslmode": "require"},
+        ),
+        ("postgresql://db/app?ssl=true", {"host": "db", "dbname": "app", "sslmode": "require"}),
+        ("postgresql://db/app?options=-c%20geqo%3Doff", {"host": "db", "dbname": "app", "options": "-c geqo=off"}),
+        ("postgresql://db/my%20app", {"host": "db", "dbname": "my app"}),
+        ("postgresql://db", {"host": "db"}),
+    ],
+)
+def test_hosts_sockets_and_queries_are_read_as_libpq_reads_them(url: str, expected: dict[str, str]) -> None:
+    """IPv6, sockets, several hosts, and every parameter that libpq knows."""
+    assert database_of(DATABASE_URL=url) == expected
+    if "host=a:1&" not in url and "%2F" not in url:  # SQLAlchemy's way, and one that parse_dsn shows otherwise
+        assert {key: str(value) for key, value in parse_dsn(url).items() if value != ","} == expected
+
+
+def test_pg_variables_alone_name_a_database() -> None:
+    """PGHOST and its four companions do what DATABASE_URL does."""
+    settings = given(PGHOST="db", PGPORT="5433", PGDATABASE="app", PGUSER="me", PGPASSWORD="secret")
+    assert settings.database == settings.migrate_database
+    assert parse_dsn(settings.database or "") == BASIC
+    assert "PGHOST" in settings.database_variable
+
+
+def test_database_url_comes_before_pg_variables() -> None:
+    """What DATABASE_URL says counts, whatever the PG* variables say."""
+    others = {"PGHOST": "other", "PGPORT": "1", "PGDATABASE": "other", "PGUSER": "other", "PGPASSWORD": "other"}
+    assert database_of(DATABASE_URL="postgresql://me:secret@db:5433/app", **others) == BASIC
+
+
+def test_what_the_url_leaves_out_is_known() -> None:
+    """A remote PGHOST makes `postgresql:///app` remote, as libpq fills the gaps of a URL from the PG* variables."""
+    settings = given(DATABASE_URL="postgresql:///app", PGHOST="db.example.org")
+    assert settings.production
+    assert settings.database is not None
+    assert settings.database.redacted() == "postgresql://db.example.org/app"
+
+
+def test_migrations_have_a_url_of_their_own() -> None:
+    """MIGRATE_DATABASE_URL comes first, then DATABASE_UNPOOLED_URL, then what the application uses."""
+    urls = {
+        "DATABASE_URL": "postgresql://pooler/app",
+        "DATABASE_UNPOOLED_URL": "postgresql://direct/app",
+        "MIGRATE_DATABASE_URL": "postgresql://owner@direct/app",
+    }
+    assert given(**urls).migrate_variable == "MIGRATE_DATABASE_URL"
+    assert given(**urls).migrate_database == parse_url(urls["MIGRATE_DATABASE_URL"])
+    assert given(**urls).database == parse_url(urls["DATABASE_URL"])
+    del urls["MIGRATE_DATABASE_URL"]
+    assert given(**urls).migrate_database == parse_url(urls["DATABASE_UNPOOLED_URL"])
+    del urls["DATABASE_UNPOOLED_URL"]
+    assert given(**urls).migrate_database == parse_url(urls["DATABASE_URL"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "production"),
+    [
+        ({}, False),
+        ({"DATABASE_URL": "postgresql:///app"}, False),
+        ({"DATABASE_URL": "postgresql://localhost/app"}, False),
+        ({"DATABASE_URL": "postgresql://127.0.0.2/app"}, False),
+        ({"DATABASE_URL": "postgresql://[::1]/app"}, False),
+        ({"DATABASE_URL": "postgresql:///app?host=/tmp"}, False),
+        ({"DATABASE_URL": "postgresql://db/app"}, True),
+        ({"DATABASE_URL": "postgresql://localhost,db/app"}, True),
+        ({"DATABASE_URL": "postgresql://localhost/app?hostaddr=10.0.0.1"}, True),
+        ({"DATABASE_URL": "postgresql://127.0.0.1.example.org/app"}, True),
+        ({"MIGRATE_DATABASE_URL": "postgresql://db/app"}, True),
+        ({"PGHOST": "db"}, True),
+        ({"PGDATABASE": "app"}, False),
+        ({"RAILWAY_ENVIRONMENT_NAME": "production"}, True),
+        ({"RAILWAY_PROJECT_ID": "1", "DATABASE_URL": "postgresql://localhost/app"}, True),
+        ({"RAILWAY_PROJECT_ID": "1", "APP_ENV": "development"}, False),
+        ({"APP_ENV": "production"}, True),
+        ({"APP_ENV": "Development", "DATABASE_URL": "postgresql://db/app"}, False),
+    ],
+)
+def test_production_is_recognised(variables: dict[str, str], production: bool) -> None:
+    """A database elsewhere or a variable of Railway's means production, unless APP_ENV says otherwise."""
+    assert given(**variables).production is production
+
+
+def test_production_logs_json() -> None:
+    """Platforms get JSON unless LOG_FORMAT says otherwise."""
+    assert given(APP_ENV="production").log_format == "json"
+    assert given(APP_ENV="production", LOG_FORMAT="text").log_format == "text"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("2s", 2.0), ("1.5s", 1.5), ("5min", 300.0), ("2h", 7200.0), ("0", 0.0), (" 2 s ", 2.0)],
+)
+def test_durations_have_units(text: str, seconds: float) -> None:
+    """Durations are written with their unit and kept as seconds."""
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["5", "2sec", "-1s", "1m", "s", "", "1e3s", "9999h"])
+def test_other_durations_are_refused(text: str) -> None:
+    """A number without a unit might mean anything; what PostgreSQL cannot count would fail later."""
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        duration(text)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("MIGRATE_WAIT_LOCK", "4", "is '4'; write a duration such as 500ms, 2s or 5min (default 240s)"),
+        ("MIGRATE_LOCK_TIMEOUT", "0", "is '0'; write a duration such as 500ms, 2s or 5min (default 900ms)"),
+        ("MIGRATE_HAZARDS", "maybe", "is 'maybe'; write refuse, warn or ignore"),
+        ("MIGRATE_ON_START", "no", "is 'no'; write upgrade, check or off"),
+        ("MIGRATE_LARGE_TABLE", "many", "is 'many'; write a whole number from 0 to"),
+        ("DEV_CREATE_TABLES", "perhaps", "is 'perhaps'; write true or false"),
+        ("APP_ENV", "staging", "is 'staging'; write development or production"),
+        ("PORT", "70000", "is '70000'; write a whole number from 1 to 65535, for instance 8000"),
+        ("LOG_LEVEL", "loud", "is 'loud'; write info, debug, warning, error or critical"),
+        ("DATABASE_URL", "sqlite:///app.db", "names sqlite, and Railhead speaks PostgreSQL only; write postgresql://"),
+        ("DATABASE_URL", "mysql://db/app", "development then gets the embedded PostgreSQL in .data/"),
+        ("DATABASE_URL", "localhost:5432/app", "is not a URL; write postgresql://user:password@host:5432/name"),
+        ("DATABASE_URL", "postgresql://db:54x32/app", "has a host or port that cannot be read"),
+        ("DATABASE_URL", "postgresql://db:99999/app", "has a port that is not a number from 1 to 65535"),
+        ("DATABASE_URL", "postgresql://::1/app", "IPv6 addresses go in brackets"),
+        ("DATABASE_URL", "postgresql://db/app?pgbouncer=true", 'invalid connection option "pgbouncer"'),
+        ("MIGRATE_DATABASE_URL", "oracle://db", "names oracle"),
+    ],
+)
+def test_wrong_value_is_told_with_what_is_right(variable: str, value: str, told: str) -> None:
+    """The message names the variable, its value where that is no secret, and an example."""
+    stop = refusal(**{variable: value})
+    assert stop.facts[0][1].startswith(f"{variable} ")
+    assert told in stop.facts[0][1]
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    """Whoever mends one mistake is not sent away for the next."""
+    stop = refusal(PORT="x", LOG_LEVEL="y", DATABASE_URL="sqlite://", MIGRATE_WAIT_LOCK="z", PGPORT="w")
+    assert [fact.split()[0] for _, fact in stop.facts] == ["DATABASE_URL", "MIGRATE_WAIT_LOCK", "LOG_LEVEL", "PORT"]
+    assert stop.headline == "4 settings are wrong"
+    assert stop.exit_code == 3
+
+
+def test_whole_message() -> None:
+    """A wrong setting reads as every other failure does."""
+    assert refusal(PORT="x").render() == (
+        "start stopped: a setting is wrong\n"
+        "\n"
+        "  setting    PORT is 'x'; write a whole number from 1 to 65535, for instance 8000\n"
+        "  database   not touched\n"
+        "\n"
+        "  next       correct the environment (or .env), then start again; .env.example lists every setting  [settings]"
+    )
+
+
+def test_wrong_pg_variable_is_told() -> None:
+    """A port that is none is found before anybody connects."""
+    assert "has a port that is not a number" in refusal(PGHOST="db", PGPORT="x").facts[0][1]
+
+
+def test_password_without_a_key_to_sign_is_refused_in_production() -> None:
+    """ADMIN_PASSWORD needs SECRET_KEY in production: workers and restarts must agree on it."""
+    assert refusal(APP_ENV="production", ADMIN_PASSWORD="x").facts[0][1].startswith("SECRET_KEY is required")
+    assert given(APP_ENV="production", ADMIN_PASSWORD="x", SECRET_KEY="y").admin_password == "x"
+    assert given(ADMIN_PASSWORD="x").secret_key is None
+
+
+def test_release_comes_from_railway() -> None:
+    """The ledger's name of a release is APP_RELEASE, else the commit that Railway deploys."""
+    assert given(RAILWAY_GIT_COMMIT_SHA="abc").release == "abc"
+    assert given(RAILWAY_GIT_COMMIT_SHA="abc", APP_RELEASE="v2").release == "v2"
+
+
+def test_secrets_are_shown_nowhere() -> None:
+    """Neither printing nor formatting nor logging the settings or their parts shows a password or a key."""
+    settings = given(
+        DATABASE_URL=f"postgresql://me:{ESCAPED}@localhost/app", ADMIN_PASSWORD=PASSWORD, SECRET_KEY=PASSWORD
+    )
+    database = settings.database
+    shown = [repr(settings), f"{settings}", f"{database}", f"{database!r}", "%s" % database, str(database)]  # noqa: UP031
+    for text in shown:
+        assert PASSWORD not in text
+        assert ESCAPED not in text
+    assert f"{database}" == "postgresql://me:***@localhost/app"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://me:{PASSWORD}@db:x/app",
+        f"postgresql://me:{PASSWORD}@[::1/app",
+        f"postgresql://me:{PASSWORD}@db/app?nonsense=1",
+        f"mysql://me:{PASSWORD}@db/app",
+        f"me:{PASSWORD}@db://app",
+        f"postgresql://me:12?{PASSWORD}@db/app",
+        f"postgresql://me:{PASSWORD}\udcff@db/app",
+        f"postgresql://me:{PASSWORD}%00@db/app",
+    ],
+)
+def test_message_about_a_wrong_url_keeps_its_password(url: str) -> None:
+    """A URL that cannot be read is told without any part of it that could be a secret."""
+    told = refusal(DATABASE_URL=url).render() + json.dumps(refusal(DATABASE_URL=url).record())
+    for part in (PASSWORD, "p@ss", "w%rd", "é", "\udcff"):
+        assert part not in told
+
+
+def test_driver_gets_the_password() -> None:
+    """psycopg2 is given the whole string, although printing it shows none of it."""
+    with pytest.raises(psycopg2.OperationalError):
+        psycopg2.connect(Dsn.of(host="/nowhere", password=PASSWORD))
+    assert parse_dsn(Dsn.of(password=PASSWORD)) == {"password": PASSWORD}
+
+
+@pytest.mark.parametrize(
+    ("dsn", "shown"),
+    [
+        (Dsn.of(host="db", user="me", password="x", dbname="app"), "postgresql://me:***@db/app"),
+        (Dsn.of(host="a,b", port="1,2", dbname="app"), "postgresql://a:1,b:2/app"),
+        (Dsn.of(host="a,b", port="5433", dbname="app"), "postgresql://a:5433,b:5433/app"),
+        (Dsn.of(host="::1", port="5433", dbname="app"), "postgresql://[::1]:5433/app"),
+        (Dsn.of(host="/tmp", dbname="app"), "postgresql:///app?host=/tmp"),
+        (Dsn.of(dbname="app", user="me"), "postgresql://me@/app"),
+        (Dsn.of(user="a@b", host="db"), "postgresql://a%40b@db/"),
+    ],
+)
+def test_databases_are_shown_as_urls(dsn: Dsn, shown: str) -> None:
+    """People see a URL: who, where, which database."""
+    assert dsn.redacted() == shown
+
+
+def test_dotenv_fills_in_and_never_overrides(tmp_path: Path) -> None:
+    """`.env` is read where the environment is silent; its other PG* variables reach libpq."""
+    (tmp_path / ".env").write_text("LOG_LEVEL=debug\nPORT=9000\nPGSSLMODE=require\nAPP_RELEASE='v 1'\n")
+    code = (
+        "import os, pathlib, sys; from utils.settings import load; settings = load(pathlib.Path(sys.argv[1]))\n"
+        "print(settings.log_level, settings.port, settings.release, os.environ['PGSSLMODE'])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    variables = environment(PORT="9001", PYTHONPATH=str(ROOT))
+    said = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+    assert said == "debug 9001 v 1 require\n"
+
+
+def test_settings_alone_load_no_driver() -> None:
+    """Without a database to check, reading the settings imports neither psycopg2 nor dotenv."""
+    code = "import sys; from utils.settings import Settings; Settings.from_env({})\nprint({'psycopg2', 'dotenv'} & {*sys.modules})"
+    variables = environment(PYTHONPATH=str(ROOT))
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True
+    ).stdout
+    assert said == "set()\n"
