@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 
-from benchmarks import chart, machine, places, report, tools
+from benchmarks import chart, machine, places, processes, report, tools
 from benchmarks.databases import server
 from benchmarks.measures import MEASURES, QUICK, Bench, Plan, say
 from benchmarks.results import Results
@@ -81,4 +82,7 @@ def _measures(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except processes.ProgramFailed as failure:
+        sys.exit(str(failure))

@@ -190,7 +190,9 @@ def laid(tool: Tool, history: Sequence[Revision]) -> Path:
 
 
 def _run(program: str, *arguments: str, tree: Path) -> None:
-    processes.printed([str(places.PROGRAMS / program), *arguments], tree, places.clean_environment())
+    """Run a program that reads files only; it finds a database named all the same, so that it does not go and start one."""
+    environment = {**places.clean_environment(), "DATABASE_URL": "postgresql://127.0.0.1/not-connected-to"}
+    processes.printed([str(places.PROGRAMS / program), *arguments], tree, environment)
 
 
 def _replace(file: Path, old: str, new: str) -> None:
