@@ -1,0 +1,120 @@
+"""Many processes start at the same moment: one migrates, all are content."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from tests.chaos import sight
+from tests.chaos.pooler import Pooler
+from tests.ground import GUNICORN, MIGRATE, Running, Tree, eventually
+from utils import lock
+from utils.settings import Dsn
+
+REVISIONS = [f"{number:04}_change" for number in range(1, 101)]
+
+WITHOUT_PRELOAD = """\
+from pathlib import Path
+exec(Path(__file__).with_name("gunicorn.conf.py").read_text())
+preload_app = False
+workers = 4
+"""
+
+
+@pytest.fixture
+def hundred(tree: Tree) -> Tree:
+    """A project with a hundred revisions, each a change that cannot be made twice."""
+    for number, name in enumerate(REVISIONS):
+        what = f"op.create_table('t{number}', sa.Column('id', sa.Integer, primary_key=True))"
+        tree.write(
+            name,
+            what if number % 4 == 0 else f"op.add_column('t{number - number % 4}', sa.Column('c{number}', sa.Text))",
+        )
+    return tree
+
+
+def test_32_processes_start_together_on_an_empty_database(
+    hundred: Tree, database: Dsn, other_session: Connection
+) -> None:
+    """All 32 end well, and each of the hundred revisions is applied exactly once."""
+    release = _hold(other_session)
+    started = [hundred.start(*MIGRATE) for _ in range(32)]
+    eventually(lambda: len(sight.sessions(database, "railhead upgrade%")) == 32, within=90, what="all 32 wait")
+    release()
+    assert [one.wait(120) for one in started] == [0] * 32, _errors(started)
+    assert sight.applied(database) == REVISIONS
+    assert sight.versions(database) == REVISIONS[-1:]
+    assert sum("revisions up to" in one.stderr for one in started) == 1
+
+
+def test_four_gunicorns_without_preload_start_together(hundred: Tree, database: Dsn) -> None:
+    """All 16 workers of 4 masters serve, and each of the hundred revisions is applied exactly once."""
+    (hundred.root / "chaos.conf.py").write_text(WITHOUT_PRELOAD)
+    ports = _free_ports(4)
+    command = (*GUNICORN, "-c", "chaos.conf.py", "app:create_app()")
+    masters = [hundred.start(*command, PORT=str(port), LOG_FORMAT="text") for port in ports]
+    eventually(lambda: all(_ready_workers(one) == 4 for one in masters), within=120, what="all 16 workers are ready")
+    assert sight.applied(database) == REVISIONS
+    assert sight.versions(database) == REVISIONS[-1:]
+    assert [_status(port) for port in ports] == [200] * 4
+    for one in masters:
+        one.send(signal.SIGTERM)
+    assert [one.wait() for one in masters] == [0] * 4, _errors(masters)
+    assert [one.stdout.count("Booting worker") for one in masters] == [4] * 4
+
+
+@pytest.mark.skipif(
+    shutil.which("pgbouncer", path=Pooler.PATH) is None, reason="needs pgbouncer (apt-get install pgbouncer)"
+)
+def test_16_processes_start_together_behind_pgbouncer(hundred: Tree, database: Dsn, pooler: Pooler) -> None:
+    """In transaction mode the lock excludes just as well, is left by nobody, and the log names the way around the pooler."""
+    pooled = Tree(hundred.root, pooler.dsn(database))
+    try:
+        started = [pooled.start(*MIGRATE) for _ in range(16)]
+        assert [one.wait(120) for one in started] == [0] * 16, _errors(started)
+    finally:
+        pooled.end()
+    assert sight.applied(database) == REVISIONS
+    assert sight.holder(database) is None
+    assert [one for one in sight.locks(database) if one[1] == "advisory"] == []
+    migrated = [one for one in started if "revisions up to" in one.stderr]
+    assert len(migrated) == 1
+    assert re.search(r"a pooler .*MIGRATE_DATABASE_URL", migrated[0].stderr)
+
+
+def _hold(session: Connection) -> Callable[[], None]:
+    """Keep everybody waiting until what this returns is called."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (lock.KEY,))
+    return session.rollback
+
+
+def _errors(started: list[Running]) -> str:
+    return "\n".join(one.stderr + one.stdout for one in started if one.process.poll())[-4000:]
+
+
+def _ready_workers(master: Running) -> int:
+    assert master.process.poll() is None, master.stdout + master.stderr
+    return len(re.findall(r"upgrade: .*the database is at|start: the database is at head", master.stdout))
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in found]
+    for one in found:
+        one.close()
+    return ports
+
+
+def _status(port: int) -> int:
+    with closing(urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10)) as answer:
+        return int(answer.status)
