@@ -7,6 +7,9 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     logs         How do we log? Text for people, one-line JSON for platforms.
     watchdog     What ends a wait that PostgreSQL does not end? (signals, dead networks)
     database     How do we reach PostgreSQL? Connect, wait, redact, tell passing from permanent failures, climb the retry ladder.
+    filelock     Who still lives? Asked of the kernel.
+    programs     Where are PostgreSQL's programs, and as whom may they run?
+    cluster      How does one PostgreSQL of our own start and stop?
     embedded     Which database when nobody named one? (development only)
     lock         Are we the only one, and still?
     manifest     What is our history on disk, without importing Alembic?

@@ -16,8 +16,8 @@ import psycopg2
 import pytest
 
 from tests.ground import Running, environment, eventually, memory, rows_of
-from utils import embedded
-from utils.embedded import Server
+from utils import embedded, filelock, programs
+from utils.cluster import Server
 from utils.errors import Stop
 from utils.settings import ROOT, Dsn, Settings
 
@@ -107,8 +107,8 @@ def test_production_names_its_database() -> None:
 def test_missing_package_is_told() -> None:
     """Where only requirements.txt is installed, the message says how to get the server, or to name one."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from utils import embedded, errors\n"
-        "try: embedded.binary('postgres')\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from utils import programs, errors\n"
+        "try: programs.binary('postgres')\n"
         "except errors.Stop as stop: print(stop.render())"
     )
     result = subprocess.run(
@@ -240,7 +240,7 @@ def test_killed_warden_is_replaced(enter: Enter, folder: Path) -> None:
     server = Server(folder / "postgres")
     pid = server.pid
     os.kill(_warden_of(server), signal.SIGKILL)
-    eventually(lambda: not embedded._is_held(folder / "warden.lock"))
+    eventually(lambda: not filelock.is_held(folder / "warden.lock"))
     second = enter()
     assert server.pid == pid
     for user in (first, second):
@@ -329,11 +329,11 @@ def test_root_opens_no_permission(made: Path, way: str) -> None:
         if way == "owner":
             os.chown(server.data, 1234567, 1234567)
         elif way == "user":
-            server._guise = embedded._guises(0, 0)[1]
+            server._guise = programs.guises(0, 0)[1]
         server.start()
         owner = Path(f"/proc/{server.pid}").stat().st_uid
         server.stop()
-        assert owner == {"namespace": 0, "user": embedded._somebody().pw_uid, "owner": 1234567}[way]
+        assert owner == {"namespace": 0, "user": programs._somebody().pw_uid, "owner": 1234567}[way]
         assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     finally:
         server.stop("immediate")
