@@ -133,6 +133,18 @@ def unknown_version(found: tuple[str, ...], heads: tuple[str, ...]) -> Stop:
     )
 
 
+def ahead(newer: tuple[str, ...], unmet: list[str], release: str | None, place: str) -> Stop:
+    """Return the refusal of an older release on a newer database that lacks what the release needs."""
+    deploy = f"deploy release {release} or a newer one" if release else f"deploy a release that has {newer[-1]}"
+    return Stop(
+        "ahead",
+        "this release is older than the database, and what it needs is gone",
+        facts=[("newer", "\n".join(newer)), ("missing", "\n".join(unmet))],
+        database=f"unchanged, {place}",
+        next_step=f"{deploy}; that is the release whose migrations made this schema",
+    )
+
+
 def unmanaged(place: str, where: str) -> Stop:
     """Return the refusal of a database that has tables but no version."""
     made = "DEV_CREATE_TABLES made its tables" if where == "fallback" else "it has tables, but no version"

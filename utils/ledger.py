@@ -41,7 +41,7 @@ CREATE TABLE {TABLE} (
 )
 """
 
-_COLUMNS = (
+COLUMNS = (
     "id, run, revision, parent, action, outcome, breaking, checksum, started_at, duration_ms, waited_ms, attempts,"
     " release, actor, error"
 )
@@ -200,10 +200,30 @@ def rows_of(connection: Connection, run: str) -> int:
 def entries(connection: Connection, limit: int | None = None) -> list[Entry]:
     """Return past rows, newest first; none if there is no ledger yet. Read-only."""
     try:
-        found = database.rows(connection, f"SELECT {_COLUMNS} FROM {TABLE} ORDER BY id DESC LIMIT %s", (limit,))
+        found = database.rows(connection, f"SELECT {COLUMNS} FROM {TABLE} ORDER BY id DESC LIMIT %s", (limit,))
     except psycopg2.errors.UndefinedTable:
         return []
     return [Entry(*row) for row in found]  # type: ignore[arg-type]  # the columns are Entry's, in its order
+
+
+def parents(connection: Connection) -> dict[str, tuple[str, ...]]:
+    """Return which revisions each applied revision built on, as this database saw it. Read-only."""
+    found = database.rows(
+        connection,
+        f"SELECT DISTINCT ON (revision) revision, parent FROM {TABLE}"
+        " WHERE outcome = 'applied' AND action <> 'downgrade' AND revision IS NOT NULL ORDER BY revision, id DESC",
+    )
+    return {str(revision): tuple(str(parent).split(",")) if parent else () for revision, parent in found}
+
+
+def release_of(connection: Connection, revision: str) -> str | None:
+    """Return the release that applied `revision`, None when nobody said. Read-only."""
+    release = database.scalar(
+        connection,
+        f"SELECT release FROM {TABLE} WHERE revision = %s AND outcome = 'applied' ORDER BY id DESC LIMIT 1",
+        (revision,),
+    )
+    return None if release is None else str(release)
 
 
 def last_catalog(connection: Connection) -> str | None:

@@ -96,14 +96,17 @@ class Lock:
         self.connection.close()
 
 
+HOLDER = (
+    "SELECT l.pid, coalesce(a.application_name, '') AS application,"
+    " coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0) AS age"
+    f" FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) WHERE {_ROW} AND granted AND l.database = {_HERE}"
+)
+"""A query for the fields of a Holder; no row when nobody holds the lock."""
+
+
 def holder(connection: Connection) -> Holder | None:
     """Return who holds the migration lock of this database, None when nobody does. Read-only."""
-    found = database.rows(
-        connection,
-        "SELECT l.pid, coalesce(a.application_name, ''),"
-        " coalesce(extract(epoch FROM clock_timestamp() - a.xact_start), 0)"
-        f" FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid) WHERE {_ROW} AND granted AND l.database = {_HERE}",
-    )
+    found = database.rows(connection, HOLDER)
     return Holder(int(str(found[0][0])), str(found[0][1]), float(str(found[0][2]))) if found else None
 
 

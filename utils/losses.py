@@ -23,7 +23,9 @@ COUNT_UP_TO = 1_000_000
 
 _NAME = r'((?:"(?:[^"]|"")+"|\w+)(?:\.(?:"(?:[^"]|"")+"|\w+))?)'
 _DROP_TABLE = re.compile(rf"^\s*DROP TABLE (?:IF EXISTS )?{_NAME}", re.IGNORECASE | re.MULTILINE)
-_DROP_COLUMN = re.compile(rf"^\s*ALTER TABLE (?:ONLY )?{_NAME} DROP COLUMN (?:IF EXISTS )?{_NAME}", re.IGNORECASE | re.MULTILINE)
+_DROP_COLUMN = re.compile(
+    rf"^\s*ALTER TABLE (?:ONLY )?{_NAME} DROP COLUMN (?:IF EXISTS )?{_NAME}", re.IGNORECASE | re.MULTILINE
+)
 
 
 def of_downgrade(steps: Sequence[Step], settings: Settings) -> list[str]:
@@ -35,7 +37,8 @@ def of_downgrade(steps: Sequence[Step], settings: Settings) -> list[str]:
     try:
         tables = [f"table {name}: {_rows(connection, name)}" for name in _DROP_TABLE.findall(text)]
         columns = [
-            f"column {table}.{column}: {_values(connection, table, column)}" for table, column in _DROP_COLUMN.findall(text)
+            f"column {table}.{column}: {_values(connection, table, column)}"
+            for table, column in _DROP_COLUMN.findall(text)
         ]
     finally:
         connection.close()

@@ -106,7 +106,7 @@ def _status(parsed: argparse.Namespace, settings: Settings) -> int:
         return errors.DONE
     from utils import report, status
 
-    found = status.read(settings)
+    found = status.read(settings, models=_models)
     print(report.as_json(found.record()) if parsed.json else report.status_text(found))
     return errors.NO if parsed.exit_code and found.state != "current" else errors.DONE
 
@@ -245,7 +245,7 @@ def _check(settings: Settings) -> None:
         return
     from utils import report, status
 
-    found = status.read(settings)
+    found = status.read(settings, models=_models, closely=False)
     if not found.can_serve:
         raise Stop(
             "not-at-head",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from types import TracebackType
+from typing import Self
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
@@ -51,7 +52,7 @@ class Monitor:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="railhead-progress", daemon=True)
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

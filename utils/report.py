@@ -40,7 +40,9 @@ def as_json(record: object) -> str:
 def sentence(status: Status) -> str:
     """Return the state as one sentence."""
     count = len(status.pending)
-    return _SENTENCES[status.state].format(pending=f"{count} revision{'' if count == 1 else 's'}" if count else "revisions")
+    return _SENTENCES[status.state].format(
+        pending=f"{count} revision{'' if count == 1 else 's'}" if count else "revisions"
+    )
 
 
 def status_text(status: Status) -> str:
@@ -49,7 +51,9 @@ def status_text(status: Status) -> str:
     facts = [("current", ", ".join(status.current) or "none"), ("head", ", ".join(status.heads) or "none")]
     facts += [("pending", "\n".join(_pending_line(one.revision, one.message) for one in status.pending) or "none")]
     if status.unknown:
-        facts.append(("unknown", ", ".join(status.unknown)))
+        facts.append(("unknown", "\n".join(status.unknown)))
+    if status.unmet:
+        facts.append(("missing", "\n".join(status.unmet)))
     facts += [
         ("database", f"{status.database}, {status.server}"),
         ("lock", f"held by {status.lock}" if status.lock else "free"),
@@ -78,7 +82,9 @@ def log_text(entries: Iterable[Entry]) -> str:
 
 def steps_text(action: str, steps: Iterable[Step]) -> str:
     """Return what a run would do."""
-    lines = [f"  {action} {step.revision}" + (f"  (migrations/versions/{step.file})" if step.file else "") for step in steps]
+    lines = [
+        f"  {action} {step.revision}" + (f"  (migrations/versions/{step.file})" if step.file else "") for step in steps
+    ]
     return "\n".join(lines) or "nothing to do"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,20 @@ LONGEST_ID = 32
 """The width of Alembic's `version_num` column: a longer id fails only when it is written."""
 
 
-__all__ = ["History", "MigrationContext", "Revision", "Step", "EnvironmentContext", "Way", "call", "checksums", "config", "history", "offline", "translated"]
+__all__ = [
+    "EnvironmentContext",
+    "History",
+    "MigrationContext",
+    "Revision",
+    "Step",
+    "Way",
+    "call",
+    "checksums",
+    "config",
+    "history",
+    "offline",
+    "translated",
+]
 
 
 class Revision(NamedTuple):
@@ -190,12 +203,11 @@ def translated(target: str) -> Iterator[None]:
         raise _no_way(error, target, None) from error
 
 
-def checksums(steps: Iterable[Step]) -> dict[str, str | None]:
-    """Return the checksum of each step's file, from the manifest when every sealed file still has its bytes."""
+def checksums(files: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the checksum of each revision's file, from the manifest when every sealed file still has its bytes."""
     sealed = manifest.read()
     if sealed is not None and sealed.is_true():
         return {entry.revision: entry.checksum for entry in sealed.entries}
-    files = {step.revision: step.file for step in steps if step.file}
     return {revision: manifest.checksum_of(manifest.FOLDER / file) for revision, file in files.items()}
 
 
@@ -267,7 +279,9 @@ def _bad_history(why: str) -> Stop:
 
 def _bad_file(error: Exception, folder: Path) -> Stop:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
-    place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "a file in migrations/versions/"
+    place = (
+        f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "a file in migrations/versions/"
+    )
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{Path(error.filename).name}, line {error.lineno}"
     return Stop(

@@ -10,6 +10,7 @@ import gc
 import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping
+from typing import Self
 
 import sqlalchemy
 from psycopg2.extensions import connection as Driver
@@ -54,7 +55,7 @@ class Runner:
         self._unwritten: list[tuple[Step, float, float]] = []
         self._steps: list[Step] = []
 
-    def __enter__(self) -> Runner:
+    def __enter__(self) -> Self:
         self._monitor.__enter__()
         return self
 
@@ -164,7 +165,7 @@ class Runner:
 
     def _checksum(self, step: Step) -> str | None:
         if self._checksums is None:
-            self._checksums = checksums(self._steps)
+            self._checksums = checksums({step.revision: step.file for step in self._steps if step.file})
         return self._checksums.get(step.revision)
 
     def _breaking(self, step: Step) -> bool | None:

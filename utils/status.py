@@ -5,15 +5,21 @@ The same `Status` is what the command line, `/readyz`, the console and `--json` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import NamedTuple
 
 from psycopg2.extensions import connection as Connection
+from sqlalchemy import MetaData
 
-from utils import database, ledger, lock, manifest, revisions
+from utils import catalog, database, drift, ledger, lock, manifest, revisions
+from utils.catalog import Catalog
 from utils.lock import Holder
 from utils.revisions import History
 from utils.settings import Settings
+
+Models = Callable[[], MetaData]
+"""Gives the metadata of models.py, which is imported only when it is needed."""
 
 
 class Look(NamedTuple):
@@ -21,17 +27,24 @@ class Look(NamedTuple):
 
     versions: tuple[str, ...]
     """What alembic_version holds, sorted; empty when there is no such table."""
-    has_version_table: bool
     has_ledger: bool
     has_tables: bool
     """Whether there is any table on the search path but Alembic's, the ledger and what extensions brought."""
+    holder: Holder | None
+    last: ledger.Entry | None
     last_action: str | None
     """What the ledger says was done last with success."""
+    kept: str | None
+    """The catalog that the last run has kept; None unless looked at closely."""
+    checksums: Mapping[str, str | None]
+    """Of each revision's file when it was applied; empty unless looked at closely."""
 
     @property
     def place(self) -> str:
         """Return where the database is, for a sentence."""
-        return f"at {', '.join(self.versions)}" if self.versions else "without a version" if self.has_tables else "empty"
+        return (
+            f"at {', '.join(self.versions)}" if self.versions else "without a version" if self.has_tables else "empty"
+        )
 
 
 class Pending(NamedTuple):
@@ -57,78 +70,129 @@ class Status(NamedTuple):
     heads: tuple[str, ...]
     pending: tuple[Pending, ...]
     unknown: tuple[str, ...]
+    """Revisions of the database that this code does not have, oldest first."""
     database: str
     server: str
     lock: Holder | None
     last: ledger.Entry | None
+    unmet: tuple[str, ...] = ()
+    """What models.py needs and a database that is ahead no longer gives."""
 
     @property
     def can_serve(self) -> bool:
         """Tell whether this code can serve requests on that schema."""
-        return self.state == "current"
+        return self.state == "current" or (self.state == "ahead" and not self.unmet)
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
-        last = self.last
+        found = self._asdict()
+        del found["unmet"]
         return {
-            **self._asdict(),
+            **found,
             "flags": list(self.flags),
             "current": list(self.current),
             "heads": list(self.heads),
             "pending": [one.record() for one in self.pending],
             "unknown": list(self.unknown),
             "lock": self.lock._asdict() if self.lock else None,
-            "last": last.record() if last else None,
+            "last": self.last.record() if self.last else None,
         }
 
 
-def look(connection: Connection) -> Look:
-    """Return what one glance shows. Read-only, and never a statement that could fail inside an open transaction."""
+def look(connection: Connection, *, closely: bool = False) -> Look:
+    """Return what one glance shows, in two round trips. Read-only, and never a statement that could fail.
+
+    `closely` fetches also what it takes to find drift and edited files.
+    """
     found = database.rows(connection, _LOOK)[0]
-    has_version_table, has_ledger, has_tables = (bool(one) for one in found)
-    versions = database.rows(connection, "SELECT version_num FROM alembic_version") if has_version_table else []
-    last = _last_action(connection) if has_ledger and not versions else None
-    return Look(tuple(sorted(str(one[0]) for one in versions)), has_version_table, has_ledger, has_tables, last)
+    has_versions, has_ledger, has_tables = (bool(one) for one in found[:3])
+    holder = Holder(int(str(found[3])), str(found[4]), float(str(found[5]))) if found[3] is not None else None
+    columns = [_VERSIONS if has_versions else "NULL", *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER))]
+    columns += _CLOSELY if has_ledger and closely else ["NULL"] * len(_CLOSELY)
+    told = database.rows(connection, f"SELECT {', '.join(columns)}")[0]
+    versions, last, action, kept, checksums = told
+    return Look(
+        versions=tuple(versions) if isinstance(versions, list) else (),
+        has_ledger=has_ledger,
+        has_tables=has_tables,
+        holder=holder,
+        last=_entry(last) if isinstance(last, dict) else None,
+        last_action=None if action is None else str(action),
+        kept=None if kept is None else str(kept),
+        checksums=checksums if isinstance(checksums, dict) else {},
+    )
 
 
-def read(settings: Settings, history: History | None = None) -> Status:
-    """Return where the database is. Read-only. Raises Stop when it cannot be reached at once."""
+def read(
+    settings: Settings, history: History | None = None, models: Models | None = None, *, closely: bool = True
+) -> Status:
+    """Return where the database is. Read-only. Raises Stop when it cannot be reached at once.
+
+    `models` is asked only for a database that is ahead. Without `closely`, drift and edited files are not looked for.
+    """
     assert settings.database is not None
     history = history or revisions.history()
     connection = database.open_now(settings.database, lock.name("status", settings), settings.database_variable)
     try:
-        return _read(connection, settings, history)
+        return _read(connection, settings, history, models, closely=closely)
     finally:
         connection.close()
 
 
-def state(seen: Look, history: History) -> str:
-    """Return the one word for where a database is."""
+def state(seen: Look, history: History, on_top: Iterable[str] = ()) -> str:
+    """Return the one word for where a database is; `on_top` are the unknown revisions that build on our heads."""
     if history.problem:
         return "forked"
     if any(version not in history.by_id for version in seen.versions):
-        return "unknown"
+        return "ahead" if on_top else "unknown"
     if not seen.versions and seen.has_tables and seen.last_action != "downgrade":
         return "fallback" if seen.last_action == "create_all" else "unmanaged"
     return "behind" if history.pending(seen.versions) else "current"
 
 
-def _read(connection: Connection, settings: Settings, history: History) -> Status:
+def on_top(connection: Connection, seen: Look, history: History) -> tuple[str, ...]:
+    """Return the revisions that this code lacks, oldest first, if the ledger shows that they build on all of our heads.
+
+    Empty when nothing is unknown, and when the ledger does not tell. Read-only.
+    """
+    if not seen.has_ledger or all(version in history.by_id for version in seen.versions):
+        return ()
+    parents = ledger.parents(connection)
+    known: set[str] = set()
+    unknown: dict[str, None] = {}
+    todo = list(seen.versions)
+    while todo:
+        one = todo.pop()
+        if one in history.by_id:
+            known.add(one)
+        elif one not in parents:
+            return ()
+        elif one not in unknown:
+            unknown[one] = None
+            todo.extend(parents[one])
+    return tuple(reversed(unknown)) if set(history.heads) <= history.ancestors(known) else ()
+
+
+def _read(
+    connection: Connection, settings: Settings, history: History, models: Models | None, *, closely: bool
+) -> Status:
     assert settings.database is not None
-    seen = look(connection)
-    last = ledger.entries(connection, 1) if seen.has_ledger else []
-    unknown = tuple(version for version in seen.versions if version not in history.by_id)
+    seen = look(connection, closely=closely)
+    newer = on_top(connection, seen, history)
+    where = state(seen, history, newer)
+    missing = [version for version in seen.versions if version not in history.by_id]
     return Status(
-        state=state(seen, history),
-        flags=_flags(history),
+        state=where,
+        flags=tuple(_flags(connection, seen, history)) if closely else (),
         current=seen.versions,
         heads=history.heads,
-        pending=tuple(_pending(history, seen.versions)) if not unknown else (),
-        unknown=unknown,
+        pending=tuple(_pending(history, seen.versions)) if where in {"behind", "fallback", "unmanaged"} else (),
+        unknown=newer or tuple(missing),
         database=settings.database.redacted(),
         server=database.server_version(connection),
-        lock=lock.holder(connection),
-        last=last[0] if last else None,
+        lock=seen.holder,
+        last=seen.last,
+        unmet=tuple(drift.unmet(models(), connection)) if where == "ahead" and models else (),
     )
 
 
@@ -141,17 +205,38 @@ def _pending(history: History, current: Iterable[str]) -> Iterable[Pending]:
         yield Pending(one.id, f"migrations/versions/{one.file}", one.message, breaking, hazards)
 
 
-def _flags(history: History) -> tuple[str, ...]:
+def _flags(connection: Connection, seen: Look, history: History) -> Iterable[str]:
+    if seen.kept and _drifted(connection, seen.kept):
+        yield "drifted"
+    if edited(seen, history):
+        yield "edited"
     sealed = manifest.read()
-    known = {entry.revision for entry in sealed.entries} if sealed else set()
-    return () if set(history.by_id) <= known else ("unsealed",)
+    if not set(history.by_id) <= {entry.revision for entry in (sealed.entries if sealed else ())}:
+        yield "unsealed"
 
 
-def _last_action(connection: Connection) -> str | None:
-    action = database.scalar(
-        connection, f"SELECT action FROM {ledger.TABLE} WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1"
-    )
-    return None if action is None else str(action)
+def _drifted(connection: Connection, kept: str) -> bool:
+    try:
+        before = Catalog.from_text(kept)
+    except ValueError:
+        return False
+    same = before.format == catalog.FORMAT
+    return same and bool(catalog.difference(before, catalog.read(connection)))
+
+
+def edited(seen: Look, history: History) -> list[str]:
+    """Return the files of applied revisions that mean something else now than when they were applied."""
+    applied = history.ancestors(seen.versions)
+    current = revisions.checksums({one.id: one.file for one in history.by_id.values() if one.id in applied})
+    return [
+        history.by_id[one].file
+        for one, checksum in seen.checksums.items()
+        if one in applied and checksum is not None and current.get(one) != checksum
+    ]
+
+
+def _entry(row: dict[str, object]) -> ledger.Entry:
+    return ledger.Entry(**{**row, "started_at": datetime.fromisoformat(str(row["started_at"]))})  # type: ignore[arg-type]
 
 
 _LOOK = f"""
@@ -159,5 +244,18 @@ SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}')
     SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false))
        AND c.relname NOT IN ('alembic_version', '{ledger.TABLE}')
-       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')),
+    h.* FROM (SELECT) one LEFT JOIN ({lock.HOLDER}) h ON true
 """
+_VERSIONS = "(SELECT array_agg(version_num::text ORDER BY version_num) FROM alembic_version)"
+_LEDGER = [
+    f"(SELECT to_jsonb(l) FROM (SELECT {ledger.COLUMNS} FROM {ledger.TABLE} ORDER BY id DESC LIMIT 1) l)",
+    f"(SELECT action FROM {ledger.TABLE} WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1)",
+]
+_CLOSELY = [
+    f"(SELECT catalog FROM {ledger.TABLE} WHERE catalog IS NOT NULL ORDER BY id DESC LIMIT 1)",
+    (
+        "(SELECT jsonb_object_agg(l.revision, l.checksum) FROM (SELECT DISTINCT ON (revision) revision, checksum"
+        f" FROM {ledger.TABLE} WHERE outcome = 'applied' AND action = 'upgrade' ORDER BY revision, id DESC) l)"
+    ),
+]

@@ -18,7 +18,21 @@ from psycopg2.extensions import connection as Connection
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 
-from utils import autogenerate, catalog, database, diagnosis, embedded, hazards, ledger, logs, manifest, revisions, runner, status
+from utils import (
+    autogenerate,
+    catalog,
+    database,
+    diagnosis,
+    drift,
+    embedded,
+    hazards,
+    ledger,
+    logs,
+    manifest,
+    revisions,
+    runner,
+    status,
+)
 from utils import lock as locks
 from utils.database import Allowance, Patience
 from utils.errors import Stop
@@ -27,7 +41,7 @@ from utils.logs import log
 from utils.revisions import EnvironmentContext, Step, Way
 from utils.runner import Runner
 from utils.settings import Dsn, Settings, load
-from utils.status import Look
+from utils.status import Look, Models
 from utils.watchdog import Interrupted, watching
 
 MOST_LOSSES = 5
@@ -57,7 +71,7 @@ class Outcome(NamedTuple):
         return f"{self.action}: {count}, the database is at {place} ({self.duration:.2f} s{waited})"
 
 
-def enter(environment: EnvironmentContext, models: Callable[[], MetaData]) -> None:
+def enter(environment: EnvironmentContext, models: Models) -> None:
     """Carry out what was typed at Alembic, or called through `run`. Changes the schema, if that is what was asked.
 
     Typed by hand, a failure is printed in the usual form and ends the process with the usual code; called, it is raised.
@@ -74,7 +88,7 @@ def enter(environment: EnvironmentContext, models: Callable[[], MetaData]) -> No
         if way.moves and environment.config.attributes.get("only_plan"):
             environment.config.attributes["outcome"] = _plan(way, settings)
         elif way.moves:
-            environment.config.attributes["outcome"] = _Story(way, settings).tell()
+            environment.config.attributes["outcome"] = _Story(way, settings, models).tell()
         else:
             _only_read(environment, settings, models)
     except (Stop, Interrupted) as stop:
@@ -127,11 +141,12 @@ def create_tables(settings: Settings, metadata: MetaData) -> None:
     """
     assert settings.database is not None
     connection = database.open_now(settings.database, locks.name("create_all", settings), settings.database_variable)
-    engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: connection, poolclass=sqlalchemy.StaticPool)
     try:
-        metadata.create_all(engine)
+        metadata.create_all(drift.engine_over(connection))
         ledger.create(connection)
-        ledger.note(connection, runner.new_run("create_all", settings), "applied", catalog=catalog.read(connection).text)
+        ledger.note(
+            connection, runner.new_run("create_all", settings), "applied", catalog=catalog.read(connection).text
+        )
     except DBAPIError as error:
         raise diagnosis.failed(error, None, "some tables may have been made", left=False) from error
     finally:
@@ -141,9 +156,11 @@ def create_tables(settings: Settings, metadata: MetaData) -> None:
 class _Story:
     """One run, from the first look to the verification."""
 
-    def __init__(self, way: Way, settings: Settings) -> None:
+    def __init__(self, way: Way, settings: Settings, models: Models) -> None:
         assert settings.migrate_database is not None
         self.way = way
+        self.models = models
+        self.ahead = False
         self.settings = settings
         self.dsn: Dsn = settings.migrate_database
         self.name = locks.name(way.action, settings)
@@ -188,32 +205,52 @@ class _Story:
             seen = status.look(lock.connection)
             if self.before is None:
                 self.before = seen.versions
-            if self._is_there(seen):
+            if self._is_there(lock.connection, seen):
                 return False
             if lock.try_take():
                 return True
             waited = time.monotonic() - started
             if self.patience.left <= 0:
-                raise diagnosis.lock_busy(locks.holder(lock.connection), seen.place, self._waited())
+                raise diagnosis.lock_busy(seen.holder, seen.place, self._waited())
             if waited >= told:
                 told = waited + _SECONDS_TO_TELL
-                log.info("waiting for the migration lock, held by %s", locks.holder(lock.connection) or "nobody now")
-            pause = min(pause, self.patience.left)
-            time.sleep(pause)
+                log.info("waiting for the migration lock, held by %s", seen.holder or "nobody when we looked")
+            time.sleep(min(pause, self.patience.left))
             self.patience.spend(time.monotonic() - started - waited)
         raise AssertionError  # pauses never end
 
-    def _is_there(self, seen: Look) -> bool:
-        self._refuse(seen)
-        return not self.way.purge and not self.way.steps(seen.versions)
+    def _is_there(self, connection: Connection, seen: Look) -> bool:
+        """Tell whether nothing is left to do. Raises Stop when the database is where this command must not touch it."""
+        if self.way.moved_elsewhere(seen.versions):
+            raise diagnosis.moved(self.way.target, ", ".join(self.before or ()) or "base", seen.place)
+        if self.way.history.problem:
+            raise self.way.history.problem
+        newer = status.on_top(connection, seen, self.way.history)
+        where = status.state(seen, self.way.history, newer)
+        if where == "unknown" or (newer and self.way.action != "upgrade"):
+            raise diagnosis.unknown_version(seen.versions, self.way.history.heads)
+        if self.way.action == "upgrade" and where in {"unmanaged", "fallback"}:
+            raise diagnosis.unmanaged(seen.place, where)
+        self.ahead = bool(newer)
+        if self.ahead:
+            self._assert_served(connection, newer, seen)
+        return self.ahead or (not self.way.purge and not self.way.steps(seen.versions))
+
+    def _assert_served(self, connection: Connection, newer: tuple[str, ...], seen: Look) -> None:
+        """Raise Stop unless this older release finds all that its models need on the newer schema. Read-only."""
+        unmet = drift.unmet(self.models(), connection)
+        if unmet:
+            raise diagnosis.ahead(newer, unmet, ledger.release_of(connection, newer[-1]), seen.place)
+        log.warning(
+            "the database is ahead of this release by %s; all that its models need is still there", ", ".join(newer)
+        )
 
     def _under(self, lock: Lock) -> frozenset[str]:
         """Do what is to be done now that nobody else does. Returns the versions that the database must have then."""
         seen = status.look(lock.connection)
-        self._refuse(seen)
-        steps = self.way.steps(seen.versions)
-        if not steps and not self.way.purge:
+        if self._is_there(lock.connection, seen):
             return frozenset(seen.versions)
+        steps = self.way.steps(seen.versions)
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
         self._judge(steps, empty=whole, seen=seen)
         if lock.pooled:
@@ -265,8 +302,10 @@ class _Story:
         """Return when the story may be told once more; raise Stop when the budget is spent."""
         revision = lost.step.revision if lost.step else None
         self.losses.setdefault(revision, 0)
-        told = "the migration lock was lost" if isinstance(lost.error, LockLost) else database.said(
-            diagnosis.cause(lost.error)
+        told = (
+            "the migration lock was lost"
+            if isinstance(lost.error, LockLost)
+            else database.said(diagnosis.cause(lost.error))
         )
         if self.patience.left <= 0 or self.losses[revision] >= MOST_LOSSES:
             raise diagnosis.connection_lost(revision, told, self.losses[revision] + 1, self._waited()) from lost.error
@@ -281,14 +320,20 @@ class _Story:
             connection = database.reach(dsn, self.name, variable=variable, allowance=self.allowance)
             try:
                 found = status.look(connection)
-                seen[variable] = found, _applied(connection, self.run) if found.has_ledger else (), database.identity(connection)
+                seen[variable] = (
+                    found,
+                    _applied(connection, self.run) if found.has_ledger else (),
+                    database.identity(connection),
+                )
             finally:
                 connection.close()
         (variable, (here, applied, identity)), *others = seen.items()
         for other, (_, _, elsewhere) in others:
             if elsewhere != identity:
                 raise diagnosis.two_databases(self._addresses(), here.place, variable, other)
-        there = frozenset(here.versions) == after if after is not None else not self.way.steps(here.versions)
+        there = (
+            frozenset(here.versions) == after if after is not None else self.ahead or not self.way.steps(here.versions)
+        )
         if not there:
             raise diagnosis.not_verified(", ".join(sorted(after or ())) or self.way.target, here.place)
         self.after = here.versions
@@ -308,18 +353,6 @@ class _Story:
             addresses.append((self.settings.database_variable, self.settings.database))
         return addresses
 
-    def _refuse(self, seen: Look) -> None:
-        """Raise Stop when the database is where this command must not touch it."""
-        if self.way.moved_elsewhere(seen.versions):
-            raise diagnosis.moved(self.way.target, ", ".join(self.before or ()) or "base", seen.place)
-        if self.way.history.problem:
-            raise self.way.history.problem
-        where = status.state(seen, self.way.history)
-        if where == "unknown":
-            raise diagnosis.unknown_version(seen.versions, self.way.history.heads)
-        if self.way.action == "upgrade" and where in {"unmanaged", "fallback"}:
-            raise diagnosis.unmanaged(seen.place, where)
-
     def _judge(self, steps: Iterable[Step], *, empty: bool, seen: Look) -> None:
         """Refuse, before anything is touched, what could not be mended after a crash."""
         if self.way.action == "stamp":
@@ -338,8 +371,11 @@ class _Story:
     def _may_repeat(self, carrier: Runner) -> bool:
         """Tell whether the failed step may be tried again: rolled back as a whole, or made of verbs that allow it."""
         step = carrier.current
-        return not carrier.left or step is None or step.file is None or not hazards.mixes(
-            manifest.FOLDER / step.file, self.way.action
+        return (
+            not carrier.left
+            or step is None
+            or step.file is None
+            or not hazards.mixes(manifest.FOLDER / step.file, self.way.action)
         )
 
     def _is_lost(self, error: Exception) -> bool:
@@ -383,6 +419,7 @@ class _Story:
         finally:
             connection.close()
 
+
 class _Lost(Exception):
     """A connection or the lock was lost; what was not committed is rolled back."""
 
@@ -392,7 +429,7 @@ class _Lost(Exception):
         self.step = step
 
 
-def _only_read(environment: EnvironmentContext, settings: Settings, models: Callable[[], MetaData]) -> None:
+def _only_read(environment: EnvironmentContext, settings: Settings, models: Models) -> None:
     """Run a command that does not move the database (`current`, `check`, `revision` ...). Leaves nothing behind."""
     dsn, variable = settings.migrate_database, settings.migrate_variable
     assert dsn is not None

@@ -139,7 +139,7 @@ def watching() -> Iterator[None]:
 
     May be nested: the outermost counts. The handlers that were there before come back at the end.
     """
-    global _current  # noqa: PLW0603  signals are of the process, and so is what watches for them
+    global _current
     if _current is not None:
         yield
         return

@@ -1,0 +1,316 @@
+"""Is the schema what models.py and the ledger say?
+
+Three answers, kept apart: what somebody changed outside the migrations, where models.py is ahead of them, and what an older
+release misses on a newer schema. Never changes anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import sqlalchemy
+from alembic.autogenerate import produce_migrations
+from alembic.operations import ops
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg2.extensions import connection as Driver
+from sqlalchemy import Connection, Engine, Enum, MetaData, Table, types
+from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.engine.reflection import ObjectKind
+
+from utils import autogenerate, catalog, ledger, revisions
+from utils.catalog import Catalog, Change
+
+AUTOGENERATE = 'alembic revision --autogenerate -m "..."'
+
+
+class Difference(NamedTuple):
+    """One thing that is not as it should be."""
+
+    object: str
+    """`column task.due_on`, `index task.ix_task_status` ..."""
+    kind: str
+    """`added`, `removed` or `changed`, seen from what was expected."""
+    expected: str
+    found: str
+    mend: str
+    """A statement or a command that mends it."""
+
+    def __str__(self) -> str:
+        told = f"{self.object} {self.kind}"
+        return f"{told}: expected {self.expected}, found {self.found}" if self.kind == "changed" else told
+
+
+def outside(connection: Driver) -> list[Difference] | None:
+    """Return what changed in the schema since the last run, outside the migrations. Read-only.
+
+    None when no run has kept a catalog to compare with.
+    """
+    kept = ledger.last_catalog(connection)
+    if kept is None:
+        return None
+    try:
+        before = Catalog.from_text(kept)
+    except ValueError:
+        return None
+    return [_outside(change) for change in catalog.difference(before, catalog.read(connection))]
+
+
+def engine_over(driver: Driver) -> Engine:
+    """Return an SQLAlchemy engine whose one connection is `driver`."""
+    return sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver, poolclass=sqlalchemy.StaticPool)
+
+
+def models_ahead(metadata: MetaData, driver: Driver) -> list[Difference]:
+    """Return where models.py says more, or something else, than a database at head holds. Read-only.
+
+    Alembic's own comparison, with types, server defaults, enums and named checks.
+    """
+    config = revisions.config()
+    environment = EnvironmentContext(config, ScriptDirectory.from_config(config))
+    options: dict[str, Any] = autogenerate.options(environment)
+    with engine_over(driver).connect() as connection:
+        migration_context = MigrationContext.configure(connection, opts={**options, "target_metadata": metadata})
+        upgrade = produce_migrations(migration_context, metadata).upgrade_ops
+    return [difference for operation in upgrade.ops for difference in _ahead(operation)] if upgrade else []
+
+
+def unmet(metadata: MetaData, driver: Driver) -> list[str]:
+    """Return what these models need and this schema does not give; nothing when they can be served on it. Read-only.
+
+    Needed are every table, column and enum value, types that hold at least as much, and that no other column must be given
+    a value.
+    """
+    with engine_over(driver).connect() as connection:
+        return [*_unmet_tables(metadata, connection), *_unmet_values(metadata, connection)]
+
+
+def _unmet_tables(metadata: MetaData, connection: Connection) -> Iterator[str]:
+    inspector = sqlalchemy.inspect(connection)
+    for schema in {table.schema for table in metadata.tables.values()}:
+        tables = {table.name: table for table in metadata.tables.values() if table.schema == schema}
+        found = inspector.get_multi_columns(schema=schema, filter_names=list(tables), kind=ObjectKind.ANY)
+        for name, table in sorted(tables.items()):
+            columns = found.get((schema, name))
+            if columns is None:
+                yield f"table {table.fullname} is gone"
+            else:
+                yield from _unmet_columns(table, {column["name"]: column for column in columns})
+
+
+def _unmet_columns(table: Table, found: dict[str, ReflectedColumn]) -> Iterator[str]:
+    for column in table.columns:
+        there = found.get(column.name)
+        place = f"column {table.fullname}.{column.name}"
+        if there is None:
+            yield f"{place} is gone"
+            continue
+        if not _holds(there["type"], column.type):
+            yield f"{place} is {there['type']} now, not {column.type}"
+        if column.nullable and not there["nullable"]:
+            yield f"{place} must be given a value now"
+        if column.server_default is not None and not column.nullable and not _has_value(there):
+            yield f"{place} has lost its default"
+    for name, there in found.items():
+        if name not in table.columns and not there["nullable"] and not _has_value(there):
+            yield f"column {table.fullname}.{name} is new and must be given a value"
+
+
+def _has_value(column: ReflectedColumn) -> bool:
+    return bool(column.get("default") is not None or column.get("identity") or column.get("computed"))
+
+
+def _holds(there: types.TypeEngine[Any], needed: types.TypeEngine[Any]) -> bool:
+    """Tell whether a column of type `there` takes and gives what code that was written for `needed` expects."""
+    if isinstance(needed, types.Enum):
+        return isinstance(there, types.Enum | types.String)
+    if isinstance(needed, types.String):
+        length = getattr(there, "length", None)
+        return isinstance(there, types.String) and (
+            length is None or (needed.length is not None and length >= needed.length)
+        )
+    if isinstance(needed, types.Integer):
+        return isinstance(there, types.Integer) and _width(there) >= _width(needed)
+    if isinstance(needed, types.Numeric) and not isinstance(needed, types.Float):
+        return isinstance(there, types.Numeric) and _digits(there) >= _digits(needed)
+    if isinstance(needed, types.DateTime):
+        return isinstance(there, types.DateTime) and bool(there.timezone) == bool(needed.timezone)
+    affinity = needed._type_affinity  # noqa: SLF001  SQLAlchemy has no public word for "the same kind of type"
+    return isinstance(needed, types.NullType | types.TypeDecorator | types.UserDefinedType) or (
+        affinity is None or issubclass(there._type_affinity or type(there), affinity)  # noqa: SLF001
+    )
+
+
+def _width(one: types.Integer) -> int:
+    return 1 if isinstance(one, types.SmallInteger) else 3 if isinstance(one, types.BigInteger) else 2
+
+
+def _digits(one: types.Numeric[Any]) -> tuple[float, float]:
+    """Return the digits before and after the point that fit; no precision means all."""
+    if one.precision is None:
+        return float("inf"), float("inf")
+    return one.precision - (one.scale or 0), one.scale or 0
+
+
+def _unmet_values(metadata: MetaData, connection: Connection) -> Iterator[str]:
+    needed = {
+        column.type.name: column.type
+        for table in metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, Enum) and column.type.native_enum and column.type.name
+    }
+    if not needed:
+        return
+    found = connection.execute(
+        sqlalchemy.text(
+            "SELECT t.typname, array_agg(e.enumlabel) FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid"
+            " WHERE t.typname = ANY (:names) GROUP BY t.typname"
+        ),
+        {"names": list(needed)},
+    )
+    labels = {str(name): set(values) for name, values in found}
+    for name, kind in sorted(needed.items()):
+        for value in kind.enums:
+            if value not in labels.get(name, set()):
+                yield f"value {value!r} of the enum {name} is gone"
+
+
+def _outside(change: Change) -> Difference:
+    return Difference(
+        object=change.object,
+        kind=change.kind,
+        expected=change.before or "not there",
+        found=change.after or "not there",
+        mend=mend(change),
+    )
+
+
+def mend(change: Change) -> str:
+    """Return SQL that takes a change back; where there is none that is safe to guess, what to do instead."""
+    noun, place, name = catalog.split(change.object)
+    back = {"column": _column_back, "constraint": _constraint_back, "index": _index_back}.get(noun)
+    if back:
+        return back(change, place, name)
+    full = f"{place}.{name}" if place else name
+    if change.kind == "added" and noun in {
+        "table",
+        "view",
+        "materialized view",
+        "sequence",
+        "domain",
+        "function",
+        "extension",
+    }:
+        return f"DROP {noun.upper()} {full};"
+    if change.kind == "added" and noun in {"trigger", "policy", "rule"}:
+        return f"DROP {noun.upper()} {name} ON {place};"
+    if change.kind == "removed" and change.before and change.before.upper().startswith("CREATE"):
+        return f"{change.before};"
+    return f"undo it by hand, or write it into models.py and {AUTOGENERATE}"
+
+
+def _column_back(change: Change, table: str, name: str) -> str:
+    if change.kind == "added":
+        return f"ALTER TABLE {table} DROP COLUMN {name};"
+    if change.kind == "removed":
+        return f"ALTER TABLE {table} ADD COLUMN {name} {change.before};"
+    before, after = _column_parts(change.before or ""), _column_parts(change.after or "")
+    if None in (before, after) or before is None or after is None:
+        return f"undo it by hand, or write it into models.py and {AUTOGENERATE}"
+    alters = []
+    if before["type"] != after["type"]:
+        alters.append(f"TYPE {before['type']}")
+    if before["null"] != after["null"]:
+        alters.append("SET NOT NULL" if before["null"] else "DROP NOT NULL")
+    if before["default"] != after["default"]:
+        alters.append(f"SET DEFAULT {before['default']}" if before["default"] else "DROP DEFAULT")
+    return f"ALTER TABLE {table} " + ", ".join(f"ALTER COLUMN {name} {alter}" for alter in alters) + ";"
+
+
+_COLUMN = re.compile(r"(?P<type>.+?)(?P<null> not null)?(?: default (?P<default>.*))?", re.DOTALL)
+
+
+def _column_parts(definition: str) -> dict[str, str | None] | None:
+    if " generated " in definition:
+        return None
+    match = _COLUMN.fullmatch(definition)
+    return match.groupdict() if match else None
+
+
+def _constraint_back(change: Change, table: str, name: str) -> str:
+    drop = f"ALTER TABLE {table} DROP CONSTRAINT {name};"
+    add = f"ALTER TABLE {table} ADD CONSTRAINT {name} {change.before};"
+    return {"added": drop, "removed": add}.get(change.kind, f"{drop} {add}")
+
+
+def _index_back(change: Change, table: str, name: str) -> str:
+    schema = f"{table.rpartition('.')[0]}." if "." in table else ""
+    drop = f"DROP INDEX CONCURRENTLY {schema}{name};"
+    create = re.sub(r"^CREATE (UNIQUE )?INDEX ", r"CREATE \1INDEX CONCURRENTLY ", change.before or "") + ";"
+    return {"added": drop, "removed": create}.get(change.kind, f"{drop} {create}")
+
+
+def _ahead(operation: ops.MigrateOperation) -> list[Difference]:
+    match operation:
+        case ops.OpContainer():
+            return [difference for inner in operation.ops for difference in _ahead(inner)]
+        case ops.CreateTableOp(table_name=table, schema=schema):
+            thing, kind = f"table {_full(schema, table)}", "removed"
+        case ops.DropTableOp(table_name=table, schema=schema):
+            thing, kind = f"table {_full(schema, table)}", "added"
+        case ops.AddColumnOp(table_name=table, schema=schema, column=column):
+            thing, kind = f"column {_full(schema, table)}.{column.name}", "removed"
+        case ops.DropColumnOp(table_name=table, schema=schema, column_name=name):
+            thing, kind = f"column {_full(schema, table)}.{name}", "added"
+        case ops.AlterColumnOp(table_name=table, schema=schema, column_name=name):
+            thing, kind = f"column {_full(schema, table)}.{name}", "changed"
+        case ops.CreateIndexOp(table_name=table, schema=schema, index_name=name):
+            thing, kind = f"index {_full(schema, table)}.{name}", "removed"
+        case ops.DropIndexOp(table_name=table, schema=schema, index_name=name):
+            thing, kind = f"index {_full(schema, table or '')}.{name}", "added"
+        case ops.DropConstraintOp(table_name=table, schema=schema, constraint_name=name):
+            thing, kind = f"constraint {_full(schema, table)}.{name}", "added"
+        case ops.AddConstraintOp():
+            constraint = operation.to_constraint()
+            thing, kind = f"constraint {getattr(constraint, 'table', '')}.{constraint.name}", "removed"
+        case _:
+            thing, kind = type(operation).__name__.removesuffix("Op"), "changed"
+    return [_models_differ(thing, kind, operation)]
+
+
+def _models_differ(thing: str, kind: str, operation: ops.MigrateOperation) -> Difference:
+    models, there = {"removed": ("there", "not there"), "added": ("not there", "there")}.get(kind, ("", ""))
+    if isinstance(operation, ops.AlterColumnOp):
+        models, there = _altered(operation)
+    elif kind == "changed":
+        models, there = f"{getattr(operation, 'new_values', operation)}", f"{getattr(operation, 'old_values', '')}"
+    return Difference(thing, kind, models, there, AUTOGENERATE)
+
+
+def _altered(operation: ops.AlterColumnOp) -> tuple[str, str]:
+    models, there = [], []
+    if operation.modify_type is not None:
+        models.append(str(operation.modify_type))
+        there.append(str(operation.existing_type))
+    if operation.modify_nullable is not None:
+        models.append("null" if operation.modify_nullable else "not null")
+        there.append("null" if operation.existing_nullable else "not null")
+    if operation.modify_server_default is not False:
+        models.append(f"default {_default(operation.modify_server_default)}")
+        there.append(f"default {_default(operation.existing_server_default)}")
+    if operation.modify_comment is not False:
+        models.append(f"comment {operation.modify_comment!r}")
+        there.append(f"comment {operation.existing_comment!r}")
+    return ", ".join(models), ", ".join(there)
+
+
+def _default(default: object) -> str:
+    argument = getattr(default, "arg", default)
+    return "none" if argument in (None, False) else str(argument)
+
+
+def _full(schema: str | None, name: str) -> str:
+    return f"{schema}.{name}" if schema else name
