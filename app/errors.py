@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 from typing import NamedTuple
+from urllib.parse import quote
 
 from flask import Flask, Response, current_app, g, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
-from werkzeug.exceptions import Conflict, HTTPException, ServiceUnavailable
+from werkzeug.exceptions import BadHost, Conflict, HTTPException, SecurityError, ServiceUnavailable
 
 from app import database
 
@@ -53,6 +54,8 @@ def init_app(app: Flask) -> None:
 def _http_error(error: HTTPException) -> Response:
     if error.code is None or error.response is not None:
         return make_response(error.get_response())
+    if isinstance(error, BadHost | SecurityError):  # Flask can build no address for a host that cannot be
+        return Response("The Host header makes no sense.\n", 400, content_type="text/plain; charset=utf-8")
     known = _WORDS.get(error.code) or Words(error.name, "")
     answer = _answer(error.code, known)
     for name in ("Allow", "Retry-After"):
@@ -83,7 +86,7 @@ def _answer(code: int, words: Words) -> Response:
             "title": HTTPStatus(code).phrase,
             "status": code,
             "detail": f"{words.title}. {words.text}".strip(),
-            "instance": request.path,
+            "instance": quote(request.path),
             "request_id": reference,
         }
         return Response(json.dumps(problem), code, content_type="application/problem+json")

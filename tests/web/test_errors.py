@@ -158,3 +158,15 @@ def test_read_only_server_is_503_and_saves_nothing(migrated: Settings) -> None:
     assert (page.status, "look whether it is there" in page.text) == (503, True)
     assert visitor.open("/projects").status == 200
     app.extensions["engine"].dispose()
+
+
+@pytest.mark.parametrize("host", ["x" * 300, "a b", "evil.example:port"])
+def test_impossible_host_is_refused(client: FlaskClient, host: str) -> None:
+    """A Host header that names no host is the client's mistake."""
+    assert client.get("/nope", headers={"Host": host}).status_code in {400, 404}
+
+
+def test_redirects_do_not_repeat_the_host(client: FlaskClient) -> None:
+    """What a client claims to be our host leads nobody away."""
+    answer = client.get("/sign-in", headers={"Host": "evil.example"})
+    assert answer.headers["Location"] == "/"
