@@ -156,6 +156,7 @@ def _as_user(uid: int, gid: int) -> Callable[[], None]:
     """
     import ctypes
 
+    set_securebits, no_setuid_fixup = 28, 1 << 2
     keep_capabilities, ambient, ambient_raise, version_3 = 8, 47, 2, 0x20080522
     libc = ctypes.CDLL(None)
     header = (ctypes.c_uint32 * 2)(version_3, 0)
@@ -165,6 +166,7 @@ def _as_user(uid: int, gid: int) -> Callable[[], None]:
 
     def put_on() -> None:
         if linux:
+            libc.prctl(set_securebits, no_setuid_fixup, 0, 0, 0)  # else access(2), which initdb asks, forgets the right
             libc.prctl(keep_capabilities, 1, 0, 0, 0)
         os.setgroups([])
         os.setgid(gid)
