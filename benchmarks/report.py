@@ -57,7 +57,8 @@ def _inside(results: Results) -> str:
         "## A start with nothing to do, inside the application\n\n"
         "![No-op cost against number of revisions](benchmarks.svg)\n\n"
         "A fresh process that has imported Flask, SQLAlchemy and the driver (for Django: has set up Django and its driver) imports "
-        "the tool\nand calls it once, on a database at head.\n\n" + by_size(results, "inside", time)
+        "the tool\nand calls it once, on a database at head. Railhead's hook also alone, without imports and settings.\n\n"
+        + by_size(results, "inside", time)
     )
 
 

@@ -12,7 +12,7 @@ from benchmarks.results import Results, Spread
 
 Unit = Callable[[float], str]
 
-LABELS = {tool.name: tool.label for tool in tools.ALL}
+LABELS = {tool.name: tool.label for tool in tools.ALL} | {"railhead-call": "Railhead, the hook's call alone"}
 
 
 def time(seconds: float) -> str:
