@@ -258,7 +258,8 @@ def _owner(change: Change, changes: dict[str, Change], origins: dict[str, str]) 
 def _containers(identity: str) -> list[str]:
     commented = identity.removeprefix("comment on ")
     if commented != identity:
-        return [commented, *_containers(commented)]
+        twin = commented.replace("index ", "constraint ", 1)  # the index of a constraint has its name
+        return [commented, twin, *_containers(commented)]
     noun, place, _ = split(identity)
     return [f"{relation} {place}" for relation in _RELATIONS] if noun in _BELONGINGS else []
 
@@ -302,7 +303,8 @@ def _summed_up(change: Change) -> Change:
         elif noun != "comment":
             others[noun] += 1
     counted = [f"{count} {noun if count == 1 else _PLURALS.get(noun, f'{noun}s')}" for noun, count in others.items()]
-    words = "; ".join([change.before or change.after or "", ", ".join(columns) or "no columns", *counted])
+    told = (change.before or change.after or "", ", ".join(columns) or "no columns", ", ".join(counted))
+    words = "; ".join(filter(None, told))
     return change._replace(before=words) if change.kind == "removed" else change._replace(after=words)
 
 

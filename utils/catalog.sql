@@ -9,7 +9,7 @@
 -- A definition that is NULL belongs to an object that another session has dropped since this statement began: the pg_get_*
 -- functions look at the newest catalog, not at the statement's snapshot. One statement, so that the snapshot is one and what
 -- several parts need (`relation`) is found once. Everything here is in PostgreSQL 14's catalog; two columns whose names
--- differ between versions are read through to_jsonb.
+-- differ between versions are read through to_jsonb. No backslashes: what they mean is a setting of the session.
 WITH
 space AS (
     SELECT oid, nspname AS name, CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END AS prefix
@@ -20,7 +20,8 @@ by_extension AS MATERIALIZED (
 ),
 relation AS MATERIALIZED (
     SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relispartition, c.relrowsecurity, c.relforcerowsecurity,
-           c.relreplident, c.reloptions, c.reloftype, c.relpartbound, s.prefix, s.prefix || quote_ident(c.relname) AS name
+           c.relreplident, c.reloftype, c.relpartbound, s.prefix || quote_ident(c.relname) AS name,
+           (SELECT string_agg(o.option, ', ' ORDER BY o.option COLLATE "C") FROM unnest(c.reloptions) AS o (option)) AS options
       FROM pg_class c JOIN space s ON s.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
        AND NOT (c.relkind IN ('r', 'p') AND c.relname IN ('alembic_version', 'migration_ledger'))
@@ -76,7 +77,7 @@ found (identity, definition, here, origin, class, object, part) AS (
                'server ' || quote_ident(s.srvname), 'options ' || f.ftoptions::text,
                CASE WHEN NOT r.relispartition THEN 'inherits ' || p.names END,
                'of ' || format_type(nullif(r.reloftype, 0), NULL),
-               'with (' || array_to_string(r.reloptions, ', ') || ')',
+               'with (' || r.options || ')',
                CASE WHEN r.relrowsecurity THEN 'row security' END,
                CASE WHEN r.relforcerowsecurity THEN 'forced row security' END,
                CASE WHEN r.relkind = 'f' THEN NULL WHEN r.relreplident = 'f' THEN 'replica identity full'
@@ -164,7 +165,7 @@ found (identity, definition, here, origin, class, object, part) AS (
            '(' || coalesce((SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod), ', '
                                               ORDER BY a.attnum)
                               FROM pg_attribute a WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped), '') || ')'
-           || coalesce(' with (' || array_to_string(r.reloptions, ', ') || ')', '') || coalesce(' uses ' || u.names, ''),
+           || coalesce(' with (' || r.options || ')', '') || coalesce(' uses ' || u.names, ''),
            pg_get_viewdef(r.oid), '', 'pg_class'::regclass, r.oid, 0
       FROM relation r
       JOIN pg_rewrite w ON w.ev_class = r.oid AND w.rulename = '_RETURN'
@@ -206,8 +207,8 @@ found (identity, definition, here, origin, class, object, part) AS (
                                        WHEN 'd' THEN 'delete' ELSE 'all' END,
                'to ' || coalesce((SELECT string_agg(quote_ident(o.rolname), ', ' ORDER BY o.rolname)
                                     FROM pg_roles o WHERE o.oid = ANY (p.polroles)), 'public'),
-               CASE WHEN e.words ~ '\mSELECT\M' THEN 'uses ' || coalesce(u.names, 'nothing') ELSE nullif(e.words, '') END),
-           CASE WHEN e.words ~ '\mSELECT\M' THEN e.words ELSE '' END,
+               CASE WHEN strpos(e.words, 'SELECT') > 0 THEN 'uses ' || coalesce(u.names, 'nothing') ELSE nullif(e.words, '') END),
+           CASE WHEN strpos(e.words, 'SELECT') > 0 THEN e.words ELSE '' END,
            '', 'pg_policy'::regclass, p.oid, 0
       FROM relation r
       JOIN pg_policy p ON p.polrelid = r.oid

@@ -1,0 +1,52 @@
+"""On schemas that nobody thought of, one change is told as exactly that change."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg2.extensions import connection as Connection
+
+from tests.ground import Databases
+from tests.schemas import schemas
+from utils import catalog
+from utils.catalog import Catalog
+from utils.settings import Dsn
+
+
+@pytest.fixture(scope="module")
+def blank(server: Dsn) -> Iterator[Connection]:
+    """A connection to an empty database; each example rolls back."""
+    databases = Databases(server, f"railhead_test_random_{uuid.uuid4().hex[:8]}")
+    connection = psycopg2.connect(databases.new())
+    yield connection
+    connection.close()
+    databases.drop()
+
+
+@settings(max_examples=50, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_one_random_change_is_exactly_that_change(blank: Connection, data: st.DataObject) -> None:
+    """A random schema with hostile names: one change gives that Change alone, and undoing it gives none."""
+    schema = data.draw(schemas())
+    alteration = data.draw(st.sampled_from(schema.alterations))
+    try:
+        with blank.cursor() as cursor:
+            cursor.execute(schema.sql)
+            before = catalog.read(blank)
+            cursor.execute(alteration.do)
+            after = catalog.read(blank)
+            changes = catalog.difference(before, after)
+            assert [(change.kind, change.object) for change in changes] == [(alteration.kind, alteration.object)]
+            if not alteration.object.startswith("view "):  # of a view's text the fingerprint knows what it uses
+                assert before.fingerprint != after.fingerprint
+            if alteration.undo:
+                cursor.execute(alteration.undo)
+                assert catalog.difference(before, catalog.read(blank)) == []
+        assert Catalog.from_text(after.text) == after
+    finally:
+        blank.rollback()
