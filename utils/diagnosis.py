@@ -10,39 +10,54 @@ from pathlib import Path
 
 import psycopg2
 
-from utils import database
+from utils import causes, database
+from utils.causes import Ask, Cause
 from utils.database import Allowance, Blocker
-from utils.errors import LEFT_BEHIND, Fact, Stop
+from utils.errors import LEFT_BEHIND, ROLLED_BACK, Fact, Stop
 from utils.lock import Holder
 from utils.revisions import Step
 from utils.settings import Dsn
 
+UPGRADE = "python utils/migrate.py upgrade"
+
 NOBODY_ANSWERS = "what was committed is committed, the rest was rolled back; nobody answers to tell more"
 
 
-def failed(error: BaseException, step: Step | None, place: str, *, left: bool) -> Stop:
-    """Return the story of a migration that failed at `step`, with the database now at `place`."""
+def _silent(_question: str, _values: tuple[object, ...]) -> None:
+    """Answer nothing."""
+
+
+def failed(
+    error: BaseException, step: Step | None, place: str, *, left: bool, ask: Ask = _silent, again: str = UPGRADE
+) -> Stop:
+    """Return the story of a migration that failed at `step`, with the database now at `place`.
+
+    `left`: the step had left its transaction. `ask` answers from a connection of its own; `again` is the command to repeat.
+    """
     facts: list[Fact] = []
+    name, file = (step.revision, step.file or "") if step else ("the migration", "the migration")
     if step is not None:
         facts.append(("revision", step.revision))
         facts.append(("file", f"migrations/versions/{step.file}{_line(error, step)}"))
     facts += _words(error)
+    known = _cause(error, name, file, ask)
+    why = f": {known.headline}" if known else ""
+    advice = f"{known.advice}\n" if known else ""
     if left:
-        assert step is not None
         return Stop(
             "migration-half-done",
-            f"{step.revision} failed after it had left its transaction",
+            f"{name} failed after it had left its transaction{why}",
             facts=facts,
-            database=f"{place}; part of {step.revision} stays behind",
-            next_step=f"correct {step.file} so that it can run again from the top, then:\npython utils/migrate.py upgrade",
+            database=f"{place}; part of {name} stays behind",
+            next_step=f"{advice}see that {file} can run again from the top, then:\n{again}",
         )
-    name = step.revision if step else "the migration"
     return Stop(
-        "migration-failed",
-        f"{name} failed and was rolled back",
+        known.slug if known else "migration-failed",
+        f"{name} failed and was rolled back{why}",
         facts=facts,
         database=place,
-        next_step=f"correct {step.file if step else 'the migration'}, then:\npython utils/migrate.py upgrade",
+        next_step=f"{advice}then:\n{again}" if known else f"correct {file}, then:\n{again}",
+        exit_code=ROLLED_BACK,
     )
 
 
@@ -145,15 +160,14 @@ def ahead(newer: tuple[str, ...], unmet: list[str], release: str | None, place: 
     )
 
 
-def unmanaged(place: str, where: str) -> Stop:
-    """Return the refusal of a database that has tables but no version."""
-    made = "DEV_CREATE_TABLES made its tables" if where == "fallback" else "it has tables, but no version"
+def already_managed(versions: tuple[str, ...]) -> Stop:
+    """Return the refusal to adopt a database that has a version."""
     return Stop(
-        "unmanaged",
-        f"nobody knows which revision this database is at: {made}",
-        database=f"unchanged, {place}",
-        next_step="if it is at head already:  alembic stamp head\n"
-        "in development, to start from nothing:  python utils/migrate.py reset",
+        "managed",
+        "the database has a version already: there is nothing to adopt",
+        facts=[("found", ", ".join(versions))],
+        database=f"unchanged, at {', '.join(versions)}",
+        next_step="python utils/migrate.py status",
     )
 
 
@@ -163,12 +177,23 @@ def cause(error: BaseException) -> BaseException:
     return original if isinstance(original, BaseException) else error
 
 
+def _cause(error: BaseException, revision: str, file: str, ask: Ask) -> Cause | None:
+    original = cause(error)
+    if not isinstance(original, psycopg2.Error):
+        return None
+    statement = getattr(error, "statement", None) or ""
+    return causes.find(original, statement, revision, file, ask)
+
+
 def _words(error: BaseException) -> list[Fact]:
+    """Return PostgreSQL's own words, its sentence and SQLSTATE apart from the details, which may hold what people typed."""
     error = cause(error)
-    if isinstance(error, psycopg2.Error):
-        code = f" (SQLSTATE {error.pgcode})" if error.pgcode else ""
-        return [("PostgreSQL", f"{database.said(error)}{code}")]
-    return [("Python", f"{type(error).__name__}: {error}")]
+    if not isinstance(error, psycopg2.Error):
+        return [("Python", f"{type(error).__name__}: {error}")]
+    code = f" (SQLSTATE {error.pgcode})" if error.pgcode else ""
+    sentence = error.diag.message_primary or database.said(error)
+    details = [text for text in (error.diag.message_detail, error.diag.message_hint) if text]
+    return [("PostgreSQL", f"{sentence}{code}"), *([("detail", "\n".join(details))] if details else [])]
 
 
 def _line(error: BaseException, step: Step) -> str:

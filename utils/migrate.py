@@ -126,6 +126,13 @@ def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
     return errors.DONE
 
 
+def _adopt(parsed: argparse.Namespace, settings: Settings) -> int:
+    from utils import upgrade
+
+    print(f"adopt: the database is at {upgrade.adopt(settings, parsed.revision, force=parsed.force)}")
+    return errors.DONE
+
+
 def _log(parsed: argparse.Namespace, settings: Settings) -> int:
     from utils import ledger, report
 
@@ -217,6 +224,9 @@ def _parser() -> argparse.ArgumentParser:
     downgrade.add_argument("revision", metavar="REV", help="id, prefix, -N or base")
     ledger = add("log", _log, "show the ledger: who did what, when, how long, which release")
     ledger.add_argument("--limit", type=int, metavar="N", default=50, help="the newest N rows (default 50)")
+    adopt = add("adopt", _adopt, "take over a database that has tables but no version")
+    adopt.add_argument("revision", nargs="?", metavar="REV", help="the revision that it is at; found by itself when left out")
+    adopt.add_argument("--force", action="store_true", help="take it for REV although its schema differs")
     seal = add("seal", _seal, "write migrations/manifest.txt, or check it")
     seal.add_argument("--check", action="store_true", help="change nothing; exit 1 when the manifest is not true")
     seal.add_argument("--no-replay", action="store_true", help="list files, parents and checksums only")

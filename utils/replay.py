@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import alembic.context
 import sqlalchemy
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -265,7 +266,7 @@ class _Replay:
                     eyes.end()
 
         try:
-            with EnvironmentContext(self._config, self._script) as environment, engine.connect() as connection:
+            with self._environment() as environment, engine.connect() as connection:
                 if eyes:
                     eyes.look_around(connection)
                     connection.rollback()
@@ -274,6 +275,16 @@ class _Replay:
                     environment.run_migrations()
         finally:
             engine.dispose()
+
+    @contextmanager
+    def _environment(self) -> Iterator[EnvironmentContext]:
+        """Give an environment of Alembic's. Its proxy for revisions, `alembic.context`, cannot be installed twice."""
+        environment = EnvironmentContext(self._config, self._script)
+        if hasattr(alembic.context, "config"):  # we are called by a command that Alembic runs
+            yield environment
+        else:
+            with environment:
+                yield environment
 
     def _session(self) -> Driver:
         driver = database.connect(self._dsn, "railhead replay")

@@ -26,8 +26,8 @@ _NEXT = {
     "behind": "python utils/migrate.py upgrade",
     "ahead": "deploy the release that has this revision, or go on if this one can serve",
     "unknown": "deploy the release that has this revision, or see whether this is the right database",
-    "unmanaged": "alembic stamp head          if it is at head already",
-    "fallback": "python utils/migrate.py reset          in development, to start from nothing",
+    "unmanaged": "python utils/migrate.py adopt",
+    "fallback": "python utils/migrate.py adopt          or, to start from nothing:  python utils/migrate.py reset",
     "forked": "python utils/migrate.py rebase REVISION",
 }
 

@@ -106,6 +106,23 @@ def history(script: ScriptDirectory | None = None) -> History:
     return loaded
 
 
+def find(history: History, name: str) -> str:
+    """Return the id of the revision that `name` means: an id, the beginning of one, or `head`. Raises Stop."""
+    if name == "head" and len(history.heads) == 1:
+        return history.heads[0]
+    found = [one for one in history.by_id if one == name] or [one for one in history.by_id if one.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    raise Stop(
+        "unknown-revision",
+        f"{'several revisions start with' if found else 'there is no revision'} {name}",
+        facts=[("newest", ", ".join(history.heads) or "none")],
+        database="unchanged",
+        next_step="alembic history",
+        exit_code=2,
+    )
+
+
 class Step(NamedTuple):
     """One move of the database: a revision applied, taken back or stamped."""
 
@@ -174,7 +191,7 @@ class Way:
         if self.history.problem:
             raise self.history.problem
         try:
-            return [_step(step) for step in self._plan(heads, self._context)]
+            return [_step(step, self.history) for step in self._plan(heads, self._context)]
         except CommandError as error:
             raise _no_way(error, self.target, self.history) from error
 
@@ -182,7 +199,7 @@ class Way:
 def offline(environment: EnvironmentContext) -> None:
     """Write the SQL of what was typed to standard output (`--sql`); touches no database."""
     environment.configure(url="postgresql+psycopg2://", literal_binds=True, transaction_per_migration=True)
-    with translated(""), environment.begin_transaction():
+    with translated(), environment.begin_transaction():
         environment.run_migrations()
 
 
@@ -195,12 +212,12 @@ def call(action: str, target: str, attributes: dict[str, object]) -> Config:
 
 
 @contextmanager
-def translated(target: str) -> Iterator[None]:
-    """Turn what Alembic raises inside into a Stop."""
+def translated(versions: Callable[[], tuple[str, ...]] = tuple) -> Iterator[None]:
+    """Turn what Alembic raises inside into a Stop; `versions` tells what the database is at, if that is to be known."""
     try:
         yield
     except CommandError as error:
-        raise _no_way(error, target, None) from error
+        raise _no_way(error, "", None, versions()) from error
 
 
 def checksums(files: Mapping[str, str]) -> dict[str, str | None]:
@@ -225,13 +242,16 @@ def _revision(script: Script) -> Revision:
     )
 
 
-def _step(step: RevisionStep | StampStep) -> Step:
+def _step(step: RevisionStep | StampStep, history: History) -> Step:
     info = step.info
     script = getattr(step, "revision", None)
-    up = info.up_revision_ids or info.down_revision_ids
+    revisions, parents = info.up_revision_ids, info.down_revision_ids
+    if isinstance(step, StampStep):  # whose own ids say only where it came from and where it leads
+        revisions = info.destination_revision_ids
+        parents = tuple(parent for one in revisions for parent in history.by_id[one].parents)
     return Step(
-        revision=",".join(up),
-        parent=",".join(info.down_revision_ids) or None,
+        revision=",".join(revisions) or "base",
+        parent=",".join(parents) or None,
         source=frozenset(info.source_revision_ids),
         destination=frozenset(info.destination_revision_ids),
         file=Path(script.path).name if isinstance(script, Script) else None,
@@ -335,17 +355,9 @@ def _too_long(found: History) -> Stop | None:
     )
 
 
-def _no_way(error: CommandError, target: str, found: History | None) -> Stop:
+def _no_way(error: CommandError, target: str, found: History | None, versions: tuple[str, ...] = ()) -> Stop:
     cause = error.__cause__
     text = str(error).strip()
-    if isinstance(cause, ResolutionError) and not target:
-        return Stop(
-            "unknown-version",
-            "the database is at a revision that this code does not have",
-            facts=[("Alembic", text)],
-            database="unchanged",
-            next_step="python utils/migrate.py status",
-        )
     if isinstance(cause, MultipleHeads):
         return (found and _fork(found)) or _bad_history(text)
     if "not up to date" in text:
@@ -355,13 +367,33 @@ def _no_way(error: CommandError, target: str, found: History | None) -> Stop:
             database="unchanged",
             next_step="alembic upgrade head",
         )
-    missing = isinstance(cause, ResolutionError)
+    if isinstance(cause, ResolutionError) and cause.argument in versions:
+        return Stop(
+            "unknown-version",
+            "the database is at a revision that this code does not have",
+            facts=[("found", ", ".join(versions))],
+            database=f"unchanged, at {', '.join(versions)}",
+            next_step="deploy the release that has this revision, or see whether this is the right database:\n"
+            "python utils/migrate.py status",
+        )
+    headline, text = _refusal(cause, text, target)
     last = max(found.by_id, default="") if found else ""
     return Stop(
         "unknown-revision",
-        f"there is no revision {target}" if missing and target else text or "Alembic refuses",
+        headline,
         facts=[("Alembic", text), *([("newest", last)] if last else [])],
         database="unchanged",
         next_step="alembic history",
         exit_code=2,
     )
+
+
+def _refusal(cause: BaseException | None, text: str, target: str) -> tuple[str, str]:
+    """Return in our words and in Alembic's why it does not know where to go."""
+    if isinstance(cause, ResolutionError):
+        told = str(cause)
+        several = "Multiple revisions" in told
+        return f"{'several revisions start with' if several else 'there is no revision'} {cause.argument}", told
+    if "didn't produce" in text:
+        return f"{target} leads past the end of the history", text
+    return f"there is no way to {target}" if target else "Alembic refuses", text

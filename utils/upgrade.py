@@ -19,6 +19,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 
 from utils import (
+    adoption,
     autogenerate,
     catalog,
     database,
@@ -38,7 +39,7 @@ from utils.database import Allowance, Patience
 from utils.errors import Stop
 from utils.lock import Lock, LockLost
 from utils.logs import log
-from utils.revisions import EnvironmentContext, Step, Way
+from utils.revisions import EnvironmentContext, History, Step, Way
 from utils.runner import Runner
 from utils.settings import Dsn, Settings, load
 from utils.status import Look, Models
@@ -49,6 +50,7 @@ MOST_LOSSES = 5
 
 _SECONDS_TO_TELL = 5.0
 T = TypeVar("T")
+UNMANAGED = {"unmanaged", "fallback"}
 _PASSING = (psycopg2.Error, DBAPIError, LockLost)
 
 
@@ -88,7 +90,9 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
         if way.moves and environment.config.attributes.get("only_plan"):
             environment.config.attributes["outcome"] = _plan(way, settings)
         elif way.moves:
-            environment.config.attributes["outcome"] = _Story(way, settings, models).tell()
+            outcome = environment.config.attributes["outcome"] = _Story(way, settings, models).tell()
+            if not called:
+                log.info("%s", outcome)
         else:
             _only_read(environment, settings, models)
     except (Stop, Interrupted) as stop:
@@ -151,6 +155,68 @@ def create_tables(settings: Settings, metadata: MetaData) -> None:
         raise diagnosis.failed(error, None, "some tables may have been made", left=False) from error
     finally:
         connection.close()
+
+
+def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> str:
+    """Take over an unmanaged database and return the revision that it is at. Writes the ledger.
+
+    Without `revision` it is found by its schema. With one, the schema must be equal, unless `force`. Waits for the lock like
+    any migration. Raises Stop when it is managed already, when nothing is equal, or when the lock stays busy.
+    """
+    assert settings.migrate_database is not None
+    history = revisions.history()
+    if history.problem:
+        raise history.problem
+    connection = database.open_now(settings.migrate_database, locks.name("adopt", settings), settings.migrate_variable)
+    lock = Lock(connection)
+    deadline = time.monotonic() + settings.wait_lock
+    try:
+        for pause in locks.pauses():
+            seen = status.look(connection)
+            if seen.versions:
+                raise diagnosis.already_managed(seen.versions)
+            if lock.try_take():
+                break
+            if time.monotonic() >= deadline:
+                raise diagnosis.lock_busy(seen.holder, seen.place, Allowance(settings.wait_lock, "MIGRATE_WAIT_LOCK"))
+            time.sleep(pause)
+        work = database.open_now(settings.migrate_database, locks.name("adopt", settings), settings.migrate_variable)
+        try:
+            return _adopt(work, lock, settings, history, seen.place, revision, force=force)
+        finally:
+            work.close()
+    finally:
+        lock.release()
+
+
+def adopt_exactly(connection: Connection, lock: Lock, settings: Settings, history: History, place: str) -> str:
+    """Take over an unmanaged database whose schema equals exactly one revision's. Writes the ledger. Raises Stop."""
+    return _adopt(connection, lock, settings, history, place, None, force=False)
+
+
+def _adopt(
+    connection: Connection,
+    lock: Lock,
+    settings: Settings,
+    history: History,
+    place: str,
+    revision: str | None,
+    *,
+    force: bool,
+) -> str:
+    server = settings.migrate_database
+    assert server is not None
+    if revision is None:
+        found = adoption.choose(connection, server, history, place)
+    else:
+        found = revisions.find(history, revision)
+        if not force:
+            adoption.assert_equal(connection, server, history, found, place)
+    ledger.create(connection)
+    checksum = revisions.checksums({found: history.by_id[found].file}).get(found)
+    adoption.adopt(connection, lock, runner.new_run("adopt", settings), found, checksum)
+    log.info("adopt: the schema is that of %s%s", found, ", because you say so" if force else "; taken over there")
+    return found
 
 
 class _Story:
@@ -229,8 +295,8 @@ class _Story:
         where = status.state(seen, self.way.history, newer)
         if where == "unknown" or (newer and self.way.action != "upgrade"):
             raise diagnosis.unknown_version(seen.versions, self.way.history.heads)
-        if self.way.action == "upgrade" and where in {"unmanaged", "fallback"}:
-            raise diagnosis.unmanaged(seen.place, where)
+        if self.way.action == "upgrade" and where in UNMANAGED:
+            return False
         self.ahead = bool(newer)
         if self.ahead:
             self._assert_served(connection, newer, seen)
@@ -250,6 +316,9 @@ class _Story:
         seen = status.look(lock.connection)
         if self._is_there(lock.connection, seen):
             return frozenset(seen.versions)
+        if self.way.action == "upgrade" and status.state(seen, self.way.history) in UNMANAGED:
+            self._with_connection(lambda one: adopt_exactly(one, lock, self.settings, self.way.history, seen.place))
+            return self._under(lock)
         steps = self.way.steps(seen.versions)
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
         self._judge(steps, empty=whole, seen=seen)
@@ -390,7 +459,7 @@ class _Story:
         place = self._place()
         if stop is None:
             assert error is not None
-            stop = diagnosis.failed(error, step, place, left=carrier.left)
+            stop = diagnosis.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
         elif carrier.left:
             stop.exit_code = 6
         if stop.database == "unchanged by this revision":
@@ -403,6 +472,19 @@ class _Story:
         except psycopg2.Error as trouble:
             log.warning("the failure could not be written to the ledger: %s", database.said(trouble))
         return stop
+
+    def _ask(self, question: str, values: tuple[object, ...]) -> object:
+        """Return the first value that a question is answered with, None when there is none or nobody answers. Read-only."""
+        try:
+            return self._with_connection(lambda one: database.scalar(one, question, values))
+        except psycopg2.Error:
+            return None
+
+    def _again(self) -> str:
+        """Return the command that repeats this run."""
+        if self.way.action == "stamp":
+            return f"alembic stamp {self.way.target}"
+        return diagnosis.UPGRADE if self.way.target == "head" else f"python utils/migrate.py {self.way.action} {self.way.target}"
 
     def _place(self) -> str:
         """Return where the database is now, for a message."""
@@ -431,19 +513,13 @@ class _Lost(Exception):
 
 def _only_read(environment: EnvironmentContext, settings: Settings, models: Models) -> None:
     """Run a command that does not move the database (`current`, `check`, `revision` ...). Leaves nothing behind."""
-    dsn, variable = settings.migrate_database, settings.migrate_variable
+    dsn = settings.migrate_database
     assert dsn is not None
-    engine = sqlalchemy.create_engine(
-        "postgresql+psycopg2://", creator=lambda: _plain(dsn, settings), poolclass=sqlalchemy.NullPool
-    )
-    try:
-        connection = engine.connect()
-    except DBAPIError as error:
-        cause = diagnosis.cause(error)
-        assert isinstance(cause, psycopg2.Error)
-        raise database.cannot_connect(cause, dsn, variable) from error
+    driver = database.open_now(dsn, locks.name("read", settings), settings.migrate_variable)
+    driver.autocommit = False
+    engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver, poolclass=sqlalchemy.NullPool)
     options: dict[str, Any] = autogenerate.options(environment)
-    with connection, revisions.translated(""):
+    with engine.connect() as connection, revisions.translated(lambda: status.look(driver).versions):
         environment.configure(connection=connection, target_metadata=models(), dont_mutate=True, **options)
         environment.run_migrations()
 
@@ -456,12 +532,6 @@ def _plan(way: Way, settings: Settings) -> list[Step]:
         return way.steps(status.look(connection).versions)
     finally:
         connection.close()
-
-
-def _plain(dsn: Dsn, settings: Settings) -> Connection:
-    connection = database.connect(dsn, locks.name("read", settings))
-    connection.autocommit = False
-    return connection
 
 
 def _settings_of_hand() -> Settings:
