@@ -1,8 +1,8 @@
 <%
-    upgrade, downgrade = body(upgrades), body(downgrades)
-    modules = needed(upgrade + downgrade, imports)
+    upgrade, downgrade = body(upgrades or ""), body(downgrades or "")  # `alembic merge` gives none, and no imports
+    modules = needed(upgrade + downgrade, imports or "")
 %>\
-"""${headline(message)}
+"""${headline(message or "Merge two branches")}
 
 Why: (what needs this change?)
 Tables: ${tables.get(up_revision, "(which ones, and how large are they in production?)")}

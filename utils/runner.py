@@ -92,8 +92,6 @@ class Runner:
             )
             with environment.begin_transaction():
                 environment.run_migrations()
-        if whole and self._steps:
-            log.info("%s: %d revisions up to %s", self._run.action, len(self._steps), self._steps[-1].revision)
         return self._heads
 
     def _plan(self, heads: tuple[str, ...], _context: object) -> Iterator[object]:
