@@ -27,7 +27,7 @@ _INDENT = "  "
 
 
 class Stop(Exception):
-    """Something that ends the run, told in four parts: headline, facts, `database`, `next` ."""
+    """Something that ends the run, told in four parts: headline, facts, `database`, `next`."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Stop(Exception):
         return {
             "error": self.slug,
             "headline": self.headline,
-            "facts": dict(self.facts),
+            "facts": {label: "\n".join(text for name, text in self.facts if name == label) for label, _ in self.facts},
             "database": self.database,
             "next": self.next_step,
             "exit_code": self.exit_code,

@@ -11,7 +11,7 @@ import logging
 import sys
 from typing import TextIO
 
-from utils.settings import Settings
+from utils.settings import Dsn, Secret, Settings
 
 log = logging.getLogger("railhead")
 
@@ -23,7 +23,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line, with `message` and `level` where platforms look for them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line; extra facts come from the `facts` attribute."""
+        """Return the record as one line; extra facts come from the `facts` attribute, and rename nothing of ours."""
         level = record.levelname.lower()
         line: dict[str, object] = {
             "message": record.getMessage(),
@@ -31,21 +31,22 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
         }
-        line.update(getattr(record, "facts", {}))
+        facts: dict[str, object] = getattr(record, "facts", {})
+        line |= {name: _open(value) for name, value in facts.items() if name not in line}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _writable(json.dumps(line, ensure_ascii=False, default=str))
 
 
 class TextFormatter(logging.Formatter):
     """`12:03:04 message`, with the level when it is more than information."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as text; a message of several lines starts on a line of its own."""
+        """Return the record as text, the traceback below it."""
         message = record.getMessage()
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         text = f"{self.formatTime(record, '%H:%M:%S')} {level}{message}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        return _writable(f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text)
 
 
 def formatter(settings: Settings) -> logging.Formatter:
@@ -63,3 +64,13 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     log.handlers[:] = [handler]
     log.setLevel(settings.log_level.upper())
     log.propagate = False
+
+
+def _open(value: object) -> object:
+    """Return what may be shown of a value: JSON would write a connection string with its password."""
+    return str(value) if isinstance(value, Dsn) else "***" if isinstance(value, Secret) else value
+
+
+def _writable(text: str) -> str:
+    """Return text that can be encoded: names of files and messages of servers may hold bytes that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
