@@ -52,13 +52,13 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	@set -e; \
 	for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 		if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
-			found="$$found $$name"; \
+			found="$$found$$name "; \
 			if $$name -c 'import ensurepip, venv' 2>/dev/null; then python=$$name; break; fi; \
 		fi; \
 	done; \
 	if [ -z "$$found" ]; then echo "Railhead needs Python 3.11 or newer; none is on the PATH" >&2; exit 1; fi; \
 	if [ -z "$$python" ]; then \
-		echo "$$found has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
+		echo "$${found}has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; \
 	fi; \
 	echo "installing requirements-dev.txt into .venv (once, with $$($$python --version))"; \
 	$$python -m venv --clear .venv; \
