@@ -26,7 +26,7 @@ def test_message_has_four_parts_in_order() -> None:
         "  database   unchanged, at 0007\n"
         "\n"
         "  next       wait for the other deploy, or look at it:\n"
-        "             python utils/migrate.py status                      [lock-busy]"
+        "             python utils/migrate.py status                        [lock-busy]"
     )
 
 
