@@ -23,6 +23,7 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     seal         Is the manifest true, and how is it written?
     drift        Is the schema what models.py and the ledger say?
     adoption     Which revision is this unmanaged database at?
+    causes       What does PostgreSQL's error mean for who wrote the migration?
     diagnosis    Why did it fail, and what now?
     status       Where are we, in one record?
     losses       What would be lost?

@@ -5,7 +5,6 @@ Knows nothing of revisions. Speaks the simple protocol of psycopg2 only, so that
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -48,7 +47,12 @@ _PERMANENT = {
 }
 """What libpq says when waiting would not help. A failed connection carries no SQLSTATE, so the text must do."""
 
+_NO_ROOM = ("too many clients", "remaining connection slots", "too many connections for", "no more connections allowed")
+"""What PostgreSQL and PgBouncer say when every connection is taken; it passes, so it is waited for."""
+
 _ADVICE = {
+    "too-many-connections": "see who has them, lower WEB_CONCURRENCY or the number of replicas, or raise max_connections:\n"
+    "SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2 ORDER BY 3 DESC;",
     "wrong-password": "correct the password in {variable}",
     "no-such-database": "create it (createdb {dbname}) or correct the name in {variable}",
     "no-such-role": "create the role or correct the user in {variable}",
@@ -100,6 +104,8 @@ def reach(dsn: Dsn, name: str, *, variable: str, allowance: Allowance) -> Connec
 
     Raises Stop at once for what waiting cannot mend (password, role, missing database), and `unreachable` in the end.
     """
+    import random  # 3 ms that only those pay who wait
+
     started = time.monotonic()
     pause = 0.1
     told = 0.0
@@ -126,9 +132,9 @@ def permanent(error: psycopg2.Error) -> str | None:
 
 def cannot_connect(error: psycopg2.Error, dsn: Dsn, variable: str, allowance: Allowance | None = None) -> Stop:
     """Return what a person needs to know about a connection that failed, after all of `allowance` was waited."""
-    slug, headline = _permanent(error) or ("unreachable", "the database does not answer")
+    slug, headline = _permanent(error) or _passing(error)
     facts = [("server", f"{dsn.redacted()} ({variable})"), ("PostgreSQL", said(error))]
-    if slug == "unreachable" and allowance:
+    if not _permanent(error) and allowance:
         facts.append(("waited", str(allowance)))
     advice = _ADVICE[slug].format(variable=variable, dbname=dsn.parameters().get("dbname", ""))
     return Stop(slug, headline, facts=facts, database="not touched", next_step=advice)
@@ -241,6 +247,8 @@ class Patience:
 
     def miss(self, wasted: float = 0.0) -> None:
         """Count one failed attempt that took `wasted` seconds, and sleep before the next: 0.5 s growing to 5 s, with jitter."""
+        import random  # 3 ms that only those pay who wait
+
         pause = min(self.SHORTEST_PAUSE * 1.3**self.misses, self.LONGEST_PAUSE) * random.uniform(0.8, 1.2)
         pause = min(pause, max(0.0, self.left - wasted))
         self.misses += 1
@@ -293,3 +301,9 @@ def _permanent(error: psycopg2.Error) -> tuple[str, str] | None:
     if 'database "' in text and "does not exist" in text:
         return "no-such-database", "there is no such database"
     return None
+
+
+def _passing(error: psycopg2.Error) -> tuple[str, str]:
+    if any(words in str(error) for words in _NO_ROOM):
+        return "too-many-connections", "the server has no connection left for us"
+    return "unreachable", "the database does not answer"

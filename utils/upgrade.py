@@ -484,7 +484,11 @@ class _Story:
         """Return the command that repeats this run."""
         if self.way.action == "stamp":
             return f"alembic stamp {self.way.target}"
-        return diagnosis.UPGRADE if self.way.target == "head" else f"python utils/migrate.py {self.way.action} {self.way.target}"
+        return (
+            diagnosis.UPGRADE
+            if self.way.target == "head"
+            else f"python utils/migrate.py {self.way.action} {self.way.target}"
+        )
 
     def _place(self) -> str:
         """Return where the database is now, for a message."""
