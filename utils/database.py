@@ -82,7 +82,9 @@ def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connectio
     A signal cancels what runs on it while somebody is watching. Raises psycopg2.OperationalError.
     """
     given = dsn.parameters()
-    parameters = {"connect_timeout": str(timeout), **_KEEPALIVES, **given, "application_name": name[:63]}
+    # UTF8, because psycopg2 reads the names of an SQL_ASCII database as ASCII otherwise
+    fixed = {"application_name": name[:63], "client_encoding": "UTF8"}
+    parameters = {"connect_timeout": str(timeout), **_KEEPALIVES, **given, **fixed}
     connection = psycopg2.connect(Dsn.of(**parameters))
     connection.autocommit = True
     watchdog.register(connection)

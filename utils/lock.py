@@ -7,7 +7,6 @@ PgBouncer (https://www.pgbouncer.org/features.html); a blocking one would deadlo
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -117,6 +116,8 @@ def name(command: str, settings: Settings) -> str:
 
 def pauses() -> Iterator[float]:
     """Yield the seconds between two polls: 25 ms doubling to 1 s, with jitter, so that waiters do not march in step."""
+    import random  # 3 ms that only those pay who wait
+
     pause = 0.025
     while True:
         yield pause * random.uniform(0.6, 1.0)

@@ -21,7 +21,7 @@ elif os.path.dirname(_HERE) not in sys.path:
 
 import psycopg2
 
-from utils import database, embedded, errors, lock, logs, manifest, watchdog
+from utils import database, errors, lock, logs, manifest, watchdog
 from utils.errors import Stop
 from utils.logs import log
 from utils.settings import Dsn, Settings, load
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace, Settings], int]
 
+_PROGRAM = "python utils/migrate.py"
+
 
 def migrate_on_startup(settings: Settings) -> Settings:
     """Return the settings, completed, when the application may serve. Changes the schema, writes the ledger.
@@ -39,7 +41,7 @@ def migrate_on_startup(settings: Settings) -> Settings:
     after one message when the schema is not one that this code can serve; with 143 or 130 when it is told to stop.
     """
     with _ending_the_process("start"), watchdog.watching():
-        settings = embedded.fill(settings)
+        settings = _with_database(settings)
         if settings.migrate_on_start == "off":
             log.info("start: MIGRATE_ON_START=off, the schema is not looked at")
         elif settings.migrate_on_start == "check":
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: str = parsed.command or "upgrade"
     try:
         with watchdog.watching():
-            settings = embedded.fill(load())
+            settings = _with_database(load())
             logs.configure(settings)
             run: Command = parsed.run
             return run(parsed, settings)
@@ -202,16 +204,18 @@ def _agree(what: str, settings: Settings) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python utils/migrate.py",
+        prog=_PROGRAM,
+        formatter_class=_formatter,
         description="Bring the database to head, or say where it is. Without a command: upgrade.",
         epilog="exit codes: 0 done or yes, 1 the answer is no, 2 usage, 3 could not, 4 the lock stayed busy, "
         "5 failed and rolled back, 6 failed and left something behind",
     )
     parser.set_defaults(run=_upgrade, command=None, revision="head", dry_run=False)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog=_PROGRAM)
 
     def add(name: str, run: Command, does: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+        about = f"{does[0].upper()}{does[1:]}."
+        added = commands.add_parser(name, help=does, description=about, formatter_class=_formatter)
         added.set_defaults(run=run)
         return added
 
@@ -225,7 +229,9 @@ def _parser() -> argparse.ArgumentParser:
     ledger = add("log", _log, "show the ledger: who did what, when, how long, which release")
     ledger.add_argument("--limit", type=int, metavar="N", default=50, help="the newest N rows (default 50)")
     adopt = add("adopt", _adopt, "take over a database that has tables but no version")
-    adopt.add_argument("revision", nargs="?", metavar="REV", help="the revision that it is at; found by itself when left out")
+    adopt.add_argument(
+        "revision", nargs="?", metavar="REV", help="the revision that it is at; found by itself when left out"
+    )
     adopt.add_argument("--force", action="store_true", help="take it for REV although its schema differs")
     seal = add("seal", _seal, "write migrations/manifest.txt, or check it")
     seal.add_argument("--check", action="store_true", help="change nothing; exit 1 when the manifest is not true")
@@ -283,6 +289,24 @@ def _upgrade_or_fall_back(settings: Settings) -> None:
             "DEV_CREATE_TABLES: migrating failed, so the tables were made from models.py; correct the migration, then: "
             "python utils/migrate.py reset"
         )
+
+
+def _with_database(settings: Settings) -> Settings:
+    """Return the settings with a database: the embedded server when none is named, which development only has."""
+    if settings.database is not None:
+        return settings
+    from utils import embedded
+
+    return embedded.fill(settings)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return the formatter of help texts. Given a width, argparse does not import shutil to find one: 5 ms at every start."""
+    try:
+        width = os.get_terminal_size().columns - 2
+    except OSError:
+        width = 98
+    return argparse.HelpFormatter(prog, width=width)
 
 
 def _models() -> MetaData:
