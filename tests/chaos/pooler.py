@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.ground import eventually
-from utils import embedded
+from utils import programs
 from utils.settings import Dsn
 
 _SETTINGS = """\
@@ -50,7 +50,7 @@ class Pooler:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=embedded._guise_for(place).put_on,  # noqa: PLW1509  it refuses to be root, as PostgreSQL does
+                preexec_fn=programs.guise_for(place).put_on,  # noqa: PLW1509  it refuses to be root, as PostgreSQL does
             )
         self._log = place / "pgbouncer.log"
         eventually(self._answers, within=10, what="PgBouncer listens")

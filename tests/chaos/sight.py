@@ -34,11 +34,12 @@ def running(dsn: Dsn, words: str) -> list[int]:
 
 
 def locks(dsn: Dsn) -> list[tuple[object, ...]]:
-    """Return the locks that other sessions hold or want in this database, whatever they are on."""
+    """Return the locks in this database that other clients, or prepared transactions, hold or want."""
     return rows_of(
         dsn,
-        "SELECT l.pid, l.locktype, l.mode, l.granted FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
-        " WHERE d.datname = current_database() AND l.pid IS DISTINCT FROM pg_backend_pid()",
+        "SELECT pid, locktype, mode, granted FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)"
+        " WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND (pid IS NULL OR (pid <> pg_backend_pid() AND backend_type = 'client backend'))",
     )
 
 

@@ -13,13 +13,11 @@ from contextlib import closing
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from tests.chaos import sight
+from tests.chaos import histories, sight
 from tests.chaos.pooler import Pooler
 from tests.ground import GUNICORN, MIGRATE, Running, Tree, eventually
 from utils import lock
 from utils.settings import Dsn
-
-REVISIONS = [f"{number:04}_change" for number in range(1, 101)]
 
 WITHOUT_PRELOAD = """\
 from pathlib import Path
@@ -31,13 +29,8 @@ workers = 4
 
 @pytest.fixture
 def hundred(tree: Tree) -> Tree:
-    """A project with a hundred revisions, each a change that cannot be made twice."""
-    for number, name in enumerate(REVISIONS):
-        what = f"op.create_table('t{number}', sa.Column('id', sa.Integer, primary_key=True))"
-        tree.write(
-            name,
-            what if number % 4 == 0 else f"op.add_column('t{number - number % 4}', sa.Column('c{number}', sa.Text))",
-        )
+    """A project with a hundred revisions."""
+    histories.write_hundred(tree)
     return tree
 
 
@@ -50,8 +43,8 @@ def test_32_processes_start_together_on_an_empty_database(
     eventually(lambda: len(sight.sessions(database, "railhead upgrade%")) == 32, within=90, what="all 32 wait")
     release()
     assert [one.wait(120) for one in started] == [0] * 32, _errors(started)
-    assert sight.applied(database) == REVISIONS
-    assert sight.versions(database) == REVISIONS[-1:]
+    assert sight.applied(database) == histories.HUNDRED
+    assert sight.versions(database) == histories.HUNDRED[-1:]
     assert sum("revisions up to" in one.stderr for one in started) == 1
 
 
@@ -62,8 +55,8 @@ def test_four_gunicorns_without_preload_start_together(hundred: Tree, database: 
     command = (*GUNICORN, "-c", "chaos.conf.py", "app:create_app()")
     masters = [hundred.start(*command, PORT=str(port), LOG_FORMAT="text") for port in ports]
     eventually(lambda: all(_ready_workers(one) == 4 for one in masters), within=120, what="all 16 workers are ready")
-    assert sight.applied(database) == REVISIONS
-    assert sight.versions(database) == REVISIONS[-1:]
+    assert sight.applied(database) == histories.HUNDRED
+    assert sight.versions(database) == histories.HUNDRED[-1:]
     assert [_status(port) for port in ports] == [200] * 4
     for one in masters:
         one.send(signal.SIGTERM)
@@ -82,7 +75,7 @@ def test_16_processes_start_together_behind_pgbouncer(hundred: Tree, database: D
         assert [one.wait(120) for one in started] == [0] * 16, _errors(started)
     finally:
         pooled.end()
-    assert sight.applied(database) == REVISIONS
+    assert sight.applied(database) == histories.HUNDRED
     assert sight.holder(database) is None
     assert [one for one in sight.locks(database) if one[1] == "advisory"] == []
     migrated = [one for one in started if "revisions up to" in one.stderr]

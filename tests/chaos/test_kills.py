@@ -1,0 +1,108 @@
+"""A process that migrates is killed without notice at any moment; the next start finishes its work."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos import histories, sight
+from tests.ground import MIGRATE, Databases, Running, Tree, copy_project, eventually, rows_of
+from utils.settings import Dsn
+
+REVISIONS = list(histories.THIRTY)
+SOME_DATA_FROM = 3
+"""How many revisions most of the databases have at first, so that each later one is a transaction of its own."""
+
+
+class Undisturbed:
+    """What a run that nobody disturbs does, and how long it takes."""
+
+    def __init__(self, tree: Tree, databases: Databases) -> None:
+        self.tree = tree
+        self.half_way = databases.new()
+        self._migrate(self.half_way, f"+{SOME_DATA_FROM}")
+        whole, stepwise = databases.new(), databases.new(self.half_way.parameters()["dbname"])
+        began = time.monotonic()
+        self._migrate(whole)
+        self.seconds = time.monotonic() - began
+        said = self._migrate(stepwise)
+        self.steps = {name: float(ms) / 1000 for name, ms in re.findall(r"upgrade: (\w+) in (\d+) ms", said)}
+        self.schema = sight.schema(whole)
+        assert sight.schema(stepwise) == self.schema
+
+    def _migrate(self, database: Dsn, target: str = "head") -> str:
+        result = Tree(self.tree.root, database).migrate("upgrade", target)
+        assert result.returncode == 0, result.stderr
+        return result.stderr
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, server: Dsn, worker_id: str) -> Iterator[Undisturbed]:
+    """A project with the thirty revisions, and what they come to."""
+    root = tmp_path_factory.mktemp("kills") / "tree"
+    copy_project(root)
+    tree = Tree(root)
+    shutil.rmtree(tree.versions)
+    tree.versions.mkdir()
+    histories.write_thirty(tree)
+    databases = Databases(server, f"railhead_kills_{worker_id}_{random.randrange(10**6)}")
+    yield Undisturbed(tree, databases)
+    databases.drop()
+
+
+@pytest.mark.parametrize("portion", range(5))
+def test_killed_at_any_moment_the_next_start_finishes(
+    undisturbed: Undisturbed, portion: int, databases: Databases
+) -> None:
+    """Ten databases, ten moments: always head, the same schema, no revision twice, nothing INVALID, nobody left after 2 s."""
+    seed = int(os.environ.get("CHAOS_SEED", random.randrange(10**9)))
+    chance = random.Random(seed + portion)
+    template = undisturbed.half_way.parameters()["dbname"]
+    made = [databases.new() if number % 5 == 0 else databases.new(template) for number in range(10)]
+    caught = [
+        _kill_and_start_again(undisturbed, database, chance, f"CHAOS_SEED={seed}, database {number}")
+        for number, database in enumerate(made)
+    ]
+    assert sum(caught) >= 5, f"CHAOS_SEED={seed}: only {sum(caught)} of 10 were killed in the middle"
+
+
+def _kill_and_start_again(undisturbed: Undisturbed, database: Dsn, chance: random.Random, told: str) -> bool:
+    """Tell whether the kill came when something was applied, and something was not."""
+    tree = Tree(undisturbed.tree.root, database)
+    doomed = tree.start(*MIGRATE)
+    moment = _wait_for_a_moment(doomed, database, undisturbed, chance)
+    doomed.end()
+    print(f"{told}: killed {moment}")
+    in_the_middle = 0 < len(sight.applied(database)) < len(REVISIONS)
+    eventually(lambda: not sight.sessions(database) and not sight.locks(database), within=2, what="nobody is left")
+    again = tree.start(*MIGRATE)
+    assert again.wait() == 0, again.stderr
+    assert sight.versions(database) == REVISIONS[-1:]
+    assert sorted(sight.applied(database)) == REVISIONS
+    assert sight.schema(database) == undisturbed.schema
+    assert sight.invalid_indexes(database) == []
+    rows = rows_of(database, "SELECT DISTINCT sort, email LIKE 'a%@%' FROM entry JOIN account ON account.id = account")
+    assert rows == [("older", True)]
+    return in_the_middle
+
+
+def _wait_for_a_moment(doomed: Running, database: Dsn, undisturbed: Undisturbed, chance: random.Random) -> str:
+    """Return at a random moment of the run, read off its log where it tells its steps, and say which."""
+    eventually(lambda: sight.sessions(database, "railhead upgrade%") or doomed.process.poll() is not None, within=30)
+    if not sight.versions(database):  # from nothing, when one transaction holds all up to the first step that leaves it
+        after = chance.uniform(0, undisturbed.seconds / 2)
+        time.sleep(after)
+        return f"{after * 1000:.0f} ms after it connected"
+    step = chance.randrange(SOME_DATA_FROM, len(REVISIONS))
+    before = f"upgrade: {REVISIONS[step - 1]} in "
+    if step > SOME_DATA_FROM:
+        eventually(lambda: before in doomed.stderr or doomed.process.poll() is not None, within=30)
+    after = chance.uniform(0, undisturbed.steps[REVISIONS[step]])
+    time.sleep(after)
+    return f"{after * 1000:.0f} ms after {REVISIONS[step]} began"
