@@ -250,9 +250,12 @@ class _Story:
                 self.losses[current.revision if current else None] += 1
 
     def _once(self) -> Outcome:
+        began = time.monotonic()
         connection = database.reach(
             self.dsn, self.name, variable=self.settings.migrate_variable, allowance=self.allowance
         )
+        if self.losses:
+            self.patience.spend(time.monotonic() - began)
         lock = Lock(connection)
         try:
             after = self._under(lock) if self._take(lock) else None
@@ -466,12 +469,17 @@ class _Story:
             stop.database = place
         words = "; ".join(text for label, text in stop.facts if label in {"PostgreSQL", "Python"}) or stop.headline
         try:
-            self._with_connection(
-                lambda one: ledger.note(one, self.run, "failed", revision=step and step.revision, error=words)
-            )
+            self._with_connection(lambda one: self._note_failure(one, step, words, left=carrier.left))
         except psycopg2.Error as trouble:
             log.warning("the failure could not be written to the ledger: %s", database.said(trouble))
         return stop
+
+    def _note_failure(self, connection: Connection, step: Step | None, words: str, *, left: bool) -> None:
+        """Write the failure to the ledger, with the catalog if this run has changed it: the next drift is measured from there."""
+        changed = left or bool(_applied(connection, self.run))
+        kept = catalog.read(connection).text if changed else None
+        revision = step.revision if step else None
+        ledger.note(connection, self.run, "failed", revision=revision, error=words, catalog=kept)
 
     def _ask(self, question: str, values: tuple[object, ...]) -> object:
         """Return the first value that a question is answered with, None when there is none or nobody answers. Read-only."""
