@@ -50,7 +50,7 @@ def test_project_takes_its_tasks_along_after_saying_so(visitor: Visitor, session
     """The question before deleting a project names what goes with it."""
     visitor.add_project("Harbour")
     visitor.add_task("Order boxes")
-    page = visitor.open(visitor.open("/projects").links["…"])
+    page = visitor.open(visitor.open("/projects").links["Delete…"])
     assert "Its tasks go with it: 1." in page.text
     visitor.send(page.form(sends="next"))
     assert session.scalar(select(func.count(Task.id))) == 0
@@ -61,7 +61,7 @@ def test_tasks_outlive_their_member(visitor: Visitor, session: Session) -> None:
     visitor.add_project("Harbour")
     visitor.add_member("Ada")
     visitor.add_task("Order boxes", assignee_id=str(session.scalars(select(Member.id)).one()))
-    visitor.send(visitor.open(visitor.open("/members").links["…"]).form(sends="next"))
+    visitor.send(visitor.open(visitor.open("/members").links["Delete…"]).form(sends="next"))
     assert session.scalars(select(Task.assignee_id)).all() == [None]
 
 

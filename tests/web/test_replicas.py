@@ -2,70 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import signal
-import socket
-from http.cookies import SimpleCookie
-from urllib.parse import urlencode
 
 import pytest
 
-from tests.ground import GUNICORN, Running, Tree, eventually
-from tests.web.visitor import Page
+from tests.ground import GUNICORN, Tree, eventually
+from tests.web.replica import Replica
 
 PASSWORD = "correct horse battery staple"
-
-
-class Replica:
-    """One gunicorn with two workers, and a browser that keeps its cookies between replicas when told so."""
-
-    def __init__(self, project: Tree, cookies: dict[str, str], **variables: str) -> None:
-        """Start it on a port of its own, and wait until it answers."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.cookies = cookies
-        self.process: Running = project.start(
-            *GUNICORN, "app:create_app()", PORT=str(self.port), APP_ENV="production", **variables
-        )
-        eventually(self._answers, within=30, what=f"gunicorn answers\n{self.process.stdout}")
-
-    def get(self, path: str) -> Page:
-        """Open a page, without following redirects."""
-        return self._ask("GET", path, "")
-
-    def post(self, path: str, **fields: str) -> Page:
-        """Send a form, as a browser would behind a proxy that ends TLS."""
-        return self._ask("POST", path, urlencode(fields))
-
-    def sign_in(self, password: str) -> Page:
-        """Type a password."""
-        token = self.get("/sign-in").form(sends="password").fields["csrf_token"]
-        return self.post("/sign-in", csrf_token=token, password=password)
-
-    def _ask(self, method: str, path: str, body: str) -> Page:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        headers = {
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()),
-            "X-Forwarded-Proto": "https",
-            "Referer": f"https://127.0.0.1:{self.port}{path}",
-        }
-        connection.request(method, path, body, headers)
-        answer = connection.getresponse()
-        given = SimpleCookie(answer.headers.get("Set-Cookie", ""))
-        self.cookies.update({name: morsel.value for name, morsel in given.items()})
-        page = Page(answer.status, path, answer.read().decode(), dict(answer.headers))
-        connection.close()
-        return page
-
-    def _answers(self) -> bool:
-        assert self.process.process.poll() is None, self.process.stdout + self.process.stderr
-        try:
-            return self._ask("GET", "/healthz", "").status == 200
-        except OSError:
-            return False
 
 
 @pytest.fixture
