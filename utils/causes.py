@@ -120,6 +120,10 @@ _KINDS = (
     "enum label",
     "constraint",
     "index",
+    "table",
+    "view",
+    "materialized view",
+    "sequence",
     "schema",
     "function",
     "extension",
@@ -376,9 +380,8 @@ def _rejected_headline(failure: Failure) -> str:
 def _grant(failure: Failure) -> str:
     role = failure.role
     as_owner = "let the role that owns the schema migrate (MIGRATE_DATABASE_URL)"
-    if failure.sentence.startswith("must be owner"):
-        owner = failure.ask(_OWNER, (failure.last_word, failure.last_word))
-        return f"{as_owner}, or as {owner or 'its owner'}:\nGRANT {_quoted(str(owner or 'the_owner'))} TO {role};"
+    if failure.sentence.startswith("must be owner of "):
+        return _ownership(failure, as_owner)
     kind = next(
         (
             one
@@ -399,7 +402,18 @@ def _grant(failure: Failure) -> str:
         return f"as an administrator:\nGRANT CREATE ON DATABASE {database} TO {role};"
     if "extension" in failure.sentence:
         return f"once, as an administrator of the server:\nCREATE EXTENSION IF NOT EXISTS {failure.name};\nand IF NOT EXISTS in {failure.file} too"
-    return f"{as_owner}, or let an administrator do what {failure.file} asks for"
+    return f"{as_owner},\nor let an administrator do what {failure.file} asks for"
+
+
+def _ownership(failure: Failure, as_owner: str) -> str:
+    """Return how to become the owner; a superuser's own role is nothing to grant."""
+    owner = failure.ask(_OWNER, (failure.last_word, failure.last_word))
+    if owner:
+        return f"{as_owner}, or as {owner}:\nGRANT {_quoted(str(owner))} TO {failure.role};"
+    kind = failure.sentence.split(" ")[4].upper()
+    if kind == "INDEX":
+        return f"{as_owner},\nor give the role the table that {failure.last_word} belongs to"
+    return f"{as_owner}, or as an administrator:\nALTER {kind} {failure.last_word} OWNER TO {failure.role};"
 
 
 def _right(statement: str) -> str:
@@ -467,6 +481,10 @@ def _disk_advice(failure: Failure) -> str:
 _IS_THERE = Case(_is_there_slug, "the {kind} {path} is there already", _is_there_advice)
 _IS_MISSING = Case("undefined-object", _is_missing_headline, _is_missing_advice)
 
+_CORRECT_VALUES = (
+    "correct the value in {file}; or, if the type of a column changes there, the rows in a revision before it"
+)
+
 CASES: dict[str, Case] = {
     "42P07": _IS_THERE,
     "42701": _IS_THERE,
@@ -517,15 +535,9 @@ CASES: dict[str, Case] = {
         "PostgreSQL does not know how to turn the old values into the new type",
         'say how in {file}, in alter_column:\npostgresql_using="{name}::..."',
     ),
-    "22P02": Case(
-        "bad-value", "a value does not fit the new type", "correct the values first, in a revision before {file}"
-    ),
-    "22001": Case(
-        "bad-value", "a value is longer than the new type", "shorten the values first, in a revision before {file}"
-    ),
-    "22003": Case(
-        "bad-value", "a number is too large for the new type", "correct the values first, in a revision before {file}"
-    ),
+    "22P02": Case("bad-value", "a value does not fit its type", _CORRECT_VALUES),
+    "22001": Case("bad-value", "a value is too long for its type", _CORRECT_VALUES),
+    "22003": Case("bad-value", "a number is too large for its type", _CORRECT_VALUES),
     "25001": Case(
         "needs-no-transaction",
         "the statement cannot run in a transaction",
@@ -550,6 +562,7 @@ SELECT string_agg(a.attrelid::regclass || '.' || quote_ident(a.attname), ', ' OR
  WHERE t.typname = %s AND a.attnum > 0 AND NOT a.attisdropped AND a.attrelid <> t.typrelid
 """
 _OWNER = """
-SELECT pg_get_userbyid(coalesce((SELECT relowner FROM pg_class WHERE oid = to_regclass(%s)),
-                                (SELECT typowner FROM pg_type WHERE oid = to_regtype(%s))))
+SELECT rolname FROM pg_roles
+ WHERE NOT rolsuper AND oid = coalesce((SELECT relowner FROM pg_class WHERE oid = to_regclass(%s)),
+                                       (SELECT typowner FROM pg_type WHERE oid = to_regtype(%s)))
 """
