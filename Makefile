@@ -6,6 +6,7 @@ endif
 
 PYTHON := .venv/bin/python
 INSTALLED := .venv/installed
+BROWSER := .venv/browser
 
 # A clone that was moved needs its .venv made again: the programs in it name the folder that they were made in.
 ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
@@ -29,7 +30,7 @@ run: $(INSTALLED)
 test: $(INSTALLED)
 	@$(PYTHON) -m pytest -n 2 tests/house tests/engine tests/web
 
-chaos: $(INSTALLED)
+chaos: $(INSTALLED) $(BROWSER)
 	@$(PYTHON) -m pytest tests/chaos
 
 check: $(INSTALLED)
@@ -64,3 +65,8 @@ $(INSTALLED): requirements.txt requirements-dev.txt
 	$$python -m venv --clear .venv; \
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt; \
 	pwd > $@
+
+$(BROWSER): $(INSTALLED) requirements-browser.txt
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-browser.txt \
+		|| echo "requirements-browser.txt cannot be installed here: the browser tests are skipped" >&2
+	@touch $@

@@ -14,7 +14,7 @@ def lines_of(name: str) -> list[str]:
     return [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-browser.txt"])
 def test_every_requirement_is_pinned(name: str) -> None:
     """Each line names one exact version."""
     for line in lines_of(name):
