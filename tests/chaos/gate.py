@@ -1,0 +1,40 @@
+"""A revision that goes no further until its test lets it, whatever happens to connections meanwhile."""
+
+from __future__ import annotations
+
+from tests.chaos import sight
+from tests.ground import Tree, eventually, rows_of
+from utils.settings import Dsn
+
+WAITING = "WHILE NOT EXISTS (SELECT FROM gate"
+
+_WAIT = f"""
+DO $$ BEGIN {WAITING} WHERE pid IN (0, pg_backend_pid())) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$
+"""
+
+
+def write(tree: Tree) -> list[str]:
+    """Write five revisions, the third with a gate in it; return their names. The first two are applied by `prepare`."""
+    tree.write("0001_gate", "op.execute('CREATE TABLE gate (pid int)')")
+    tree.write("0002_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    tree.write("0003_gated", f"op.add_column('thing', sa.Column('a', sa.Text))\nop.execute('''{_WAIT}''')")
+    tree.write("0004_more", "op.add_column('thing', sa.Column('b', sa.Text))")
+    tree.write("0005_last", "op.create_table('last', sa.Column('id', sa.Integer, primary_key=True))")
+    return ["0001_gate", "0002_thing", "0003_gated", "0004_more", "0005_last"]
+
+
+def prepare(tree: Tree) -> None:
+    """Apply what comes before the gated revision."""
+    result = tree.migrate("upgrade", "0002_thing")
+    assert result.returncode == 0, result.stderr
+
+
+def reached(database: Dsn, count: int = 1) -> list[int]:
+    """Return the pids of those who stand at the gate, once there are so many."""
+    eventually(lambda: len(sight.running(database, WAITING)) == count, within=30, what=f"{count} at the gate")
+    return sight.running(database, WAITING)
+
+
+def open_for(database: Dsn, pid: int = 0) -> None:
+    """Let this session pass; everybody, unless one is named."""
+    rows_of(database, "INSERT INTO gate VALUES (%s)", [pid])
