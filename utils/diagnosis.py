@@ -20,6 +20,10 @@ from utils.settings import Dsn
 
 UPGRADE = "python utils/migrate.py upgrade"
 
+_TOO_MUCH_AT_ONCE = {"55P04", "55006", "53200"}
+"""A new enum value that is used (before PostgreSQL 17 always, then unless its type is new too), rows with deferred constraints in
+an altered table, more locks than max_locks_per_transaction."""
+
 NOBODY_ANSWERS = "what was committed is committed, the rest was rolled back; nobody answers to tell more"
 
 
@@ -59,6 +63,19 @@ def failed(
         next_step=f"{advice}then:\n{again}" if known else f"correct {file}, then:\n{again}",
         exit_code=ROLLED_BACK,
     )
+
+
+def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str) -> Stop:
+    """Return the story of a question, or of a preparation, that PostgreSQL refused while no migration ran."""
+    known = _cause(error, "the engine", "", ask)
+    if known and known.slug in {"missing-privilege", "read-only"}:
+        slug, headline, advice = known.slug, known.headline, f"{known.advice}\nthen:\n{again}"
+    elif database.is_lost(cause(error)):
+        slug, headline, advice = "connection-lost", "the connection to the database was lost", again
+    else:
+        slug, headline = "refused", "PostgreSQL refuses what the engine needs"
+        advice = f"see that alembic_version and migration_ledger are the engine's own tables, then:\n{again}"
+    return Stop(slug, headline, facts=_words(error), database=place, next_step=advice)
 
 
 def table_busy(error: BaseException, step: Step | None, place: str, waited: Allowance, who: list[Blocker]) -> Stop:
@@ -169,6 +186,11 @@ def already_managed(versions: tuple[str, ...]) -> Stop:
         database=f"unchanged, at {', '.join(versions)}",
         next_step="python utils/migrate.py status",
     )
+
+
+def is_too_much_at_once(error: BaseException) -> bool:
+    """Tell whether a statement may fail only because what earlier revisions did is not committed yet."""
+    return getattr(error, "pgcode", None) in _TOO_MUCH_AT_ONCE
 
 
 def cause(error: BaseException) -> BaseException:

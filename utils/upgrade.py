@@ -93,11 +93,14 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
             outcome = environment.config.attributes["outcome"] = _Story(way, settings, models).tell()
             if not called:
                 log.info("%s", outcome)
+        elif way.obstacle:
+            raise way.obstacle
         else:
             _only_read(environment, settings, models)
-    except (Stop, Interrupted) as stop:
+    except (Stop, Interrupted, psycopg2.Error, DBAPIError) as error:
         if called:
             raise
+        stop = error if isinstance(error, Stop | Interrupted) else diagnosis.refused(error, "unchanged", again=doing)
         print(stop.render(doing) if isinstance(stop, Stop) else f"{doing} stopped: {stop}", file=sys.stderr)
         sys.exit(stop.exit_code)
 
@@ -261,6 +264,8 @@ class _Story:
             after = self._under(lock) if self._take(lock) else None
             applied = self._verify(after)
         except _PASSING as error:
+            if self._is_hopeless(error):
+                raise diagnosis.refused(error, self._place(), ask=self._ask, again=self._again()) from error
             raise _Lost(error, None) from error
         finally:
             lock.release()
@@ -294,6 +299,8 @@ class _Story:
             raise diagnosis.moved(self.way.target, ", ".join(self.before or ()) or "base", seen.place)
         if self.way.history.problem:
             raise self.way.history.problem
+        if self.way.purge:
+            return False  # `stamp --purge` is how somebody says that what alembic_version holds does not count
         newer = status.on_top(connection, seen, self.way.history)
         where = status.state(seen, self.way.history, newer)
         if where == "unknown" or (newer and self.way.action != "upgrade"):
@@ -303,7 +310,7 @@ class _Story:
         self.ahead = bool(newer)
         if self.ahead:
             self._assert_served(connection, newer, seen)
-        return self.ahead or (not self.way.purge and not self.way.steps(seen.versions))
+        return self.ahead or not self.way.steps(seen.versions)
 
     def _assert_served(self, connection: Connection, newer: tuple[str, ...], seen: Look) -> None:
         """Raise Stop unless this older release finds all that its models need on the newer schema. Read-only."""
@@ -322,7 +329,7 @@ class _Story:
         if self.way.action == "upgrade" and status.state(seen, self.way.history) in UNMANAGED:
             self._with_connection(lambda one: adopt_exactly(one, lock, self.settings, self.way.history, seen.place))
             return self._under(lock)
-        steps = self.way.steps(seen.versions)
+        steps = self.way.steps(() if self.way.purge else seen.versions)
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
         self._judge(steps, empty=whole, seen=seen)
         if lock.pooled:
@@ -351,6 +358,9 @@ class _Story:
                     self._missed(error, carrier, time.monotonic() - began)
                 elif self._may_repeat(carrier) and self._is_lost(error):
                     raise _Lost(error, carrier.current) from error
+                elif whole and self._may_repeat(carrier) and diagnosis.is_too_much_at_once(cause):
+                    log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)
+                    whole = False
                 else:
                     raise self._recorded(None, carrier, error) from error
 
@@ -455,6 +465,11 @@ class _Story:
         if getattr(cause, "pgcode", None) == "25006":
             return bool(self._with_connection(lambda one: database.scalar(one, "SELECT pg_is_in_recovery()")))
         return database.is_lost(cause) or bool(getattr(error, "connection_invalidated", False))
+
+    def _is_hopeless(self, error: Exception) -> bool:
+        """Tell whether asking again would get the same answer: a privilege, a name, a role that only reads."""
+        code = getattr(diagnosis.cause(error), "pgcode", None) or ""
+        return code.startswith("42") or (code == "25006" and not self._is_lost(error))
 
     def _recorded(self, stop: Stop | None, carrier: Runner, error: Exception | None = None) -> Stop:
         """Write the failure to the ledger and return what is to be raised for it."""
