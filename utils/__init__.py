@@ -31,6 +31,7 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     report       How do we say it? Text and JSON of the same record.
     migrate      The front door: command line and start-up hook.
 
-Beside the ladder stand `operations` (the safe verbs for migrations) and `autogenerate` (turns Alembic's proposals into them):
-`migrations/env.py` imports them, and they import nothing above `database`.
+Beside the ladder stand `operations` (the safe verbs for migrations), `autogenerate` (turns Alembic's proposals into files),
+`rewrites` (turns each proposed change into verbs) and `layout` (how generated code looks): `migrations/env.py` and the
+engine's comparisons use them, and they import nothing above `database`.
 """

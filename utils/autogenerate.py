@@ -5,18 +5,26 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from typing import NamedTuple
 
+import sqlalchemy as sa
+from alembic.autogenerate.api import AutogenContext
+from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
+from alembic.runtime.plugins import Plugin
 from alembic.script import ScriptDirectory
+from alembic.util import PriorityDispatchResult
+from sqlalchemy.dialects.postgresql import JSONB
 
-from utils import layout
+from utils import layout, rewrites
 from utils.logs import log
+from utils.rewrites import Change, Key
 
 ID_LENGTH = 32
 """The width of alembic_version.version_num: a longer id would fail when it is applied, not before."""
@@ -30,8 +38,6 @@ _IMPORTS = {"op.": "from alembic import op", "sa.": "import sqlalchemy as sa"}
 
 def options(context: EnvironmentContext) -> dict[str, object]:
     """Return what `context.configure` needs for `revision`, `check` and comparisons; `context` is Alembic's own."""
-    import alembic_postgresql_enum  # noqa: F401  its comparison of enum types enters Alembic on import; costs 15 ms
-
     tables: dict[str, str] = {}
 
     def propose(migration_context: MigrationContext, _revision: object, scripts: list[ops.MigrationScript]) -> None:
@@ -43,7 +49,7 @@ def options(context: EnvironmentContext) -> dict[str, object]:
         "include_name": include_name,
         "compare_type": True,
         "compare_server_default": True,
-        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname"],
+        "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", _PLUGIN.name],
         "template_args": {"body": body, "headline": headline, "needed": needed, "tables": tables, "value": layout.tidy},
     }
 
@@ -55,11 +61,8 @@ def include_name(name: str | None, kind: str, _parents: Mapping[str, str | None]
 
 def next_number(script: ScriptDirectory) -> int:
     """Return one more than the highest number in use, whichever branch it is on."""
-    revisions = list(script.walk_revisions())
-    folders = {Path(revision.path).parent for revision in revisions}
-    names = [revision.revision for revision in revisions]
-    names += [file.stem for folder in folders for file in folder.glob("*.py")]
-    numbers = [int(found[1]) for found in map(_NUMBERED.match, names) if found]
+    ids = [revision.revision for revision in script.walk_revisions()]
+    numbers = [int(found[1]) for found in map(_NUMBERED.match, ids) if found]
     return max(numbers, default=0) + 1
 
 
@@ -99,11 +102,53 @@ def needed(code: str, imports: str) -> str:
     return "\n".join(sorted({*own, *given}, key=lambda line: (line.startswith("from"), line.lower())))
 
 
+def _compare_json_default(
+    context: AutogenContext,
+    alter: ops.AlterColumnOp,
+    _schema: str | None,
+    _table: str,
+    _name: str,
+    there: sa.Column[object],
+    wanted: sa.Column[object],
+) -> PriorityDispatchResult:
+    """Compare defaults of the type json, which Alembic cannot: it asks PostgreSQL for `a = b`, and json has no `=`."""
+    defaults = there.server_default, wanted.server_default
+    if type(wanted.type) is not sa.JSON or not all(isinstance(default, sa.DefaultClause) for default in defaults):
+        return PriorityDispatchResult.CONTINUE
+    assert context.connection is not None
+    old, new = (
+        sa.cast(sa.literal(arg) if isinstance(arg, str) else arg, JSONB)
+        for arg in (default.arg for default in defaults if isinstance(default, sa.DefaultClause))
+    )
+    if not context.connection.scalar(sa.select(old == new)):
+        alter.modify_server_default = wanted.server_default
+    return PriorityDispatchResult.STOP
+
+
+class _Impl(PostgresqlImpl):
+    """Alembic's PostgreSQL, which writes SQL expressions into files as text() and the driver read them back."""
+
+    __dialect__ = "postgresql"  # takes the place of Alembic's own for whoever imports this module
+
+    def render_ddl_sql_expr(
+        self,
+        expr: sa.ClauseElement,
+        is_server_default: bool = False,  # noqa: FBT002  Alembic's signature
+        is_index: bool = False,  # noqa: FBT002
+        **kw: object,
+    ) -> str:
+        """Return the expression with single percent signs, and `:name` escaped where it would become a parameter."""
+        sql = super().render_ddl_sql_expr(expr, is_server_default=is_server_default, is_index=is_index, **kw)
+        sql = sql.replace("%%", "%")
+        return sql if is_index else re.sub(r"(?<![:\w$\\]):(?=[\w$])", r"\\:", sql)
+
+
+_PLUGIN = Plugin("railhead.json_defaults")
+_PLUGIN.add_autogenerate_comparator(_compare_json_default, "column", "server_default")
+
+
 def _proposals(
-    migration_context: MigrationContext,
-    script: ScriptDirectory,
-    proposed: ops.MigrationScript,
-    _tables: dict[str, str],
+    migration_context: MigrationContext, script: ScriptDirectory, proposed: ops.MigrationScript, tables: dict[str, str]
 ) -> list[ops.MigrationScript]:
     """Return the files that are to be written; none when nothing has changed."""
     asked = migration_context.opts["revision_context"].command_args
@@ -114,8 +159,87 @@ def _proposals(
         return []
     words = proposed.message or _description(upgrade.ops)
     proposed.message = words or "A change"
-    proposed.rev_id = asked["rev_id"] or revision_id(next_number(script), words)
-    return [proposed]
+    parts = _parts(rewrites.changes(migration_context, upgrade)) if upgrade.ops else []
+    if not parts:
+        proposed.rev_id = asked["rev_id"] or revision_id(next_number(script), words)
+        return [proposed]
+    ids = _ids(asked["rev_id"], next_number(script), words, [part.ending for part in parts])
+    tables.update({revision: part.tables for revision, part in zip(ids, parts, strict=True)})
+    return _files(proposed, ids, parts)
+
+
+class _Part(NamedTuple):
+    """What goes into one file."""
+
+    ending: str
+    """Of its id, when there are several files."""
+    changes: list[Change]
+
+    @property
+    def tables(self) -> str:
+        """Return what the docstring says of the tables."""
+        names = dict.fromkeys(name for change in self.changes for _, name in [change.table])
+        verbs = all(change.part in {rewrites.PREPARE, rewrites.FINISH} for change in self.changes)
+        how = " (outside a transaction: safe to run again, and traffic goes on meanwhile)" if verbs else ""
+        return ", ".join(names) + how
+
+
+def _parts(changes: list[Change]) -> list[_Part]:
+    """Return one part for what each file may hold: verbs, or what one transaction does to one table that is in use."""
+    groups: dict[Key | None, list[Change]] = {None: []}
+    for change in changes:
+        if change.part == rewrites.CHANGE:
+            place = change.table if change.locks else next(reversed(groups))
+            groups.setdefault(place, []).append(change)
+    first, *others = _joined(groups) or [[]]
+    prepare, values, finish = (
+        [change for change in changes if change.part == part]
+        for part in (rewrites.PREPARE, rewrites.VALUES, rewrites.FINISH)
+    )
+    if not first:
+        prepare, finish = [], [*prepare, *finish]
+    parts = [
+        _Part("values", values),
+        _Part("prepare", prepare),
+        _Part("", first),
+        *(_Part(slug(group[0].table[1], 12), group) for group in others),
+        _Part("finish", finish),
+    ]
+    filled = [part for part in parts if part.changes]
+    return [filled[0]._replace(ending="")] if len(filled) == 1 else filled
+
+
+def _joined(groups: dict[Key | None, list[Change]]) -> list[list[Change]]:
+    """Return the groups with what locks nothing put before the first that does."""
+    free, *locking = groups.values()
+    if not locking:
+        return [free] if free else []
+    return [[*free, *locking[0]], *locking[1:]]
+
+
+def _ids(given: str | None, number: int, words: str, endings: list[str]) -> list[str]:
+    """Return an id for each file; the first is what `--rev-id` gave."""
+    numbered = _NUMBERED.match(given or "")
+    first = int(numbered[1]) if numbered else number - 1 if given else number
+    ids = [revision_id(first + index, words, ending) for index, ending in enumerate(endings)]
+    return [given, *ids[1:]] if given else ids
+
+
+def _files(proposed: ops.MigrationScript, ids: list[str], parts: list[_Part]) -> list[ops.MigrationScript]:
+    """Return one script for each part, each on top of the one before."""
+    files = []
+    for number, (revision, part) in enumerate(zip(ids, parts, strict=True)):
+        file = copy.copy(proposed)
+        file.rev_id = revision
+        file.imports = set()
+        file.upgrade_ops = ops.UpgradeOps([step for change in part.changes for step in change.forth])
+        file.downgrade_ops = ops.DowngradeOps([step for change in reversed(part.changes) for step in change.back])
+        if len(parts) > 1:
+            file.message = f"{proposed.message} ({number + 1} of {len(parts)})"
+        if number:
+            file.head, file.splice, file.branch_label, file.depends_on = ids[number - 1], False, None, None
+        files.append(file)
+    return files
 
 
 def _is_check(migration_context: MigrationContext) -> bool:

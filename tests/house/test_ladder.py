@@ -14,7 +14,7 @@ import pytest
 import utils
 from utils.settings import ROOT
 
-BESIDE = {"operations", "autogenerate"}
+BESIDE = {"operations", "autogenerate", "rewrites", "layout"}
 """Stand beside the ladder, no higher than `database`."""
 
 DRIVE_ALEMBIC = {"revisions", "replay", "drift", *BESIDE}

@@ -1,0 +1,753 @@
+"""What does each proposed change become on a table that is in use?
+
+Alembic proposes operations; here each becomes a `Change`: the safe way forth and back, and the part of the work it belongs to.
+Asks PostgreSQL with temporary tables what would rewrite a table, and leaves nothing there.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from alembic.autogenerate import render_op_text, renderers
+from alembic.autogenerate.api import AutogenContext
+from alembic.operations import MigrateOperation, ops
+from alembic.runtime.migration import MigrationContext
+from alembic_postgresql_enum.operations.add_enum_values import AddEnumValuesOp
+from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
+from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
+from alembic_postgresql_enum.operations.sync_enum_values import SyncEnumValuesOp
+from alembic_postgresql_enum.sql_commands.column_default import get_column_default
+from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
+from sqlalchemy.exc import DBAPIError
+
+from utils import layout
+
+PREPARE, VALUES, CHANGE, FINISH = range(4)
+"""The parts of the work, in order: what is taken away by verbs, new enum values, what stays in its transaction, what is
+built and looked at by verbs."""
+
+_Enum = CreateEnumOp | DropEnumOp | AddEnumValuesOp | SyncEnumValuesOp
+
+Key = tuple[str | None, str]
+"""A table: its schema and its name."""
+
+
+class Change(NamedTuple):
+    """One step: how it goes forth and back."""
+
+    part: int
+    table: Key
+    """What it is about; a type is a table here whose name begins with `type `."""
+    forth: Sequence[MigrateOperation]
+    back: Sequence[MigrateOperation]
+    """In the order in which they run."""
+    locks: bool = False
+    """Whether it keeps everybody from an existing table until its transaction ends."""
+
+
+class Verb(MigrateOperation):
+    """A call of one of our verbs: in the words of a plain operation, or with arguments of its own."""
+
+    def __init__(self, name: str, *args: str, like: MigrateOperation | None = None, schema: str | None = None) -> None:
+        self.name = name
+        self.args = args
+        self.like = like
+        self.schema = schema
+
+
+class Remark(MigrateOperation):
+    """A comment of one or more lines."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+
+
+class Renumbered(MigrateOperation):
+    """A column becomes an identity, another one, or none: Alembic must be told what it was."""
+
+    def __init__(self, like: ops.AlterColumnOp, existing: sa.Identity | None) -> None:
+        self.like = like
+        self.existing = existing
+
+    def reverse(self) -> Renumbered:
+        """Return the way back."""
+        back = copy.copy(self.like)
+        back.modify_server_default = self.existing
+        was = self.like.modify_server_default
+        return Renumbered(back, was if isinstance(was, sa.Identity) else None)
+
+
+class Retyped(MigrateOperation):
+    """A change of type that needs to be told how to convert."""
+
+    def __init__(self, like: ops.AlterColumnOp, using: str) -> None:
+        self.like = like
+        self.using = using
+
+
+@renderers.dispatch_for(Verb)
+def _render_verb(context: AutogenContext, verb: Verb) -> str:
+    if verb.like is not None:
+        text = render_op_text(context, verb.like).replace(", unique=False", "")
+        return text.replace(text[: text.index("(")], f"op.{verb.name}", 1)
+    args = [repr(str(arg)) for arg in verb.args] + ([f"schema={str(verb.schema)!r}"] if verb.schema else [])
+    return f"op.{verb.name}({', '.join(args)})"
+
+
+@renderers.dispatch_for(Remark)
+def _render_remark(_context: AutogenContext, remark: Remark) -> list[str]:
+    lines = [tidied for line in remark.lines for tidied in _tidied(line)]
+    return [f"# {line}" for line in lines]
+
+
+def _tidied(line: str) -> list[str]:
+    return layout.tidy(line).splitlines() if line.startswith("op.") else [line]
+
+
+@renderers.dispatch_for(Renumbered)
+def _render_renumbered(context: AutogenContext, renumbered: Renumbered) -> str:
+    text = render_op_text(context, renumbered.like)
+    if renumbered.existing is None:
+        return text
+    existing = ops.AlterColumnOp("_", "_", existing_server_default=renumbered.existing)
+    argument = render_op_text(context, existing).partition("existing_server_default=")[2]
+    return f"{text[:-1]}, existing_server_default={argument}"
+
+
+@renderers.dispatch_for(Retyped)
+def _render_retyped(context: AutogenContext, retyped: Retyped) -> str:
+    return f"{render_op_text(context, retyped.like)[:-1]}, postgresql_using={retyped.using!r})"
+
+
+def changes(context: MigrationContext, proposed: ops.UpgradeOps) -> list[Change]:
+    """Return what the proposal becomes, in the order in which it runs within each part. Read-only."""
+    return _Rewriting(context, proposed).changes()
+
+
+class _Rewriting:
+    """One proposal, and what is known of its tables."""
+
+    def __init__(self, context: MigrationContext, proposed: ops.UpgradeOps) -> None:
+        self._context = context
+        self._proposed = list(_flat(proposed.ops))
+        self._created = {_key(one) for one in self._proposed if isinstance(one, ops.CreateTableOp)}
+        self._dropped = {_key(one) for one in self._proposed if isinstance(one, ops.DropTableOp)}
+        self._server = _Server(context)
+        self._partitioned = self._server.partitioned()
+        self._replaced = _replaced(self._proposed)
+
+    def changes(self) -> list[Change]:
+        ordered = sorted(self._proposed, key=self._rank)
+        return [*self._renames(), *(change for one in _drops_last(ordered) for change in self._changes(one))]
+
+    def _rank(self, operation: MigrateOperation) -> int:
+        """Types come before what uses them and go after it; what foreign keys refer to comes before and goes after them."""
+        match operation:
+            case CreateEnumOp():
+                return -2
+            case ops.DropConstraintOp(constraint_type="foreignkey"):
+                return -1
+            case ops.CreateForeignKeyOp():
+                return 1
+            case DropEnumOp():
+                return 2
+        return 0
+
+    def _changes(self, operation: MigrateOperation) -> list[Change]:
+        match operation:
+            case CreateEnumOp():
+                return [Change(CHANGE, _type_key(operation), [_create_type(operation)], [_drop_type(operation)])]
+            case DropEnumOp():
+                return [Change(CHANGE, _type_key(operation), [_drop_type(operation)], [_create_type(operation)])]
+            case AddEnumValuesOp():
+                self._server.read_defaults(operation)
+                return [_more_values(operation)]
+            case SyncEnumValuesOp():
+                _settled(operation)
+                return [_other_values(operation)]
+            case _ if _key(operation) in self._created | self._dropped:
+                return [_plain(operation, locks=_key(operation) in self._dropped)]
+            case ops.CreateIndexOp() | ops.DropIndexOp():
+                return self._index(operation)
+            case ops.AddConstraintOp() | ops.DropConstraintOp():
+                return self._constraint(operation)
+            case ops.AddColumnOp():
+                return self._add_column(operation)
+            case ops.DropColumnOp():
+                return self._drop_column(operation)
+            case ops.AlterColumnOp():
+                return self._alter_column(operation)
+            case ops.CreateTableCommentOp() | ops.DropTableCommentOp():
+                return [_plain(operation, locks=False)]
+        return [_plain(operation)]
+
+    def _index(self, operation: ops.CreateIndexOp | ops.DropIndexOp) -> list[Change]:
+        plain = _plain(operation)
+        if _key(operation) in self._partitioned:
+            remark = Remark(
+                "PostgreSQL cannot index a partitioned table concurrently: writes wait while this runs. For a large one:",
+                "CREATE INDEX ... ON ONLY the table, then op.create_index_concurrently on each partition and ATTACH it.",
+            )
+            return [plain._replace(forth=[remark, *plain.forth])]
+        if isinstance(operation, ops.CreateIndexOp):
+            return [Change(FINISH, _key(operation), [_build(operation)], [_drop_index(operation)])]
+        return [Change(PREPARE, _key(operation), [_drop_index(operation)], [_build(operation.reverse())])]
+
+    def _constraint(self, operation: ops.AddConstraintOp | ops.DropConstraintOp) -> list[Change]:
+        name = _constraint_name(operation)
+        replaced = self._replaced.get((_key(operation), name))
+        if isinstance(operation, ops.AddConstraintOp):
+            before = _add_constraint(replaced.reverse()) if replaced else [_drop_constraint(operation.reverse())]
+            return [Change(FINISH, _key(operation), _add_constraint(operation), before)]
+        if replaced:
+            return []  # the new one takes its place
+        return [Change(PREPARE, _key(operation), [_drop_constraint(operation)], _add_constraint(operation.reverse()))]
+
+    def _add_column(self, operation: ops.AddColumnOp) -> list[Change]:
+        column = operation.column
+        rewrites = column.server_default is not None and self._server.rewrites_when_added(operation)
+        if rewrites and isinstance(column.server_default, sa.Identity | sa.Computed):
+            return [_plain(operation, _rewrites("adding this column", operation))]
+        if not rewrites and (column.nullable or column.server_default is not None):
+            return [_plain(operation)]
+        return self._add_filled(operation, rewrites=rewrites)
+
+    def _add_filled(self, operation: ops.AddColumnOp, *, rewrites: bool) -> list[Change]:
+        """Three steps: a column that may be NULL, a value for each row, NOT NULL."""
+        bare = _with_column(operation, nullable=True, server_default=None)
+        column = operation.column
+        forth: list[MigrateOperation] = [Remark(f"{column.name} may be NULL until the next file has filled it."), bare]
+        if rewrites:
+            forth[0] = Remark(
+                f"PostgreSQL would write every row to add {column.name} with this default. So: the default for new rows",
+                "here, and the rows that are there in batches in the next file.",
+            )
+            forth.append(_alter(operation, modify_server_default=column.server_default))
+        changes = [Change(CHANGE, _key(operation), forth, [operation.reverse()], locks=True)]
+        finish = self._fill(operation, column)
+        back: list[MigrateOperation] = []
+        if not column.nullable:
+            finish.append(_not_null("set_not_null", operation, column.name))
+            back = [_not_null("drop_not_null", operation, column.name)]
+        return [*changes, Change(FINISH, _key(operation), finish, back)]
+
+    def _drop_column(self, operation: ops.DropColumnOp) -> list[Change]:
+        """Take the NOT NULL away first: then the release that no longer knows the column can already write."""
+        way_back = operation.reverse()
+        column = way_back.column
+        if column.nullable or column.server_default is not None or column.primary_key:
+            return [_plain(operation)]
+        bare = _with_column(way_back, nullable=True)
+        first = _not_null("drop_not_null", way_back, column.name)
+        filled = [*self._fill(way_back, column), _not_null("set_not_null", way_back, column.name)]
+        return [
+            Change(PREPARE, _key(operation), [first], filled),
+            Change(CHANGE, _key(operation), [operation], [bare], locks=True),
+        ]
+
+    def _alter_column(self, operation: ops.AlterColumnOp) -> list[Change]:
+        changes = []
+        if operation.modify_type is not None:
+            changes.append(self._retype(operation))
+        elif operation.modify_server_default is not False:
+            changes.append(self._default(operation))
+        if operation.modify_comment is not False:
+            comment = _alter(operation, modify_comment=operation.modify_comment)
+            comment.existing_comment = operation.existing_comment
+            changes.append(_plain(comment, locks=False))
+        if operation.modify_nullable is not None:
+            changes.append(self._nullable(operation, nullable=operation.modify_nullable))
+        return changes
+
+    def _default(self, operation: ops.AlterColumnOp) -> Change:
+        default = _alter(operation, modify_server_default=operation.modify_server_default)
+        default.existing_server_default = operation.existing_server_default
+        was = operation.existing_server_default
+        if not isinstance(operation.modify_server_default, sa.Identity) and not isinstance(was, sa.Identity):
+            return _plain(default)
+        forth = Renumbered(default, was if isinstance(was, sa.Identity) else None)
+        table = _literal(".".join(_quoted(part) for part in (operation.schema, operation.table_name) if part))
+        column = operation.column_name
+        source = f"(SELECT max({_quoted(column)}) FROM {table[1:-1]})"
+        next_number = f"SELECT setval(pg_get_serial_sequence({table}, {_literal(column)}), {source})"
+        remarks = (
+            []
+            if isinstance(was, sa.Identity)
+            else [
+                Remark("The numbers start at 1. To go on behind those that are there:", f"op.execute({next_number!r})")
+            ]
+        )
+        return Change(CHANGE, _key(operation), [forth, *remarks], [forth.reverse()], locks=True)
+
+    def _nullable(self, operation: ops.AlterColumnOp, *, nullable: bool) -> Change:
+        name = operation.column_name
+        free, bound = (_not_null(verb, operation, name) for verb in ("drop_not_null", "set_not_null"))
+        if nullable:
+            return Change(
+                PREPARE, _key(operation), [free], [Remark("Fails while a row has NULL: give it a value first."), bound]
+            )
+        column = self._column(operation)
+        value = _value_of(column, self._context) if column is not None else None
+        fill = _backfill(operation, name, value) if value else None
+        remark = Remark(
+            "Fails while a row has NULL, and leaves nothing behind then. To give those rows a value first:",
+            f"op.backfill({operation.table_name!r}, {f'{_quoted(name)} = ...'!r}, {f'{_quoted(name)} IS NULL'!r})",
+        )
+        return Change(FINISH, _key(operation), [fill or remark, bound], [free])
+
+    def _retype(self, operation: ops.AlterColumnOp) -> Change:
+        """Change a type in its transaction, with the conversion and the default that PostgreSQL asks for."""
+        back = operation.reverse()
+        column = self._column(operation)
+        new_default = operation.modify_server_default
+        if new_default is False:
+            new_default = column.server_default if column is not None else operation.existing_server_default
+        forth, remark = self._converted(operation, new_default)
+        backwards, _ = self._converted(back, operation.existing_server_default)
+        return Change(CHANGE, _key(operation), [*remark, *forth], backwards, locks=True)
+
+    def _converted(
+        self, operation: ops.AlterColumnOp, default: object
+    ) -> tuple[list[MigrateOperation], list[MigrateOperation]]:
+        """Return the operations that change the type, and what is to be said of them."""
+        bare = _alter(operation, modify_type=operation.modify_type)
+        rewrites, needs_using = self._server.effect_of_retyping(operation)
+        with_default = bool(operation.existing_server_default) or bool(default)
+        steps: list[MigrateOperation] = [bare]
+        if needs_using:
+            steps = [
+                Retyped(bare, f"{_quoted(operation.column_name)}::text::{self._server.name_of(operation.modify_type)}")
+            ]
+        if with_default and (needs_using or default != operation.existing_server_default):
+            if operation.existing_server_default:
+                steps.insert(0, _alter(operation, modify_server_default=None))
+            if default:
+                steps.append(_alter(operation, modify_server_default=default))
+        return steps, [_rewrites("this change of type", operation)] if rewrites else []
+
+    def _fill(self, operation: ops.AddColumnOp, column: sa.Column[object]) -> list[MigrateOperation]:
+        """Return the backfill of a new column, with what is to be said of the value."""
+        value = _value_of(column, self._context)
+        if value:
+            return [_backfill(operation, column.name, value)]
+        guess = None if column.foreign_keys or self._is_unique(operation) else _neutral(column.type)
+        if guess:
+            return [
+                Remark(f"{guess} is only a guess: which {column.name} is right for the rows that are there?"),
+                _backfill(operation, column.name, guess),
+            ]
+        call = f"op.backfill({operation.table_name!r}, {f'{_quoted(column.name)} = ...'!r}, {f'{_quoted(column.name)} IS NULL'!r})"
+        return [
+            Remark(
+                f"Which {column.name} is right for the rows that are there? Without one this stops at the first row:",
+                call,
+            )
+        ]
+
+    def _is_unique(self, operation: ops.AddColumnOp) -> bool:
+        """Tell whether the proposal makes the column unique by itself, so that no one value can be right for all rows."""
+        for other in self._proposed:
+            if _key(other) != _key(operation):
+                continue
+            if isinstance(other, ops.CreateUniqueConstraintOp) and list(other.columns) == [operation.column.name]:
+                return True
+            if isinstance(other, ops.CreateIndexOp) and other.unique and len(other.columns) == 1:
+                return True
+        return False
+
+    def _column(self, operation: ops.AlterColumnOp) -> sa.Column[object] | None:
+        metadata = self._context.opts["target_metadata"]
+        schema, name = _key(operation)
+        for table in metadata.tables.values():
+            if table.name == name and table.schema in {schema, None if schema else self._server.default_schema}:
+                found: sa.Column[object] | None = table.columns.get(operation.column_name)
+                return found
+        return None
+
+    def _renames(self) -> Iterator[Change]:
+        """Yield a remark for each thing that goes while another of the same shape comes."""
+        added = [one for one in self._proposed if isinstance(one, ops.AddColumnOp)]
+        for gone in [one for one in self._proposed if isinstance(one, ops.DropColumnOp)]:
+            old = gone.reverse().column
+            for come in added:
+                if _key(come) == _key(gone) and self._server.name_of(come.column.type) == self._server.name_of(
+                    old.type
+                ):
+                    yield Change(
+                        CHANGE, _key(gone), [_renamed_column(gone, old.name, come.column.name)], [], locks=True
+                    )
+        created = [one for one in self._proposed if isinstance(one, ops.CreateTableOp)]
+        for table in [one for one in self._proposed if isinstance(one, ops.DropTableOp)]:
+            columns = _column_names(table.reverse())
+            for new in created:
+                if _column_names(new) == columns:
+                    yield Change(CHANGE, _key(new), [_renamed_table(table.table_name, new.table_name)], [])
+
+
+class _Server:
+    """Questions to the database, each answered in a savepoint that is rolled back."""
+
+    def __init__(self, context: MigrationContext) -> None:
+        assert context.connection is not None
+        self._context = context
+        self._connection = context.connection
+        self.default_schema = context.dialect.default_schema_name
+
+    def partitioned(self) -> set[Key]:
+        """Return the partitioned tables. Read-only."""
+        found = self._connection.execute(
+            sa.text(
+                "SELECT nspname, relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'p'"
+            )
+        )
+        return {(None if schema == self.default_schema else schema, name) for schema, name in found}
+
+    def name_of(self, type_: sa.types.TypeEngine[object] | None) -> str:
+        """Return a type as SQL writes it."""
+        return type_.compile(dialect=self._context.dialect) if type_ is not None else ""
+
+    def read_defaults(self, operation: AddEnumValuesOp) -> None:
+        """Note what the columns' defaults are now: that is what they will be again when the values are taken back."""
+        operation.affected_columns = [
+            replace(
+                one,
+                existing_server_default=get_column_default(
+                    self._connection, str(one.table_schema), one.table_name, one.column_name
+                ),
+            )
+            for one in operation.affected_columns
+        ]
+
+    def rewrites_when_added(self, operation: ops.AddColumnOp) -> bool:
+        """Tell whether every row is written when the column is added; no, when PostgreSQL cannot be asked. Read-only."""
+        impl = self._context.impl
+        rewritten, _ = self._try(operation, lambda copy: impl.add_column(copy, operation.column))
+        return bool(rewritten)
+
+    def effect_of_retyping(self, operation: ops.AlterColumnOp) -> tuple[bool, bool]:
+        """Tell whether every row is written, and whether PostgreSQL must be told how to convert. Read-only."""
+        impl, name = self._context.impl, operation.column_name
+        plain = {"type_": operation.modify_type, "existing_type": operation.existing_type}
+        self_made = sa.Column(name, operation.existing_type)
+
+        def prepare(copy: str) -> None:
+            self._connection.execute(sa.text(f"ALTER TABLE {copy} DROP COLUMN {_quoted(name)}"))
+            impl.add_column(copy, sa.Column(name, self_made.type))
+
+        def convert(copy: str) -> None:
+            impl.alter_column(copy, name, **plain)
+
+        rewritten, sqlstate = self._try(operation, convert, prepare)
+        if rewritten is not None:
+            return rewritten, False
+        return True, sqlstate in {"42804", "42704", "42846"} and self.name_of(operation.existing_type) != ""
+
+    def _try(
+        self,
+        operation: ops.AddColumnOp | ops.AlterColumnOp,
+        change: Callable[[str], object],
+        prepare: Callable[[str], object] = lambda _copy: None,
+    ) -> tuple[bool | None, str | None]:
+        """Make a change to an empty copy of the table; tell whether that rewrote it, or else with which error it failed."""
+        table = ".".join(_quoted(part) for part in (operation.schema, operation.table_name) if part)
+        savepoint = self._connection.begin_nested()
+        try:
+            self._connection.execute(sa.text(f"CREATE TEMPORARY TABLE railhead_copy (LIKE {table})"))
+            prepare("railhead_copy")
+            before = self._file()
+            change("railhead_copy")
+            return self._file() != before, None
+        except DBAPIError as error:
+            return None, getattr(error.orig, "pgcode", None)
+        finally:
+            savepoint.rollback()
+
+    def _file(self) -> object:
+        return self._connection.scalar(sa.text("SELECT pg_relation_filenode('pg_temp.railhead_copy'::regclass)"))
+
+
+def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
+    for operation in operations:
+        if isinstance(operation, ops.ModifyTableOps):
+            yield from _flat(operation.ops)
+        else:
+            yield operation
+
+
+def _key(operation: MigrateOperation) -> Key:
+    """Return the table that an operation is about."""
+    if isinstance(operation, ops.CreateForeignKeyOp):
+        return operation.kw.get("source_schema"), operation.source_table
+    return getattr(operation, "schema", None), str(getattr(operation, "table_name", ""))
+
+
+def _plain(operation: MigrateOperation, *remarks: MigrateOperation, locks: bool = True) -> Change:
+    return Change(CHANGE, _key(operation), [*remarks, operation], [operation.reverse()], locks)
+
+
+def _replaced(operations: Iterable[MigrateOperation]) -> dict[tuple[Key, str], ops.DropConstraintOp]:
+    """Return the foreign keys and checks whose place a new one of the same name takes."""
+    listed = list(operations)
+    added = {
+        (_key(one), _constraint_name(one))
+        for one in listed
+        if isinstance(one, ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp)
+    }
+    drops = [one for one in listed if isinstance(one, ops.DropConstraintOp)]
+    return {place: one for one in drops if (place := (_key(one), _constraint_name(one))) in added}
+
+
+def _drops_last(operations: list[MigrateOperation]) -> list[MigrateOperation]:
+    """Return the same with tables dropped in an order that their foreign keys allow, each behind what refers to it."""
+    drops = [one for one in operations if isinstance(one, ops.DropTableOp)]
+    if len(drops) < 2:
+        return operations
+    tables = {_key(one): one.to_table() for one in drops}
+    pairs = [
+        (referred, key)
+        for key, table in tables.items()
+        for constraint in table.foreign_key_constraints
+        if (referred := _target(constraint)) in tables and referred != key
+    ]
+    order = list(sa.util.topological.sort(pairs, list(tables), deterministic_order=True))[::-1]
+    about = {key: [one for one in operations if _key(one) == key] for key in order}
+    rest = [one for one in operations if _key(one) not in tables]
+    return [*rest, *(one for key in order for one in about[key])]
+
+
+def _target(constraint: sa.ForeignKeyConstraint) -> Key:
+    *schema, table, _column = constraint.elements[0].target_fullname.split(".")
+    return (schema[0] if schema else None), table
+
+
+def _constraint_name(operation: MigrateOperation) -> str:
+    return str(getattr(operation, "constraint_name", ""))
+
+
+def _build(operation: ops.CreateIndexOp) -> Verb:
+    return Verb("create_index_concurrently", like=operation)
+
+
+def _drop_index(operation: ops.CreateIndexOp | ops.DropIndexOp) -> Verb:
+    plain = ops.DropIndexOp(str(operation.index_name), operation.table_name, schema=operation.schema)
+    return Verb("drop_index_concurrently", like=plain)
+
+
+def _drop_constraint(operation: ops.DropConstraintOp) -> Verb:
+    return Verb("drop_constraint_if_exists", like=operation)
+
+
+def _add_constraint(operation: ops.AddConstraintOp) -> list[MigrateOperation]:
+    schema, table = _key(operation)
+    validate = Verb("validate_constraint", _constraint_name(operation), table, schema=schema)
+    match operation:
+        case ops.CreateUniqueConstraintOp():
+            return [Verb("create_unique_constraint_concurrently", like=operation)]
+        case ops.CreateForeignKeyOp():
+            return [Verb("create_foreign_key_not_valid", like=operation), validate]
+        case ops.CreateCheckConstraintOp():
+            return [Verb("create_check_constraint_not_valid", like=operation), validate]
+    return [operation]
+
+
+def _not_null(verb: str, operation: ops.AddColumnOp | ops.AlterColumnOp, column: str) -> Verb:
+    return Verb(verb, operation.table_name, column, schema=operation.schema)
+
+
+def _backfill(operation: ops.AddColumnOp | ops.AlterColumnOp, column: str, value: str) -> Verb:
+    quoted = _quoted(column)
+    return Verb("backfill", operation.table_name, f"{quoted} = {value}", f"{quoted} IS NULL", schema=operation.schema)
+
+
+def _with_column(operation: ops.AddColumnOp, **changed: object) -> ops.AddColumnOp:
+    """Return the same operation on a copy of its column with other properties."""
+    other = copy.copy(operation)
+    other.column = copy.copy(operation.column)
+    for name, value in changed.items():
+        setattr(other.column, name, value)
+    return other
+
+
+def _alter(operation: ops.AddColumnOp | ops.AlterColumnOp, **modified: object) -> ops.AlterColumnOp:
+    """Return an operation that alters one thing of the same column."""
+    if isinstance(operation, ops.AddColumnOp):
+        column = operation.column
+    else:
+        column = sa.Column(operation.column_name, operation.existing_type)
+    altered = ops.AlterColumnOp(operation.table_name, column.name, schema=operation.schema, existing_type=column.type)
+    for key, value in modified.items():
+        setattr(altered, key, value)
+    return altered
+
+
+def _rewrites(what: str, operation: ops.AddColumnOp | ops.AlterColumnOp) -> Remark:
+    name = operation.column.name if isinstance(operation, ops.AddColumnOp) else operation.column_name
+    table, new = operation.table_name, f"{name}_new"
+    rest = f"{_quoted(new)} IS NULL AND {_quoted(name)} IS NOT NULL"
+    if isinstance(operation, ops.AddColumnOp):
+        return Remark(
+            f"PostgreSQL writes every row for {what} while nobody can read or write {table}: fine for a small table.",
+            "For a large one add a plain column that may be NULL, let the application write it, and op.backfill the rest.",
+        )
+    return Remark(
+        f"PostgreSQL writes every row for {what} while nobody can read or write {table}: fine for a small table.",
+        f"For a large one add {new} with the new type, let the application write both, and in a file of its own:",
+        f"op.backfill({table!r}, {f'{_quoted(new)} = {_quoted(name)}'!r}, {rest!r})",
+        f"Then read {new} in the next release, and drop {name} in the one after.",
+    )
+
+
+def _create_type(operation: CreateEnumOp | DropEnumOp) -> ops.ExecuteSQLOp:
+    values = ", ".join(_literal(value) for value in operation.enum_values)
+    return ops.ExecuteSQLOp(f"CREATE TYPE {_type_name(operation)} AS ENUM ({values})")
+
+
+def _drop_type(operation: CreateEnumOp | DropEnumOp) -> ops.ExecuteSQLOp:
+    return ops.ExecuteSQLOp(f"DROP TYPE {_type_name(operation)}")
+
+
+def _type_name(operation: _Enum) -> str:
+    return (
+        _quoted(operation.name)
+        if operation.schema == "public"
+        else f"{_quoted(operation.schema)}.{_quoted(operation.name)}"
+    )
+
+
+def _type_key(operation: _Enum) -> Key:
+    return operation.schema, f"type {operation.name}"
+
+
+def _settled(operation: AddEnumValuesOp | SyncEnumValuesOp) -> None:
+    """Write the defaults that the proposal sets as SQL: the package keeps SQLAlchemy's object, which no file can hold."""
+    operation.affected_columns = [
+        replace(one, existing_server_default=_default_text(one.existing_server_default))
+        for one in operation.affected_columns
+    ]
+
+
+def _default_text(default: object) -> str | None:
+    if isinstance(default, sa.DefaultClause):
+        return _literal(default.arg) if isinstance(default.arg, str) else str(default.arg)
+    return None if default is None else str(default)
+
+
+def _more_values(operation: AddEnumValuesOp) -> Change:
+    """Add values where they belong; a transaction of their own, because none may use them before it has ended."""
+    forth: list[MigrateOperation] = []
+    known = list(operation.old_values)
+    for position, value in enumerate(operation.new_values):
+        if value in known:
+            continue
+        after = operation.new_values[position - 1] if position else None
+        place = f" AFTER {_literal(after)}" if after else f" BEFORE {_literal(known[0])}" if known else ""
+        forth.append(
+            ops.ExecuteSQLOp(f"ALTER TYPE {_type_name(operation)} ADD VALUE IF NOT EXISTS {_literal(value)}{place}")
+        )
+        known.insert(position, value)
+    back: MigrateOperation = operation.reverse()  # type: ignore[no-untyped-call]  # the package's own
+    remark = Remark(
+        "PostgreSQL cannot take a value out of an enum: this makes the type anew and writes every row of its tables.",
+        "It fails while a row has one of the new values.",
+    )
+    return Change(VALUES, _type_key(operation), forth, [remark, back], locks=True)
+
+
+def _other_values(operation: SyncEnumValuesOp) -> Change:
+    gone = [value for value in operation.old_values if value not in operation.new_values]
+    come = [value for value in operation.new_values if value not in operation.old_values]
+    lines = [
+        "PostgreSQL makes the type anew and writes every row of its tables, while nobody can read or write them.",
+        *(
+            [f"It fails while a row has {' or '.join(map(repr, gone))}: change those rows in an earlier release."]
+            if gone
+            else []
+        ),
+    ]
+    if len(gone) == len(come) == 1:
+        rename = f"ALTER TYPE {_quoted(operation.name)} RENAME VALUE {_literal(gone[0])} TO {_literal(come[0])}"
+        lines += [
+            f"Was {gone[0]!r} renamed to {come[0]!r}? Then write this instead, which touches no row, and its opposite in downgrade:",
+            f"op.execute({rename!r})",
+        ]
+    back: MigrateOperation = operation.reverse()  # type: ignore[no-untyped-call]  # the package's own
+    return Change(CHANGE, _type_key(operation), [Remark(*lines), operation], [back], locks=True)
+
+
+def _renamed_column(operation: ops.DropColumnOp, old: str, new: str) -> Remark:
+    schema = f", schema={operation.schema!r}" if operation.schema else ""
+    return Remark(
+        f"Was {old} renamed to {new}? What follows drops {old} with its data. Then write this instead, and its opposite in downgrade:",
+        f"op.alter_column({operation.table_name!r}, {old!r}, new_column_name={new!r}{schema})",
+    )
+
+
+def _renamed_table(old: str, new: str) -> Remark:
+    return Remark(
+        f"Was {old} renamed to {new}? What follows drops {old} with its rows. Then write this instead, and its opposite in downgrade:",
+        f"op.rename_table({old!r}, {new!r})",
+    )
+
+
+def _column_names(operation: ops.CreateTableOp) -> list[str]:
+    return sorted(one.name for one in operation.columns if isinstance(one, sa.Column))
+
+
+def _value_of(column: sa.Column[object], context: MigrationContext) -> str | None:
+    """Return what models.py says a new row gets, as SQL: the server's default, or Python's when it is a plain value."""
+    default = column.server_default
+    if isinstance(default, sa.DefaultClause):
+        given = default.arg
+        return _literal(given) if isinstance(given, str) else _sql(given, context)
+    python = column.default
+    if python is None or not isinstance(python, sa.ColumnDefault) or python.is_callable or python.is_sequence:
+        return None
+    if python.is_clause_element:
+        return _sql(python.arg, context)
+    try:
+        return _sql(sa.literal(python.arg, column.type), context)
+    except (NotImplementedError, sa.exc.CompileError):
+        return None
+
+
+def _sql(expression: sa.ClauseElement, context: MigrationContext) -> str:
+    compiled = expression.compile(dialect=context.dialect, compile_kwargs={"literal_binds": True})
+    return str(compiled).replace("%%", "%")
+
+
+def _neutral(type_: sa.types.TypeEngine[object]) -> str | None:
+    """Return a value of the type that means nothing in particular; None where there is none."""
+    match type_:
+        case sa.Enum():
+            return _literal(str(type_.enums[0]))
+        case sa.Boolean():
+            return "false"
+        case sa.Integer() | sa.Numeric():
+            return "0"
+        case sa.String() | sa.LargeBinary():
+            return "''"
+        case sa.DateTime():
+            return "now()"
+        case sa.Date():
+            return "current_date"
+        case sa.Uuid():
+            return "gen_random_uuid()"
+        case sa.JSON() | sa.ARRAY():
+            return "'{}'"
+        case sa.Interval():
+            return "'0'"
+    return None
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _quoted(name: str) -> str:
+    """Return a name as SQL wants it: in quotes where it is not plain lower case."""
+    plain = name.isidentifier() and name == name.lower() and name.isascii() and name not in RESERVED_WORDS
+    return name if plain else '"' + name.replace('"', '""') + '"'
