@@ -18,7 +18,8 @@ def init_app(app: Flask, settings: Settings) -> None:
     """Give every request an id, and the application's log the engine's form with that id in each line."""
     app.before_request(_take)
     app.after_request(_show)
-    app.logger.handlers[:] = logs.log.handlers
+    if not logging.getLogger().handlers:  # gunicorn.conf.py gives the root one, and twice would be too much
+        app.logger.handlers[:] = logs.log.handlers
     app.logger.setLevel(settings.log_level.upper())
     app.logger.addFilter(_name_the_request)
 

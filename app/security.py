@@ -46,7 +46,7 @@ def init_app(app: Flask, settings: Settings) -> None:
 
 
 class BehindProxy:
-    """Believes X-Forwarded-For and -Proto from a neighbour, and from nobody else.
+    """Believes X-Forwarded-For, -Proto and -Host from a neighbour, and from nobody else.
 
     A platform's proxy reaches us from a private address. Who comes from a public one is the client itself, and could
     write what it likes there, for instance to look like somebody new after every wrong password.
@@ -55,7 +55,7 @@ class BehindProxy:
     def __init__(self, application: WSGIApplication) -> None:
         """Wrap `application`; one proxy is believed, so of several addresses the last counts."""
         self.direct = application
-        self.forwarded = ProxyFix(application, x_for=1, x_proto=1, x_host=0)
+        self.forwarded = ProxyFix(application, x_for=1, x_proto=1, x_host=1)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""

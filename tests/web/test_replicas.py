@@ -43,11 +43,13 @@ def test_limit_on_wrong_passwords_is_one_for_all_replicas(project: Tree, variabl
 def test_log_is_one_json_object_a_line_on_standard_output(project: Tree) -> None:
     """In production a platform can read every line, from the migration to the request, with the request's id."""
     replica = Replica(project, {}, LOG_LEVEL="info")
-    request_id = replica.get("/").headers["X-Request-Id"]
-    eventually(lambda: request_id in replica.process.stdout, what="the request is logged")
+    refused = replica.post("/projects", name="without a token")
+    request_id = refused.headers["X-Request-Id"]
+    eventually(lambda: " 400 " in replica.process.stdout, what="the request is logged")
     lines = [json.loads(line) for line in replica.process.stdout.splitlines()]
     assert all({"message", "level"} <= line.keys() for line in lines)
-    assert {line["logger"] for line in lines} == {"railhead", "gunicorn.error", "gunicorn.access"}
+    assert {line["logger"] for line in lines} == {"railhead", "gunicorn.error", "gunicorn.access", "app"}
+    assert [line["logger"] for line in lines if request_id in line["message"]] == ["app", "gunicorn.access"]
     assert replica.process.stderr == ""
 
 
