@@ -22,7 +22,7 @@ DRIVE_ALEMBIC = {"revisions", "replay", "drift", *BESIDE}
 
 def rungs() -> list[str]:
     """Return the modules that the docstring of `utils` lists, lowest first."""
-    return re.findall(r"^    (\w+)  +\S.*$", utils.__doc__ or "", re.MULTILINE)
+    return re.findall(r"^    (\w+)  +\S.*$", LADDER, re.MULTILINE)
 
 
 @cache
