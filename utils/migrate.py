@@ -40,7 +40,7 @@ def migrate_on_startup(settings: Settings) -> Settings:
     Waits for the database, for another migrator and for table locks, as the settings say. Ends the process with status 3
     after one message when the schema is not one that this code can serve; with 143 or 130 when it is told to stop.
     """
-    with _ending_the_process("start"), watchdog.watching():
+    with _ending_the_process("start"), watchdog.watching(), _refusals_told("python utils/migrate.py status"):
         settings = _with_database(settings)
         if settings.migrate_on_start == "off":
             log.info("start: MIGRATE_ON_START=off, the schema is not looked at")
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     command: str = parsed.command or "upgrade"
     try:
-        with watchdog.watching():
+        with watchdog.watching(), _refusals_told(f"python utils/migrate.py {command}"):
             settings = _with_database(load())
             logs.configure(settings)
             run: Command = parsed.run
@@ -329,6 +329,17 @@ def _ending_the_process(doing: str) -> Iterator[None]:
     except Exception:  # a bug of ours must end the process just as surely
         log.exception("%s stopped by an error of our own", doing)
         sys.exit(errors.IMPOSSIBLE)
+
+
+@contextmanager
+def _refusals_told(again: str) -> Iterator[None]:
+    """Turn what PostgreSQL refuses outside of any migration into a Stop that ends with the command to repeat."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        from utils import diagnosis
+
+        raise diagnosis.refused(error, "unchanged", again=again) from error
 
 
 def _as_json(record: object) -> str:

@@ -180,6 +180,19 @@ class Way:
         index = next(starts, None)
         return [] if index is None else self._pinned[index:]
 
+    @property
+    def obstacle(self) -> Stop | None:
+        """What keeps a command that only reads from its work.
+
+        With two heads the history can still be read, and merged; a new revision (and `check`, which tries one) needs to
+        know which of them it follows.
+        """
+        problem = self.history.problem
+        if problem is None or len(self.history.heads) < 2:
+            return problem
+        proposal = self._context.opts.get("revision_context")
+        return problem if proposal is not None and proposal.command_args.get("head", "head") == "head" else None
+
     def moved_elsewhere(self, heads: Iterable[str]) -> bool:
         """Tell whether the database left the path of a relative target, so that nobody knows any more where it leads."""
         if not self.is_relative or not self._pinned:
@@ -193,7 +206,7 @@ class Way:
         try:
             return [_step(step, self.history) for step in self._plan(heads, self._context)]
         except CommandError as error:
-            raise _no_way(error, self.target, self.history) from error
+            raise _no_way(error, self.target, self.history, heads) from error
 
 
 def offline(environment: EnvironmentContext) -> None:
@@ -375,6 +388,15 @@ def _no_way(error: CommandError, target: str, found: History | None, versions: t
             database=f"unchanged, at {', '.join(versions)}",
             next_step="deploy the release that has this revision, or see whether this is the right database:\n"
             "python utils/migrate.py status",
+        )
+    if "overlaps" in text:
+        return Stop(
+            "unknown-version",
+            "alembic_version holds a revision together with one that it builds on",
+            facts=[("found", ", ".join(versions))],
+            database=f"unchanged, at {', '.join(versions)}",
+            next_step="delete the older row, which Alembic would have replaced:\n"
+            f"DELETE FROM alembic_version WHERE version_num = '{min(versions)}';",
         )
     headline, text = _refusal(cause, text, target)
     last = max(found.by_id, default="") if found else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg2
@@ -35,6 +36,7 @@ from utils import (
     status,
 )
 from utils import lock as locks
+from utils.causes import Ask
 from utils.database import Allowance, Patience
 from utils.errors import Stop
 from utils.lock import Lock, LockLost
@@ -79,13 +81,12 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
     Typed by hand, a failure is printed in the usual form and ends the process with the usual code; called, it is raised.
     """
     called = "settings" in environment.config.attributes
-    doing = "alembic"
+    doing = _typed(environment)
     try:
         if environment.is_offline_mode():
             revisions.offline(environment)
             return
         way = Way(environment)
-        doing = f"alembic {way.action}" if way.moves else "alembic"
         settings = environment.config.attributes.get("settings") or _settings_of_hand()
         if way.moves and environment.config.attributes.get("only_plan"):
             environment.config.attributes["outcome"] = _plan(way, settings)
@@ -265,7 +266,7 @@ class _Story:
             applied = self._verify(after)
         except _PASSING as error:
             if self._is_hopeless(error):
-                raise diagnosis.refused(error, self._place(), ask=self._ask, again=self._again()) from error
+                raise self._refused(error, self._ask) from error
             raise _Lost(error, None) from error
         finally:
             lock.release()
@@ -407,6 +408,8 @@ class _Story:
                     _applied(connection, self.run) if found.has_ledger else (),
                     database.identity(connection),
                 )
+            except psycopg2.errors.InsufficientPrivilege as error:
+                raise self._refused(error, partial(database.scalar, connection)) from error
             finally:
                 connection.close()
         (variable, (here, applied, identity)), *others = seen.items()
@@ -465,6 +468,12 @@ class _Story:
         if getattr(cause, "pgcode", None) == "25006":
             return bool(self._with_connection(lambda one: database.scalar(one, "SELECT pg_is_in_recovery()")))
         return database.is_lost(cause) or bool(getattr(error, "connection_invalidated", False))
+
+    def _refused(self, error: Exception, ask: Ask) -> Stop:
+        """Return what is to be raised when PostgreSQL refuses what comes before and after the migrations."""
+        place = self._place()
+        place = "unchanged" if place == diagnosis.NOBODY_ANSWERS else place  # somebody did answer: he refused
+        return diagnosis.refused(error, place, ask=ask, again=self._again())
 
     def _is_hopeless(self, error: Exception) -> bool:
         """Tell whether asking again would get the same answer: a privilege, a name, a role that only reads."""
@@ -559,6 +568,12 @@ def _plan(way: Way, settings: Settings) -> list[Step]:
         return way.steps(status.look(connection).versions)
     finally:
         connection.close()
+
+
+def _typed(environment: EnvironmentContext) -> str:
+    """Return the command that somebody typed, without its arguments."""
+    run, *_ = getattr(environment.config.cmd_opts, "cmd", None) or (None,)
+    return f"alembic {run.__name__}" if run else "alembic"
 
 
 def _settings_of_hand() -> Settings:
