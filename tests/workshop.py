@@ -78,7 +78,7 @@ class Workshop(Tree):
     def _ask(self, request: str, within: float) -> int:
         assert self._process.stdin
         if not self._ready:
-            assert self._answer(_READY_WITHIN) == "ready"
+            assert self._answer(_READY_WITHIN) == "ready", "the engine cannot be imported; standard error says why"
             self._ready = True
         self._process.stdin.write(request.encode() + b"\n")
         self._process.stdin.flush()
