@@ -9,7 +9,7 @@ import copy
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
@@ -22,9 +22,11 @@ from alembic.script import ScriptDirectory
 from alembic.util import PriorityDispatchResult
 from sqlalchemy.dialects.postgresql import JSONB
 
-from utils import layout, rewrites
+from utils import layout
 from utils.logs import log
-from utils.rewrites import Change, Key
+
+if TYPE_CHECKING:
+    from utils.rewrites import Part
 
 ID_LENGTH = 32
 """The width of alembic_version.version_num: a longer id would fail when it is applied, not before."""
@@ -38,6 +40,8 @@ _IMPORTS = {"op.": "from alembic import op", "sa.": "import sqlalchemy as sa"}
 
 def options(context: EnvironmentContext) -> dict[str, object]:
     """Return what `context.configure` needs for `revision`, `check` and comparisons; `context` is Alembic's own."""
+    import alembic_postgresql_enum  # noqa: F401  its comparison enters Alembic on import; 15 ms that other commands save
+
     tables: dict[str, str] = {}
 
     def propose(migration_context: MigrationContext, _revision: object, scripts: list[ops.MigrationScript]) -> None:
@@ -151,6 +155,8 @@ def _proposals(
     migration_context: MigrationContext, script: ScriptDirectory, proposed: ops.MigrationScript, tables: dict[str, str]
 ) -> list[ops.MigrationScript]:
     """Return the files that are to be written; none when nothing has changed."""
+    from utils import rewrites
+
     asked = migration_context.opts["revision_context"].command_args
     upgrade = proposed.upgrade_ops
     assert upgrade is not None
@@ -159,7 +165,7 @@ def _proposals(
         return []
     words = proposed.message or _description(upgrade.ops)
     proposed.message = words or "A change"
-    parts = _parts(rewrites.changes(migration_context, upgrade)) if upgrade.ops else []
+    parts = rewrites.parts(migration_context, upgrade) if upgrade.ops else []
     if not parts:
         proposed.rev_id = asked["rev_id"] or revision_id(next_number(script), words)
         return [proposed]
@@ -168,64 +174,15 @@ def _proposals(
     return _files(proposed, ids, parts)
 
 
-class _Part(NamedTuple):
-    """What goes into one file."""
-
-    ending: str
-    """Of its id, when there are several files."""
-    changes: list[Change]
-
-    @property
-    def tables(self) -> str:
-        """Return what the docstring says of the tables."""
-        names = dict.fromkeys(name for change in self.changes for _, name in [change.table])
-        verbs = all(change.part in {rewrites.PREPARE, rewrites.FINISH} for change in self.changes)
-        how = " (outside a transaction: safe to run again, and traffic goes on meanwhile)" if verbs else ""
-        return ", ".join(names) + how
-
-
-def _parts(changes: list[Change]) -> list[_Part]:
-    """Return one part for what each file may hold: verbs, or what one transaction does to one table that is in use."""
-    groups: dict[Key | None, list[Change]] = {None: []}
-    for change in changes:
-        if change.part == rewrites.CHANGE:
-            place = change.table if change.locks else next(reversed(groups))
-            groups.setdefault(place, []).append(change)
-    first, *others = _joined(groups) or [[]]
-    prepare, values, finish = (
-        [change for change in changes if change.part == part]
-        for part in (rewrites.PREPARE, rewrites.VALUES, rewrites.FINISH)
-    )
-    if not first:
-        prepare, finish = [], [*prepare, *finish]
-    parts = [
-        _Part("values", values),
-        _Part("prepare", prepare),
-        _Part("", first),
-        *(_Part(slug(group[0].table[1], 12), group) for group in others),
-        _Part("finish", finish),
-    ]
-    filled = [part for part in parts if part.changes]
-    return [filled[0]._replace(ending="")] if len(filled) == 1 else filled
-
-
-def _joined(groups: dict[Key | None, list[Change]]) -> list[list[Change]]:
-    """Return the groups with what locks nothing put before the first that does."""
-    free, *locking = groups.values()
-    if not locking:
-        return [free] if free else []
-    return [[*free, *locking[0]], *locking[1:]]
-
-
 def _ids(given: str | None, number: int, words: str, endings: list[str]) -> list[str]:
     """Return an id for each file; the first is what `--rev-id` gave."""
     numbered = _NUMBERED.match(given or "")
     first = int(numbered[1]) if numbered else number - 1 if given else number
-    ids = [revision_id(first + index, words, ending) for index, ending in enumerate(endings)]
+    ids = [revision_id(first + index, words, slug(ending, 12)) for index, ending in enumerate(endings)]
     return [given, *ids[1:]] if given else ids
 
 
-def _files(proposed: ops.MigrationScript, ids: list[str], parts: list[_Part]) -> list[ops.MigrationScript]:
+def _files(proposed: ops.MigrationScript, ids: list[str], parts: list[Part]) -> list[ops.MigrationScript]:
     """Return one script for each part, each on top of the one before."""
     files = []
     for number, (revision, part) in enumerate(zip(ids, parts, strict=True)):

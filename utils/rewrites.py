@@ -123,9 +123,53 @@ def _render_retyped(context: AutogenContext, retyped: Retyped) -> str:
     return f"{render_op_text(context, retyped.like)[:-1]}, postgresql_using={retyped.using!r})"
 
 
-def changes(context: MigrationContext, proposed: ops.UpgradeOps) -> list[Change]:
-    """Return what the proposal becomes, in the order in which it runs within each part. Read-only."""
-    return _Rewriting(context, proposed).changes()
+class Part(NamedTuple):
+    """What goes into one file."""
+
+    ending: str
+    """Of its id, when there are several files."""
+    changes: list[Change]
+
+    @property
+    def tables(self) -> str:
+        """Return what the docstring says of the tables."""
+        names = dict.fromkeys(name for change in self.changes for _, name in [change.table])
+        verbs = all(change.part in {PREPARE, FINISH} for change in self.changes)
+        how = " (outside a transaction: safe to run again, and traffic goes on meanwhile)" if verbs else ""
+        return ", ".join(names) + how
+
+
+def parts(context: MigrationContext, proposed: ops.UpgradeOps) -> list[Part]:
+    """Return one part for what each file may hold: verbs, or what one transaction does to one table in use. Read-only."""
+    changes = _Rewriting(context, proposed).changes()
+    groups: dict[Key | None, list[Change]] = {None: []}
+    for change in changes:
+        if change.part == CHANGE:
+            place = change.table if change.locks else next(reversed(groups))
+            groups.setdefault(place, []).append(change)
+    first, *others = _joined(groups) or [[]]
+    prepare, values, finish = (
+        [change for change in changes if change.part == part] for part in (PREPARE, VALUES, FINISH)
+    )
+    if not first:
+        prepare, finish = [], [*prepare, *finish]
+    files = [
+        Part("values", values),
+        Part("prepare", prepare),
+        Part("", first),
+        *(Part(group[0].table[1], group) for group in others),
+        Part("finish", finish),
+    ]
+    filled = [file for file in files if file.changes]
+    return [filled[0]._replace(ending="")] if len(filled) == 1 else filled
+
+
+def _joined(groups: dict[Key | None, list[Change]]) -> list[list[Change]]:
+    """Return the groups with what locks nothing put before the first that does."""
+    free, *locking = groups.values()
+    if not locking:
+        return [free] if free else []
+    return [[*free, *locking[0]], *locking[1:]]
 
 
 class _Rewriting:
