@@ -20,7 +20,7 @@ from psycopg2.extensions import connection as Driver
 from sqlalchemy.dialects import postgresql as pg
 
 from models import NAMES, Base
-from tests.ground import rows_of
+from tests.ground import Tree, rows_of
 from utils import autogenerate, catalog, ledger, operations
 from utils.settings import ROOT, Dsn
 
@@ -680,6 +680,31 @@ def test_files_are_as_the_tools_leave_them(desk: Desk) -> None:
             [sys.executable, "-m", "ruff", *check, *settings, desk.versions], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_command_line_writes_files_that_the_engine_applies_and_takes_back(project: Tree) -> None:
+    """Typed by hand on a fresh copy: models.py changes, the new files are written, applied, taken back, and all is current."""
+    assert project.alembic("upgrade", "head").returncode == 0
+    assert_done(project.alembic("revision", "--autogenerate", "-m", "nothing new"))
+    assert not list(project.versions.glob("0003*"))
+    models = project.root / "models.py"
+    models.write_text(
+        models.read_text().replace(
+            "    due_on: Mapped[date | None]\n",
+            "    due_on: Mapped[date | None] = mapped_column(index=True)\n    effort: Mapped[int]\n",
+        )
+    )
+    assert_done(project.alembic("revision", "--autogenerate", "-m", "Effort of a task"))
+    files = sorted(file.stem for file in project.versions.glob("000[3-9]*.py"))
+    assert files == ["0003_effort_of_a_task", "0004_effort_of_a_task_finish"]
+    for command_line in (["upgrade", "head"], ["check"], ["downgrade", "0002"], ["upgrade", "head"], ["check"]):
+        assert_done(project.alembic(*command_line))
+    assert_done(project.alembic("upgrade", "0002:head", "--sql"))
+
+
+def assert_done(process: subprocess.CompletedProcess[str]) -> None:
+    """Fail with what the process said unless it ended well."""
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def metadata(build: Build) -> sa.MetaData:
