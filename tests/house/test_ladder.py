@@ -14,7 +14,8 @@ import pytest
 import utils
 from utils.settings import ROOT
 
-BESIDE = {"operations", "autogenerate", "rewrites", "layout"}
+LADDER, _, BELOW = (utils.__doc__ or "").partition("Beside the ladder stand")
+BESIDE = {name for name in re.findall(r"`(\w+)`", BELOW) if name != "database"}
 """Stand beside the ladder, no higher than `database`."""
 
 DRIVE_ALEMBIC = {"revisions", "replay", "drift", *BESIDE}
