@@ -26,6 +26,7 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     causes       What does PostgreSQL's error mean for who wrote the migration?
     diagnosis    Why did it fail, and what now?
     status       Where are we, in one record?
+    doctor       What could bite?
     losses       What would be lost?
     upgrade      The story of a start, of a downgrade and of a stamp.
     report       How do we say it? Text and JSON of the same record.

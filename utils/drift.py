@@ -44,6 +44,27 @@ class Difference(NamedTuple):
         return f"{told}: expected {self.expected}, found {self.found}" if self.kind == "changed" else told
 
 
+class Drift(NamedTuple):
+    """The two answers, apart; None where there is nothing to compare with."""
+
+    outside: list[Difference] | None
+    """What changed outside the migrations since the last run; None when no run has kept a catalog."""
+    models: list[Difference] | None
+    """Where models.py is ahead of the migrations; None when the database is not at head."""
+
+    @property
+    def is_there(self) -> bool:
+        """Tell whether either answer names a difference."""
+        return bool(self.outside or self.models)
+
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            half: None if differences is None else [one._asdict() for one in differences]
+            for half, differences in self._asdict().items()
+        }
+
+
 def outside(connection: Driver) -> list[Difference] | None:
     """Return what changed in the schema since the last run, outside the migrations. Read-only.
 
@@ -156,26 +177,45 @@ def _digits(one: types.Numeric[Any]) -> tuple[float, float]:
 
 
 def _unmet_values(metadata: MetaData, connection: Connection) -> Iterator[str]:
+    for name, needed, there in _enums(metadata, connection):
+        for value in needed:
+            if value not in there:
+                yield f"value {value!r} of the enum {name} is gone"
+
+
+def enums(metadata: MetaData, driver: Driver) -> list[Difference]:
+    """Return the enum types whose values, or their order, are not the same in the models and in the database. Read-only."""
+    with engine_over(driver).connect() as connection:
+        return [
+            Difference(f"enum {name}", "changed", ", ".join(needed), ", ".join(there), AUTOGENERATE)
+            for name, needed, there in _enums(metadata, connection)
+            if there and needed != there
+        ]
+
+
+def _enums(metadata: MetaData, connection: Connection) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each enum type of the models with the values that they know, and those that the database has."""
     needed = {
-        column.type.name: column.type
+        _full(column.type.schema, column.type.name): list(column.type.enums)
         for table in metadata.tables.values()
         for column in table.columns
         if isinstance(column.type, Enum) and column.type.native_enum and column.type.name
     }
     if not needed:
         return
-    found = connection.execute(
-        sqlalchemy.text(
-            "SELECT t.typname, array_agg(e.enumlabel) FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid"
-            " WHERE t.typname = ANY (:names) GROUP BY t.typname"
-        ),
-        {"names": list(needed)},
-    )
-    labels = {str(name): set(values) for name, values in found}
-    for name, kind in sorted(needed.items()):
-        for value in kind.enums:
-            if value not in labels.get(name, set()):
-                yield f"value {value!r} of the enum {name} is gone"
+    found = connection.execute(sqlalchemy.text(_LABELS), {"names": list(needed)})
+    labels = {str(name): list(values) for name, values in found}
+    for name, values in sorted(needed.items()):
+        yield name, values, labels.get(name, [])
+
+
+_LABELS = """
+SELECT n.name, array_agg(e.enumlabel ORDER BY e.enumsortorder)
+  FROM unnest(CAST(:names AS text[])) AS n (name) JOIN pg_enum e ON e.enumtypid = to_regtype(
+           (SELECT string_agg(quote_ident(part), '.' ORDER BY place)
+              FROM unnest(string_to_array(n.name, '.')) WITH ORDINALITY AS p (part, place)))
+ GROUP BY n.name
+"""
 
 
 def _outside(change: Change) -> Difference:
@@ -277,16 +317,31 @@ def _ahead(operation: ops.MigrateOperation) -> list[Difference]:
             constraint = operation.to_constraint()
             thing, kind = f"constraint {getattr(constraint, 'table', '')}.{constraint.name}", "removed"
         case _:
-            thing, kind = type(operation).__name__.removesuffix("Op"), "changed"
+            return [_other(operation)]
     return [_models_differ(thing, kind, operation)]
+
+
+def _other(operation: ops.MigrateOperation) -> Difference:
+    """Return what an operation of alembic-postgresql-enum means; of one that we do not know, its name."""
+    from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
+    from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
+    from alembic_postgresql_enum.operations.sync_enum_values import SyncEnumValuesOp
+
+    if isinstance(operation, SyncEnumValuesOp):
+        thing = f"enum {_in_schema(operation.schema, operation.name)}"
+        return Difference(
+            thing, "changed", ", ".join(operation.new_values), ", ".join(operation.old_values), AUTOGENERATE
+        )
+    if isinstance(operation, CreateEnumOp | DropEnumOp):
+        thing, kind = f"enum {_in_schema(operation.schema, operation.name)}", "removed"
+        return _models_differ(thing, kind if isinstance(operation, CreateEnumOp) else "added", operation)
+    return Difference(type(operation).__name__.removesuffix("Op"), "changed", str(operation), "", AUTOGENERATE)
 
 
 def _models_differ(thing: str, kind: str, operation: ops.MigrateOperation) -> Difference:
     models, there = {"removed": ("there", "not there"), "added": ("not there", "there")}.get(kind, ("", ""))
     if isinstance(operation, ops.AlterColumnOp):
         models, there = _altered(operation)
-    elif kind == "changed":
-        models, there = f"{getattr(operation, 'new_values', operation)}", f"{getattr(operation, 'old_values', '')}"
     return Difference(thing, kind, models, there, AUTOGENERATE)
 
 
@@ -314,3 +369,7 @@ def _default(default: object) -> str:
 
 def _full(schema: str | None, name: str) -> str:
     return f"{schema}.{name}" if schema else name
+
+
+def _in_schema(schema: str | None, name: str) -> str:
+    return _full(None if schema == "public" else schema, name)

@@ -128,6 +128,22 @@ def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
     return errors.DONE
 
 
+def _drift(parsed: argparse.Namespace, settings: Settings) -> int:
+    from utils import report, status
+
+    found = status.drifted(settings, _models)
+    print(report.as_json(found.record()) if parsed.json else report.drift_text(found))
+    return errors.NO if found.is_there else errors.DONE
+
+
+def _doctor(parsed: argparse.Namespace, settings: Settings) -> int:
+    from utils import doctor, report
+
+    found = doctor.examine(settings, _models)
+    print(report.as_json([one._asdict() for one in found]) if parsed.json else report.findings_text(found))
+    return errors.NO if found else errors.DONE
+
+
 def _adopt(parsed: argparse.Namespace, settings: Settings) -> int:
     from utils import upgrade
 
@@ -226,6 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--exit-code", action="store_true", help="exit 1 unless the database is at head")
     downgrade = add("downgrade", _downgrade, "go back to a revision, after showing what will be lost")
     downgrade.add_argument("revision", metavar="REV", help="id, prefix, -N or base")
+    drift = add("drift", _drift, "say where models.py, the migrations and the database differ; exit 1 when they do")
     ledger = add("log", _log, "show the ledger: who did what, when, how long, which release")
     ledger.add_argument("--limit", type=int, metavar="N", default=50, help="the newest N rows (default 50)")
     adopt = add("adopt", _adopt, "take over a database that has tables but no version")
@@ -238,7 +255,8 @@ def _parser() -> argparse.ArgumentParser:
     seal.add_argument("--no-replay", action="store_true", help="list files, parents and checksums only")
     add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")
     reset = add("reset", _reset, "development only: drop everything and migrate from nothing")
-    for told in (status, ledger):
+    doctor = add("doctor", _doctor, "look for everything that could bite; exit 1 when there is something")
+    for told in (status, drift, ledger, doctor):
         told.add_argument("--json", action="store_true", help="the same record as JSON")
     for asking in (downgrade, reset):
         asking.add_argument("--yes", action="store_true", help="do not ask")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from utils.doctor import Finding
+from utils.drift import Difference, Drift
 from utils.errors import labelled
 from utils.ledger import Entry
 from utils.revisions import Step
@@ -73,6 +75,34 @@ def entry_line(entry: Entry) -> str:
     error = f": {entry.error}" if entry.error else ""
     what = f"{entry.action} {entry.revision or ''}".strip()
     return f"{entry.started_at:%Y-%m-%d %H:%M:%S}  {what} {entry.outcome}{seconds}, {entry.actor}{release}{error}"
+
+
+def drift_text(found: Drift) -> str:
+    """Return the two answers, apart: each difference with what mends it."""
+    outside = "no run has kept a catalog yet: nothing to compare with"
+    models = "not compared: the database is not at head"
+    return "\n\n".join(
+        [
+            _half("changed outside the migrations", found.outside, outside),
+            _half("models.py against the migrations", found.models, models),
+        ]
+    )
+
+
+def _half(title: str, differences: list[Difference] | None, without: str) -> str:
+    if differences is None:
+        return f"{title}: {without}"
+    lines = [f"{title}: {f'{len(differences)} found' if differences else 'nothing'}"]
+    for one in differences:
+        lines += ["", f"  {one.object} {one.kind}"]
+        lines += labelled("expected", one.expected) + labelled("found", one.found) + labelled("mend", one.mend)
+    return "\n".join(lines)
+
+
+def findings_text(findings: Iterable[Finding]) -> str:
+    """Return what the doctor found, and what to do about it."""
+    told = ("\n".join([f"{one.what}  [{one.slug}]", *labelled("next", one.next)]) for one in findings)
+    return "\n\n".join(told) or "nothing found"
 
 
 def log_text(entries: Iterable[Entry]) -> str:

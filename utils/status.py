@@ -14,6 +14,7 @@ from sqlalchemy import MetaData
 
 from utils import catalog, database, drift, ledger, lock, manifest, revisions
 from utils.catalog import Catalog
+from utils.drift import Drift
 from utils.lock import Holder
 from utils.revisions import History
 from utils.settings import Settings
@@ -139,6 +140,23 @@ def read(
         connection.close()
 
 
+def drifted(settings: Settings, models: Models) -> Drift:
+    """Return how the schema differs from what the last run left, and models.py from the schema. Read-only.
+
+    The second is asked only of a database at head, or of one without a version: elsewhere revisions are missing or too many.
+    Raises Stop when the database cannot be reached at once.
+    """
+    assert settings.database is not None
+    history = revisions.history()
+    connection = database.open_now(settings.database, lock.name("drift", settings), settings.database_variable)
+    try:
+        seen = look(connection)
+        comparable = state(seen, history, on_top(connection, seen, history)) in _COMPARABLE
+        return Drift(drift.outside(connection), drift.models_ahead(models(), connection) if comparable else None)
+    finally:
+        connection.close()
+
+
 def state(seen: Look, history: History, on_top: Iterable[str] = ()) -> str:
     """Return the one word for where a database is; `on_top` are the unknown revisions that build on our heads."""
     if history.problem:
@@ -238,6 +256,9 @@ def edited(seen: Look, history: History) -> list[str]:
 def _entry(row: dict[str, object]) -> ledger.Entry:
     return ledger.Entry(**{**row, "started_at": datetime.fromisoformat(str(row["started_at"]))})  # type: ignore[arg-type]
 
+
+_COMPARABLE = frozenset({"current", "fallback", "unmanaged"})
+"""States in which models.py and the database should say the same."""
 
 _LOOK = f"""
 SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}') IS NOT NULL, EXISTS (
