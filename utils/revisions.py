@@ -191,7 +191,7 @@ class Way:
         if problem is None or len(self.history.heads) < 2:
             return problem
         proposal = self._context.opts.get("revision_context")
-        return problem if proposal is not None and proposal.command_args.get("head", "head") == "head" else None
+        return problem if proposal is not None and proposal.command_args["head"] in {None, "head"} else None
 
     def moved_elsewhere(self, heads: Iterable[str]) -> bool:
         """Tell whether the database left the path of a relative target, so that nobody knows any more where it leads."""
