@@ -24,6 +24,9 @@ CONNECT_TIMEOUT = 10
 ANSWER_TIMEOUT = 15.0
 """Seconds within which a question that costs the server nothing is answered, or the network is gone."""
 
+SHORTEST_ANSWER_TIMEOUT = 3.0
+"""The same where the budget is small: a busy server takes a second now and then."""
+
 _KEEPALIVES = {
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -84,7 +87,8 @@ def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connectio
     given = dsn.parameters()
     # UTF8, because psycopg2 reads the names of an SQL_ASCII database as ASCII otherwise
     fixed = {"application_name": name[:63], "client_encoding": "UTF8"}
-    parameters = {"connect_timeout": str(timeout), **_KEEPALIVES, **given, **fixed}
+    seconds = max(2, int(watchdog.longest(timeout)))  # libpq takes less for two seconds
+    parameters = {"connect_timeout": str(seconds), **_KEEPALIVES, **given, **fixed}
     connection = psycopg2.connect(Dsn.of(**parameters))
     connection.autocommit = True
     watchdog.register(connection)
@@ -114,7 +118,7 @@ def reach(dsn: Dsn, name: str, *, variable: str, allowance: Allowance) -> Connec
     while True:
         left = allowance.seconds - (time.monotonic() - started)
         try:
-            return connect(dsn, name, timeout=max(2, min(CONNECT_TIMEOUT, int(left))))
+            return connect(dsn, name, timeout=min(CONNECT_TIMEOUT, int(left)))
         except psycopg2.OperationalError as error:
             waited = time.monotonic() - started
             if permanent(error) or waited >= allowance.seconds:
@@ -149,7 +153,7 @@ def said(error: BaseException) -> str:
     if primary:
         details = [diagnosis.message_detail, diagnosis.message_hint] if diagnosis else []
         return "\n".join([primary, *(detail for detail in details if detail)])
-    return str(error).strip() or type(error).__name__
+    return "\n".join(line.strip() for line in str(error).strip().splitlines()) or type(error).__name__
 
 
 def is_lock_miss(error: BaseException) -> bool:
@@ -224,6 +228,11 @@ class Patience:
         self.misses = 0
         self._longest = lock_timeout
         self._sleep = sleep
+
+    @property
+    def answer_timeout(self) -> float:
+        """Return the seconds that one question may go unanswered, so that a dead network is noticed within the budget."""
+        return min(ANSWER_TIMEOUT, max(self.budget / 4, SHORTEST_ANSWER_TIMEOUT))
 
     @property
     def left(self) -> float:

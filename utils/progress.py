@@ -49,6 +49,7 @@ class Monitor:
         self._label = ""
         self._told = 0.0
         self._unanswered = 0
+        self._answered = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="railhead-progress", daemon=True)
 
@@ -66,6 +67,11 @@ class Monitor:
         self._watched, self._pid, self._label = connection, pid, label
         self._told = time.monotonic()
 
+    @property
+    def silence(self) -> float:
+        """Return the seconds for which nobody has answered, 0 while somebody does."""
+        return time.monotonic() - self._answered if self._unanswered else 0.0
+
     def forget_blockers(self) -> None:
         """Start to look anew at who is in the way."""
         self.blockers = []
@@ -80,7 +86,7 @@ class Monitor:
             try:
                 connection = connection or database.connect(self._dsn, self._name)
                 self._look(connection)
-                self._unanswered = 0
+                self._unanswered, self._answered = 0, time.monotonic()
             except psycopg2.Error as error:
                 connection, pause = None, 0.5
                 self._count_silence(error)
@@ -104,10 +110,11 @@ class Monitor:
         return f"{self._label}: still working after {age:.0f} s{doing}{done}{waits}: {query}"
 
     def _count_silence(self, error: psycopg2.Error) -> None:
-        """Cut the migration's connection when nobody answers at all: it would wait for ever."""
+        """Cut the migration's connection when nobody answers at all, old connection or new: it would wait for ever."""
         if "FATAL" in str(error) or self._ended.is_set():
             return  # somebody did answer
         self._unanswered += 1
-        if self._unanswered >= _UNANSWERED and self._watched is not None:
-            log.warning("the database has not answered for a while: %s", database.said(error))
+        patient = self.silence < watchdog.longest(database.ANSWER_TIMEOUT)
+        if self._unanswered >= _UNANSWERED and not patient and self._watched is not None:
+            log.warning("the database has not answered for %.0f s: %s", self.silence, database.said(error))
             watchdog.hang_up(self._watched)

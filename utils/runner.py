@@ -30,7 +30,9 @@ from utils.settings import Dsn, Settings
 class Runner:
     """Carries out the steps of one `Way` under one lock. A lost connection needs a new one."""
 
-    def __init__(self, way: Way, settings: Settings, lock: Lock, patience: Patience, run: ledger.Run, name: str) -> None:
+    def __init__(
+        self, way: Way, settings: Settings, lock: Lock, patience: Patience, run: ledger.Run, name: str
+    ) -> None:
         assert settings.migrate_database is not None
         self.current: Step | None = None
         """The step that runs, or that failed."""
@@ -48,6 +50,7 @@ class Runner:
         self._engine = self._make_engine()
         self._checksums: Mapping[str, str | None] | None = None
         self._began = 0.0
+        self._committed = 0.0
         self._waited_before = 0.0
         self._whole = False
         self._recorded = False
@@ -68,6 +71,16 @@ class Runner:
         """Return who was last seen in the way."""
         return self._monitor.blockers
 
+    @property
+    def silence(self) -> float:
+        """Return the seconds for which the server has answered nobody, 0 while it does."""
+        return self._monitor.silence
+
+    @property
+    def uncommitted(self) -> float:
+        """Return the seconds of work that are not committed, and that a failure would waste."""
+        return time.monotonic() - self._committed
+
     def attempt(self, *, whole: bool) -> frozenset[str]:
         """Run the steps that are left and return the versions that the database has then. Changes the schema.
 
@@ -77,6 +90,7 @@ class Runner:
         """
         self.attempts += 1
         self._whole, self._unwritten, self.left = whole, [], False
+        self._committed = time.monotonic()
         self._waited_before = self._patience.spent
         self._monitor.forget_blockers()
         environment = self._way.environment
@@ -101,6 +115,8 @@ class Runner:
         for step in self._steps:
             self.current, self.left, self._recorded = step, False, False
             self._began = time.monotonic()
+            if not self._whole:
+                self._committed = self._began
             yield step.run
             if not self._whole:
                 log.info("%s: %s in %.0f ms", self._run.action, step.revision, (time.monotonic() - self._began) * 1000)
@@ -160,6 +176,7 @@ class Runner:
         else:
             self._lock.assert_held(driver)
         self.left = True
+        self._committed = time.monotonic()
 
     def _checksum(self, step: Step) -> str | None:
         if self._checksums is None:
@@ -171,7 +188,9 @@ class Runner:
         return revision.breaking if revision else None
 
     def _make_engine(self) -> Engine:
-        engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=self._session, poolclass=sqlalchemy.NullPool)
+        engine = sqlalchemy.create_engine(
+            "postgresql+psycopg2://", creator=self._session, poolclass=sqlalchemy.NullPool
+        )
         if self._lock.pooled:
             event.listen(engine, "begin", self._set_local)
         event.listen(engine, "commit", self._on_commit)

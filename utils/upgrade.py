@@ -45,7 +45,7 @@ from utils.revisions import EnvironmentContext, History, Step, Way
 from utils.runner import Runner
 from utils.settings import Dsn, Settings, load
 from utils.status import Look, Models
-from utils.watchdog import Interrupted, watching
+from utils.watchdog import Interrupted, at_most, watching
 
 MOST_LOSSES = 5
 """How often one revision may lose its connection before we stop: it may be what brings the server down."""
@@ -53,6 +53,7 @@ MOST_LOSSES = 5
 _SECONDS_TO_TELL = 5.0
 T = TypeVar("T")
 UNMANAGED = {"unmanaged", "fallback"}
+_NOBODY_THERE = {"unreachable", "too-many-connections"}
 _PASSING = (psycopg2.Error, DBAPIError, LockLost)
 
 
@@ -240,26 +241,21 @@ class _Story:
         self.before: tuple[str, ...] | None = None
         self.allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
         self.losses: dict[str | None, int] = {}
+        """How often connections were lost, by the revision that ran; the latest stands last."""
+        self.answered = time.monotonic()
+        """When the database was last known to be there, as long as nothing is carried out."""
 
     def tell(self) -> Outcome:
         """Run the story, again from the start as long as connections are lost and patience is left."""
-        with watching():
+        with watching(), at_most(self.patience.answer_timeout):
             while True:
-                current: Step | None = None
                 try:
                     return self._once()
                 except _Lost as lost:
-                    current = lost.step
                     self._survive(lost)
-                self.losses[current.revision if current else None] += 1
 
     def _once(self) -> Outcome:
-        began = time.monotonic()
-        connection = database.reach(
-            self.dsn, self.name, variable=self.settings.migrate_variable, allowance=self.allowance
-        )
-        if self.losses:
-            self.patience.spend(time.monotonic() - began)
+        connection = self._reach()
         lock = Lock(connection)
         try:
             after = self._under(lock) if self._take(lock) else None
@@ -267,10 +263,33 @@ class _Story:
         except _PASSING as error:
             if self._is_hopeless(error):
                 raise self._refused(error, self._ask) from error
-            raise _Lost(error, None) from error
+            connection.close()
+            raise _Lost(error, None, time.monotonic() - self.answered) from error
+        except _Lost:
+            connection.close()  # without a ROLLBACK, whose answer might never come
+            raise
         finally:
             lock.release()
         return self._outcome(applied)
+
+    def _reach(self) -> Connection:
+        """Return the connection for the lock. Once one was lost, the time that this takes is spent of the budget."""
+        began = time.monotonic()
+        try:
+            return database.reach(
+                self.dsn, self.name, variable=self.settings.migrate_variable, allowance=self.allowance
+            )
+        except Stop as stop:
+            if not self.losses:
+                raise
+            if stop.slug in _NOBODY_THERE:
+                raise self._given_up(dict(stop.facts)["PostgreSQL"]) from stop
+            stop.database = diagnosis.NOBODY_ANSWERS
+            raise
+        finally:
+            self.answered = time.monotonic()
+            if self.losses:
+                self.patience.spend(self.answered - began)
 
     def _take(self, lock: Lock) -> bool:
         """Wait for the lock, and tell whether there is still something to do under it."""
@@ -291,7 +310,8 @@ class _Story:
                 told = waited + _SECONDS_TO_TELL
                 log.info("waiting for the migration lock, held by %s", seen.holder or "nobody when we looked")
             time.sleep(min(pause, self.patience.left))
-            self.patience.spend(time.monotonic() - started - waited)
+            before, self.answered = self.answered, time.monotonic()
+            self.patience.spend(self.answered - before)
         raise AssertionError  # pauses never end
 
     def _is_there(self, connection: Connection, seen: Look) -> bool:
@@ -346,7 +366,6 @@ class _Story:
     def _attempts(self, carrier: Runner, *, whole: bool) -> frozenset[str]:
         """Try until it is done, until waiting is no longer allowed, or until it cannot be done."""
         while True:
-            began = time.monotonic()
             try:
                 return carrier.attempt(whole=whole)
             except LockLost as error:
@@ -354,11 +373,12 @@ class _Story:
             except Stop as stop:
                 raise self._recorded(stop, carrier) from stop
             except Exception as error:
+                self.answered = time.monotonic()
                 cause = diagnosis.cause(error)
                 if self._may_repeat(carrier) and database.is_lock_miss(cause):
-                    self._missed(error, carrier, time.monotonic() - began)
+                    self._missed(error, carrier, carrier.uncommitted)
                 elif self._may_repeat(carrier) and self._is_lost(error):
-                    raise _Lost(error, carrier.current) from error
+                    raise _Lost(error, carrier.current, carrier.silence) from error
                 elif whole and self._may_repeat(carrier) and diagnosis.is_too_much_at_once(cause):
                     log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)
                     whole = False
@@ -384,23 +404,32 @@ class _Story:
     def _survive(self, lost: _Lost) -> None:
         """Return when the story may be told once more; raise Stop when the budget is spent."""
         revision = lost.step.revision if lost.step else None
-        self.losses.setdefault(revision, 0)
+        self.losses[revision] = self.losses.pop(revision, 0) + 1
         told = (
             "the migration lock was lost"
             if isinstance(lost.error, LockLost)
             else database.said(diagnosis.cause(lost.error))
         )
-        if self.patience.left <= 0 or self.losses[revision] >= MOST_LOSSES:
-            raise diagnosis.connection_lost(revision, told, self.losses[revision] + 1, self._waited()) from lost.error
+        if self.patience.left <= 0 or self.losses[revision] > MOST_LOSSES:
+            raise self._given_up(told) from lost.error
         log.warning("%s; connecting again and looking where the database is", told)
-        self.patience.miss()
+        self.patience.miss(lost.silence)
         self.allowance = Allowance(max(1.0, self.patience.left), "MIGRATE_WAIT_LOCK")
+
+    def _given_up(self, told: str) -> Stop:
+        *_, (revision, _) = self.losses.items()
+        return diagnosis.connection_lost(revision, told, sum(self.losses.values()), self._waited())
 
     def _verify(self, after: frozenset[str] | None) -> tuple[str, ...]:
         """Look from outside, through every URL there is, that it is really done. Returns what this run has applied."""
         seen: dict[str, tuple[Look, tuple[str, ...], object]] = {}
         for variable, dsn in self._addresses():
-            connection = database.reach(dsn, self.name, variable=variable, allowance=self.allowance)
+            self.answered = time.monotonic()
+            try:
+                connection = database.reach(dsn, self.name, variable=variable, allowance=self.allowance)
+            except Stop as stop:
+                stop.database = seen[self.settings.migrate_variable][0].place if seen else diagnosis.NOBODY_ANSWERS
+                raise
             try:
                 found = status.look(connection)
                 seen[variable] = (
@@ -541,10 +570,12 @@ class _Story:
 class _Lost(Exception):
     """A connection or the lock was lost; what was not committed is rolled back."""
 
-    def __init__(self, error: Exception, step: Step | None) -> None:
+    def __init__(self, error: Exception, step: Step | None, silence: float = 0.0) -> None:
+        """`silence` is for how many seconds nobody had answered before we saw it."""
         super().__init__(str(error))
         self.error = error
         self.step = step
+        self.silence = silence
 
 
 def _only_read(environment: EnvironmentContext, settings: Settings, models: Models) -> None:

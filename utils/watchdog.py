@@ -131,6 +131,7 @@ class _Watchdog:
 
 
 _current: _Watchdog | None = None
+_longest = float("inf")
 
 
 @contextmanager
@@ -158,12 +159,28 @@ def register(connection: Connection) -> None:
 
 
 @contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """While inside, no `limit` is longer than `seconds`: who may wait for eight seconds in all does not give one answer fifteen."""
+    global _longest
+    before, _longest = _longest, seconds
+    try:
+        yield
+    finally:
+        _longest = before
+
+
+def longest(seconds: float) -> float:
+    """Return `seconds`, or what `at_most` leaves of them."""
+    return min(seconds, _longest)
+
+
+@contextmanager
 def limit(connection: Connection, seconds: float) -> Iterator[None]:
     """A query inside that is not answered within `seconds` fails as a lost connection (while somebody is `watching`)."""
     if _current is None:
         yield
         return
-    _current.limit(connection, seconds)
+    _current.limit(connection, longest(seconds))
     try:
         yield
     finally:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from psycopg2.extensions import connection as Connection
 
 from tests.chaos import gate, sight
+from tests.chaos.proxy import Proxy
 from tests.ground import MIGRATE, Tree, eventually, memory, rows_of
+from utils import diagnosis, lock
 from utils.cluster import Server
 from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_wal_senders": "4", "wal_level": "replica"}
+
+SLACK = 3.0
+"""Seconds beyond the budget that the last attempt to connect may take: libpq does not give up in less than two."""
 
 
 @pytest.fixture
@@ -32,6 +39,14 @@ def own_server(room: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.stop("immediate")
+
+
+@pytest.fixture
+def proxy(server: Dsn) -> Iterator[Proxy]:
+    """A network between a migrator and the server of the tests."""
+    proxy = Proxy(server)
+    yield proxy
+    proxy.end()
 
 
 @pytest.fixture
@@ -107,3 +122,40 @@ def _standby_of(primary: Server, data: Path) -> Server:
     standby = Server(data, QUICK)
     standby.start()
     return standby
+
+
+def test_waiter_whose_network_vanishes_ends_within_its_budget(
+    gated: tuple[Tree, list[str]], database: Dsn, proxy: Proxy, other_session: Connection
+) -> None:
+    """It says that the database does not answer, and for how long it has waited."""
+    with other_session.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (lock.KEY,))
+    tree = Tree(gated[0].root, proxy.dsn(database))
+    migrator = tree.start(*MIGRATE, MIGRATE_WAIT_LOCK="8s", MIGRATE_WAIT_DATABASE="4s")
+    eventually(lambda: "waiting for the migration lock" in migrator.stderr, within=30, what="it waits")
+    proxy.cut()
+    began = time.monotonic()
+    assert migrator.wait(30) == 3
+    assert time.monotonic() - began < 8 + SLACK
+    assert "the connection to the database was lost" in migrator.stderr
+    assert "8 s (MIGRATE_WAIT_LOCK)" in migrator.stderr
+    assert "[connection-lost]" in migrator.stderr
+
+
+def test_migrator_whose_network_vanishes_in_a_long_statement_ends_within_its_budget(
+    gated: tuple[Tree, list[str]], database: Dsn, proxy: Proxy
+) -> None:
+    """It does not wait for the answer that never comes, and does not claim that nothing was touched."""
+    tree = Tree(gated[0].root, proxy.dsn(database))
+    gate.prepare(tree)
+    migrator = tree.start(*MIGRATE, MIGRATE_WAIT_LOCK="8s", MIGRATE_WAIT_DATABASE="4s")
+    gate.reached(database)
+    proxy.cut()
+    began = time.monotonic()
+    assert migrator.wait(30) == 3
+    assert time.monotonic() - began < 8 + SLACK
+    assert "[connection-lost]" in migrator.stderr
+    assert "0003_gated" in migrator.stderr
+    assert diagnosis.NOBODY_ANSWERS in migrator.stderr
+    proxy.end()
+    gate.open_for(database)
