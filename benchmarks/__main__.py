@@ -27,7 +27,11 @@ def main() -> None:
         return
     plan = QUICK if options.quick else Plan()
     plan = plan._replace(reader=options.reader) if options.reader else plan
-    plan = plan._replace(rounds=options.rounds) if options.rounds else plan
+    plan = (
+        plan._replace(rounds=options.rounds, long_rounds=min(plan.long_rounds, options.rounds))
+        if options.rounds
+        else plan
+    )
     wanted = options.only or list(MEASURES)
     results = measured(plan, wanted, [tools.RAILHEAD] if not options.peers_only else [])
     if options.quick or options.only or options.peers_only:
@@ -64,7 +68,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure Railhead beside its peers.")
     parser.add_argument("--quick", action="store_true", help="a smoke run: two rounds, short histories")
     parser.add_argument("--only", type=_measures, metavar="A,B", help=f"some of: {', '.join(MEASURES)}")
-    parser.add_argument("--rounds", type=int, help="rounds of the short measures (default 7)")
+    parser.add_argument("--rounds", type=int, help="rounds (default 7, and 3 of what takes seconds each)")
     parser.add_argument(
         "--reader", type=float, metavar="SECONDS", help="how long the reader of the stall stays (default 4)"
     )
