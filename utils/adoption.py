@@ -125,7 +125,8 @@ def _cannot_compare(why: str, place: str) -> Stop:
         facts=[("because", why)],
         database=f"unchanged, {place}",
         next_step="seal the revisions (python utils/migrate.py seal) and deploy the manifest, or say which it is:\n"
-        "python utils/migrate.py adopt REV --force",
+        "python utils/migrate.py adopt REV --force\n"
+        "in development, to start from nothing:  python utils/migrate.py reset",
     )
 
 

@@ -1,0 +1,193 @@
+"""Where a database can be: each state is made, named by `status`, and met by the real start of the application."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from tests.ground import rows_of
+from tests.workshop import Workshop
+
+SERVE = (sys.executable, "-c", "from app import create_app; create_app(); print('serving')")
+
+CREATE_ALL = (
+    sys.executable,
+    "-c",
+    """
+import os, sqlalchemy
+from models import Base
+
+url = os.environ["DATABASE_URL"].replace("postgresql://", "postgresql+psycopg2://")
+Base.metadata.create_all(sqlalchemy.create_engine(url))
+""",
+)
+FAILS = 'raise ValueError("not yet written")'
+NULLABLE = 'op.add_column("task", sa.Column("note", sa.Text(), nullable=True))'
+
+
+def at_head(tree: Workshop) -> None:
+    """Every revision is applied."""
+    assert tree.migrate().returncode == 0
+
+
+def half_way(tree: Workshop) -> None:
+    """The first revision is applied, the second is not."""
+    assert tree.migrate("upgrade", "0001").returncode == 0
+
+
+def empty(_tree: Workshop) -> None:
+    """Nothing is done to an empty database."""
+
+
+def back_at_base(tree: Workshop) -> None:
+    """Everything was applied, and taken back."""
+    at_head(tree)
+    assert tree.migrate("downgrade", "base", "--yes").returncode == 0
+
+
+def one_ahead(tree: Workshop) -> None:
+    """A newer release added a column that may stay empty; this one lacks the revision."""
+    newer = tree.write("0003_note", NULLABLE, after="0002_add_task_due_on")
+    at_head(tree)
+    newer.unlink()
+
+
+def one_ahead_too_far(tree: Workshop) -> None:
+    """A newer release dropped a column that this one's models have."""
+    newer = tree.write("0003_gone", 'op.drop_column("task", "description")', after="0002_add_task_due_on")
+    assert tree.migrate(APP_RELEASE="v3").returncode == 0
+    newer.unlink()
+
+
+def of_another_project(tree: Workshop) -> None:
+    """The version is one that nobody here knows."""
+    sql(tree, "CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('deadbeef')")
+
+
+def made_by_create_all(tree: Workshop) -> None:
+    """Tables as models.py has them, a row in one, no version."""
+    assert tree.run(*CREATE_ALL).returncode == 0
+    sql(tree, "INSERT INTO project (name) VALUES ('kept')")
+
+
+def made_by_hand(tree: Workshop) -> None:
+    """The same with one column more."""
+    made_by_create_all(tree)
+    sql(tree, "ALTER TABLE task ADD note text")
+
+
+def fallen_back(tree: Workshop) -> None:
+    """DEV_CREATE_TABLES made the tables when a migration failed; the migration is gone now."""
+    broken = tree.write("0003_broken", FAILS, after="0002_add_task_due_on")
+    assert tree.run(*SERVE, DEV_CREATE_TABLES="true").returncode == 0
+    broken.unlink()
+
+
+def still_broken(tree: Workshop) -> None:
+    """The same, and the migration still fails."""
+    fallen_back(tree)
+    tree.write("0003_broken", FAILS, after="0002_add_task_due_on")
+
+
+def two_heads(tree: Workshop) -> None:
+    """Two revisions stand on the same one."""
+    at_head(tree)
+    tree.write("0003_mine", after="0002_add_task_due_on")
+    tree.write("0003_yours", after="0002_add_task_due_on")
+
+
+def one_id_twice(tree: Workshop) -> None:
+    """Two files have the same id."""
+    at_head(tree)
+    tree.write("0003_mine", after="0002_add_task_due_on", revision="0003")
+    tree.write("0003_yours", after="0002_add_task_due_on", revision="0003")
+
+
+class State(NamedTuple):
+    """How a database came there, what that is called, what the start does, and what MIGRATE_ON_START=check does."""
+
+    made: Callable[[Workshop], None]
+    state: str
+    start: int
+    says: tuple[str, ...]
+    """Words of what the start says, the slug of its refusal last."""
+    check: int
+
+
+STATES = [
+    State(at_head, "current", 0, ("the database is at head, 0002_add_task_due_on",), 0),
+    State(empty, "behind", 0, ("upgrade: 2 revisions", "0002_add_task_due_on"), 3),
+    State(half_way, "behind", 0, ("upgrade: 1 revision,",), 3),
+    State(back_at_base, "behind", 0, ("upgrade: 2 revisions",), 3),
+    State(one_ahead, "ahead", 0, ("ahead of this release by 0003_note",), 0),
+    State(one_ahead_too_far, "ahead", 3, ("0003_gone", "column task.description is gone", "release v3", "[ahead]"), 3),
+    State(of_another_project, "unknown", 3, ("deadbeef", "[unknown-version]"), 3),
+    State(made_by_create_all, "unmanaged", 0, ("0002_add_task_due_on",), 3),
+    State(made_by_hand, "unmanaged", 3, ("column task.note", "0002_add_task_due_on", "adopt", "[unmanaged]"), 3),
+    State(fallen_back, "fallback", 0, ("0002_add_task_due_on",), 3),
+    State(still_broken, "fallback", 3, ("0003_broken: not yet written", "migrate.py reset", "[unmanaged]"), 3),
+    State(two_heads, "forked", 3, ("0003_mine.py", "0003_yours.py", "migrate.py rebase 0003_yours", "[forked]"), 3),
+    State(
+        one_id_twice, "forked", 3, ("0003_mine.py", "0003_yours.py", "migrate.py rebase 0003_yours.py", "[forked]"), 3
+    ),
+]
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.made.__name__)
+def test_a_state_has_one_name_and_one_outcome(workshop: Workshop, state: State) -> None:
+    """`status` names the state; a start that only checks and a start that migrates end as the table says."""
+    state.made(workshop)
+    seen = json.loads(workshop.migrate("status", "--json").stdout)
+    assert seen["state"] == state.state
+    checked = workshop.run(*SERVE, MIGRATE_ON_START="check")
+    assert (checked.returncode, "serving" in checked.stdout) == (state.check, state.check == 0), checked.stdout
+    started = workshop.run(*SERVE)
+    assert (started.returncode, "serving" in started.stdout) == (state.start, state.start == 0), started.stdout
+    assert [words for words in state.says if words not in started.stdout] == [], started.stdout
+    assert "Traceback" not in started.stdout + started.stderr
+
+
+@pytest.mark.parametrize("made", [of_another_project, two_heads, empty], ids=lambda made: made.__name__)
+def test_a_start_that_does_not_look_serves(workshop: Workshop, made: Callable[[Workshop], None]) -> None:
+    """With MIGRATE_ON_START=off the application starts whatever the schema is, and leaves it alone."""
+    made(workshop)
+    started = workshop.run(*SERVE, MIGRATE_ON_START="off")
+    assert (started.returncode, "serving" in started.stdout) == (0, True)
+
+
+def test_nothing_is_lost_when_create_alls_database_is_adopted(workshop: Workshop) -> None:
+    """The rows of a database that create_all made are there after the start has taken it over, and the ledger says adopt."""
+    made_by_create_all(workshop)
+    assert workshop.run(*SERVE).returncode == 0
+    assert sql(workshop, "SELECT name FROM project") == [("kept",)]
+    assert sql(workshop, "SELECT revision, action FROM migration_ledger") == [("0002_add_task_due_on", "adopt")]
+    assert json.loads(workshop.migrate("status", "--json").stdout)["state"] == "current"
+
+
+def test_the_fallback_is_ignored_in_production(workshop: Workshop) -> None:
+    """DEV_CREATE_TABLES makes no table in production: the failed migration stops the start, and a warning says so."""
+    workshop.write("0003_broken", FAILS, after="0002_add_task_due_on")
+    started = workshop.run(*SERVE, DEV_CREATE_TABLES="true", APP_ENV="production", LOG_FORMAT="text")
+    assert started.returncode == 3
+    assert "DEV_CREATE_TABLES is ignored: this is production" in started.stdout
+    assert sql(workshop, "SELECT to_regclass('task')") == [(None,)]
+
+
+def test_the_fallback_serves_and_says_how_to_get_out(workshop: Workshop) -> None:
+    """In development a failed migration is told in full, the tables are made all the same, and the ledger says create_all."""
+    workshop.write("0003_broken", FAILS, after="0002_add_task_due_on")
+    started = workshop.run(*SERVE, DEV_CREATE_TABLES="true")
+    assert "serving" in started.stdout
+    assert "ValueError: not yet written" in started.stdout
+    assert "python utils/migrate.py reset" in started.stdout
+    assert sql(workshop, "SELECT action FROM migration_ledger WHERE outcome = 'applied'")[-1] == ("create_all",)
+
+
+def sql(tree: Workshop, statement: str) -> list[tuple[object, ...]]:
+    """Return the rows of one statement in the database of the tree."""
+    assert tree.database
+    return rows_of(tree.database, statement)
