@@ -5,12 +5,9 @@ Counts from the real tables what a downgrade or a reset would drop. Read-only, b
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 
-from alembic import command
-from alembic.util import CommandError
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
@@ -30,7 +27,7 @@ _DROP_COLUMN = re.compile(
 
 def of_downgrade(steps: Sequence[Step], settings: Settings) -> list[str]:
     """Return one line for each table and column that these steps drop, with the rows that it holds now. Read-only."""
-    text = _sql(steps)
+    text = revisions.downgrade_sql(steps)
     if text is None:
         return ["what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"]
     connection = _connect(settings)
@@ -76,21 +73,6 @@ def _connect(settings: Settings) -> Connection:
     return database.open_now(settings.migrate_database, lock.name("losses", settings), settings.migrate_variable)
 
 
-def _sql(steps: Sequence[Step]) -> str | None:
-    """Return the SQL of these steps; None when they cannot be written without asking the database."""
-    start, end = steps[0].source, steps[-1].destination
-    if len(start) != 1 or len(end) > 1:
-        return None
-    output = io.StringIO()
-    config = revisions.config()
-    config.output_buffer = output
-    try:
-        command.downgrade(config, f"{next(iter(start))}:{next(iter(end), 'base')}", sql=True)
-    except (CommandError, AttributeError, TypeError, NotImplementedError):
-        return None  # op.get_bind() and its results are not there without a database
-    return output.getvalue()
-
-
 def _rows(connection: Connection, table: str) -> str:
     found = database.scalar(connection, "SELECT to_regclass(%s)", (table,))
     if found is None:
@@ -98,7 +80,7 @@ def _rows(connection: Connection, table: str) -> str:
     estimate = database.scalar(connection, "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,))
     if float(str(estimate)) > COUNT_UP_TO:
         return f"about {float(str(estimate)):,.0f} rows"
-    return f"{database.scalar(connection, f'SELECT count(*) FROM {found}'):,} rows"
+    return _counted(database.scalar(connection, f"SELECT count(*) FROM {found}"), "row")
 
 
 def _values(connection: Connection, table: str, column: str) -> str:
@@ -110,7 +92,12 @@ def _values(connection: Connection, table: str, column: str) -> str:
     )
     if not there:
         return "not there"
-    return f"{database.scalar(connection, f'SELECT count({there}) FROM {found}'):,} values"
+    return _counted(database.scalar(connection, f"SELECT count({there}) FROM {found}"), "value")
+
+
+def _counted(count: object, noun: str) -> str:
+    number = int(str(count))
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _told(lines: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ Reads the revision files and asks Alembic for plans. Runs nothing and never conn
 
 from __future__ import annotations
 
+import io
 import re
 import traceback
 import warnings
@@ -222,6 +223,21 @@ def call(action: str, target: str, attributes: dict[str, object]) -> Config:
     alembic_config.attributes.update(attributes)
     {"upgrade": command.upgrade, "downgrade": command.downgrade, "stamp": command.stamp}[action](alembic_config, target)
     return alembic_config
+
+
+def downgrade_sql(steps: Sequence[Step]) -> str | None:
+    """Return the SQL of these steps; None when they cannot be written without asking the database."""
+    start, end = steps[0].source, steps[-1].destination
+    if len(start) != 1 or len(end) > 1:
+        return None
+    output = io.StringIO()
+    alembic_config = config()
+    alembic_config.output_buffer = output
+    try:
+        command.downgrade(alembic_config, f"{next(iter(start))}:{next(iter(end), 'base')}", sql=True)
+    except (CommandError, AttributeError, TypeError, NotImplementedError):
+        return None  # op.get_bind() and its results are not there without a database
+    return output.getvalue()
 
 
 @contextmanager
