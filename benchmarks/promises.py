@@ -34,16 +34,16 @@ def promises(results: Results) -> list[Promise]:
 def _inside(results: Results) -> Iterator[Promise]:
     sizes = results.sizes("inside")
     for size in sizes[:1] + sizes[-1:]:
-        text = f"The start-up hook's call at head, {size} revisions, beside a bare connection with one SELECT"
+        text = f"The start-up hook's call at head, {_revisions(size)}, beside a bare connection with one SELECT"
         yield from _at_most(text, results, ("inside", HOOK, size), ("inside", "limit", size), 1.5)
     least, most = (results.median("inside", HOOK, size) for size in (sizes[0], sizes[-1])) if sizes else (None, None)
     if least and most:
         apart = abs(most - least)
         yield Promise(
-            f"The same, {sizes[0]} and {sizes[-1]} revisions apart", "≤ 1 ms", f"{time(apart)} ms", apart <= 0.001
+            f"The same, {sizes[0]} and {_revisions(sizes[-1])} apart", "≤ 1 ms", f"{time(apart)} ms", apart <= 0.001
         )
     for size in sizes[-1:]:
-        text = f"Import and first call at head, {size} revisions: Alembic beside Railhead"
+        text = f"Import and first call at head, {_revisions(size)}: Alembic beside Railhead"
         yield from _at_least(text, results, ("inside", ALEMBIC, size), ("inside", RAILHEAD, size), 20)
 
 
@@ -51,18 +51,18 @@ def _whole(results: Results) -> Iterator[Promise]:
     sizes = results.sizes("whole")
     for size, bound in zip(sizes[:1] + sizes[-1:], (1 / 4, 1 / 6), strict=False):
         for peer, most in ((ALEMBIC, bound), (DBMATE, 5.0)):
-            text = f"No-op, whole process, {size} revisions, beside {peer}"
+            text = f"No-op, whole process, {_revisions(size)}, beside {peer}"
             yield from _at_most(text, results, ("whole", RAILHEAD, size), ("whole", peer, size), most)
-        text = f"Its peak memory, {size} revisions, beside {ALEMBIC}"
+        text = f"Its peak memory, {_revisions(size)}, beside {ALEMBIC}"
         yield from _at_most(text, results, ("memory", RAILHEAD, size), ("memory", ALEMBIC, size), 0.6)
 
 
 def _work(results: Results) -> Iterator[Promise]:
     for size in results.sizes("empty")[-1:]:
-        text = f"Empty to head, {size} revisions, beside `alembic upgrade head`"
+        text = f"Empty to head, {_revisions(size)}, beside `alembic upgrade head`"
         yield from _at_most(text, results, ("empty", RAILHEAD, size), ("empty", ALEMBIC, size), 1.0)
     for size in results.sizes("pending"):
-        text = f"{size} revisions pending on a database with tables, beside Alembic with one transaction each"
+        text = f"{_revisions(size)} pending on a database with tables, beside Alembic with one transaction each"
         yield from _at_most(text, results, ("pending", RAILHEAD, size), ("pending", tools.ALEMBIC_EACH.name, size), 1.2)
 
 
@@ -86,7 +86,7 @@ def _crowds(results: Results) -> Iterator[Promise]:
     for size in results.sizes("race"):
         done = results.values("race", RAILHEAD, size)
         if done:
-            text = f"{processes} at once on an empty database, {size} revisions: how many succeed"
+            text = f"{processes} at once on an empty database, {_revisions(size)}: how many succeed"
             yield Promise(text, f"{processes}", f"{min(done):.0f}", min(done) == processes)
 
 
@@ -104,6 +104,10 @@ def _at_least(
     ratio = _ratio(results, of, base)
     if ratio is not None:
         yield Promise(text, f"≥ {times(bound)}", times(ratio), ratio >= bound)
+
+
+def _revisions(size: int) -> str:
+    return "1 revision" if size == 1 else f"{size} revisions"
 
 
 def _ratio(results: Results, of: tuple[str, str, int], base: tuple[str, str, int]) -> float | None:

@@ -188,7 +188,7 @@ def _method(results: Results) -> str:
         "for\n  letter, reaches the server from every tool: `op.execute`, Django's `RunSQL` (which spares Django the state of its "
         "models), SQL files.\n"
         f"- Equal histories: verified. Columns, constraints and indexes are the same after every tool (lines by revisions: {verified}).\n"
-        "- Each tool is laid out as its own `init` command does it. Django has no application but the one that is migrated; dbmate "
+        "- Each tool is laid out as its own `init` command or its documentation shows. Django has no application but the one that is migrated; dbmate "
         "does not\n  dump the schema. All Python tools share one virtual environment, and Railhead's files are this project's own.\n"
         "- Every timed run that changes something gets a new database; a run that changes nothing keeps its own. None is dropped "
         "before the end.\n"
