@@ -19,7 +19,8 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     revisions    What exists, and which steps lead where? (Drives Alembic.)
     runner       How are the steps carried out, one transaction each?
     replay       What does a revision really do to PostgreSQL?
-    hazards      Would that hurt, on tables of this size?
+    breaking     Does the release before this one keep working?
+    hazards      What could hurt about a revision?
     seal         Is the manifest true, and how is it written?
     drift        Is the schema what models.py and the ledger say?
     adoption     Which revision is this unmanaged database at?

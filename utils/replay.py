@@ -6,24 +6,31 @@ empty table as on a full one, and pg_locks tells what it holds. No SQL is parsed
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import alembic.context
+import psycopg2
 import sqlalchemy
+from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
-from psycopg2 import sql
+from psycopg2 import errorcodes, sql
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
+from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from utils import catalog, database, operations, revisions
 from utils.catalog import Catalog
+from utils.logs import log
 from utils.revisions import History, Revision
 from utils.settings import Dsn
 
@@ -44,23 +51,33 @@ STRENGTH = (
 BLOCKS_WRITES = STRENGTH.index("ShareLock")
 """From this one on, others cannot write."""
 
+EXCLUSIVE = STRENGTH.index("AccessExclusiveLock")
+"""Others can neither write nor read."""
+
+_WRITES = STRENGTH.index("RowExclusiveLock")
+_READS = STRENGTH.index("AccessShareLock")
+
 
 class Statement(NamedTuple):
-    """What one statement did. Tables are named only if they were there before the revision."""
+    """What one statement did. Tables are named only if they were there before the revision; a partition counts as its parent."""
 
     sql: str
-    held: dict[str, int]
+    held: Mapping[str, int]
     """The strongest lock on each table when the statement had ended, as an index of STRENGTH."""
-    taken: dict[str, int]
-    """Those of `held` that this statement took."""
+    taken: Mapping[str, int]
+    """The strongest lock on each table that this statement took."""
     rewritten: tuple[str, ...]
     scanned: tuple[str, ...]
     indexed: tuple[tuple[str, str], ...]
     """Pairs of index and table."""
     foreign_keys: tuple[tuple[str, str], ...]
     """Pairs of validated constraint and table."""
+    written: tuple[str, ...]
+    """Tables whose rows it changes; rows that it adds one by one do not count."""
     outside: bool
     """Whether it ran outside the revision's transaction."""
+    alone: bool
+    """Whether it was a transaction of its own."""
 
 
 class Footprint(NamedTuple):
@@ -101,20 +118,21 @@ def scratch(server: Dsn) -> Iterator[Dsn]:
 
 
 def footprints(
-    server: Dsn, history: History, wanted: Iterable[str], tell: Callable[[str], None]
+    server: Dsn, history: History, wanted: Iterable[str], tell: Callable[[str], None], config: Config | None = None
 ) -> Iterator[Footprint]:
     """Yield the footprint of each wanted revision, in the order of the history. Changes scratch databases only.
 
-    `tell` gets the id of each revision before it is replayed. Raises Failed when a revision does not run from empty.
+    `tell` gets the id of each revision before it is replayed; `config` names another folder of revisions than the
+    project's. Raises Failed when a revision does not run from empty, psycopg2.Error where there may be no scratch database.
     """
     todo = set(wanted)
     order = list(history.by_id.values())
     start = 0
     while todo:
-        with scratch(server) as dsn:
-            replay = _Replay(dsn)
-            replay.up(order[:start])
-            for index in range(start, len(order)):
+        with scratch(server) as dsn, _Replay(dsn, config) as replay:
+            first = next(index for index, one in enumerate(order) if index >= start and one.id in todo)
+            replay.up(order[:first])
+            for index in range(first, len(order)):
                 if not todo:
                     return
                 revision = order[index]
@@ -134,8 +152,7 @@ def footprints(
 
 def catalogs(server: Dsn, history: History) -> Iterator[tuple[str, Catalog]]:
     """Yield the catalog after each revision, oldest first. Changes a scratch database only. Raises Failed."""
-    with scratch(server) as dsn:
-        replay = _Replay(dsn)
+    with scratch(server) as dsn, _Replay(dsn) as replay:
         for revision in history.by_id.values():
             replay.up([revision])
             yield revision.id, replay.catalog()
@@ -145,12 +162,12 @@ class Failed(Exception):
     """A revision does not run on a scratch database that the ones before it have made."""
 
     def __init__(self, revision: Revision, error: Exception) -> None:
-        super().__init__(f"{revision.id}: {error}")
+        super().__init__(f"{revision.id}: {_said(error)}")
         self.revision = revision
         self.error = error
 
 
-class _Crash(Exception):
+class _Crash(BaseException):
     """Raised in the place of a crash, to see whether a revision can run again from the top."""
 
 
@@ -164,36 +181,63 @@ class _Notices:
         """Keep what the server said."""
         self.lines.append(line)
 
+    def taken(self) -> str:
+        """Return what was said since the last time."""
+        said, self.lines = "".join(self.lines), []
+        return said
+
 
 class _Replay:
     """One scratch database, and Alembic at work in it."""
 
-    def __init__(self, dsn: Dsn) -> None:
-        config = revisions.config()
+    def __init__(self, dsn: Dsn, config: Config | None = None) -> None:
         self._dsn = dsn
-        self._config = config
-        self._script = ScriptDirectory.from_config(config)
+        self._config = config or revisions.config()
+        self._script = ScriptDirectory.from_config(self._config)
+        self._eyes: _Eyes | None = None
+        self._before: Catalog | None = None
+
+    def __enter__(self) -> Self:
+        self._onlooker = database.connect(self._dsn, "railhead replay")
+        self._engine = sqlalchemy.create_engine(
+            "postgresql+psycopg2://", creator=self._session, poolclass=sqlalchemy.NullPool
+        )
+        event.listen(self._engine, "before_cursor_execute", self._probe)
+        event.listen(self._engine, "after_cursor_execute", self._look)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._onlooker.close()
 
     def up(self, wanted: Sequence[Revision]) -> None:
         """Apply these revisions. Raises Failed."""
-        if wanted:
+        doing = iter(wanted)
+        one = next(doing, None)
+
+        def steps() -> Iterator[RevisionStep]:
+            nonlocal one
+            while one is not None:
+                yield self._step(one, up=True)
+                one = next(doing, None)
+
+        self._before = None
+        if one is not None:
             try:
-                self._run([self._step(one, up=True) for one in wanted])
+                self._run(steps())
             except Exception as error:
-                raise Failed(wanted[-1], error) from error
+                assert one is not None
+                raise Failed(one, error) from error
 
     def catalog(self) -> Catalog:
         """Return the schema as it is now. Read-only."""
-        connection = database.connect(self._dsn, "railhead replay")
-        try:
-            return catalog.read(connection)
-        finally:
-            connection.close()
+        return catalog.read(self._onlooker)
 
     def examine(self, revision: Revision) -> tuple[Footprint, bool]:
         """Apply a revision with open eyes, and back, and again. Tells also whether the database is spoilt by it."""
-        before = self.catalog()
-        eyes = _Eyes()
+        before = self._before or self.catalog()
+        eyes = _Eyes(self._onlooker)
         try:
             self._run([self._step(revision, up=True)], eyes)
         except Exception as error:
@@ -201,9 +245,10 @@ class _Replay:
         after = self.catalog()
         undone, spoilt = self._undone(revision, before, after)
         repeated = None
-        if eyes.left and not spoilt:
-            repeated, spoilt = self._repeated(revision, after, len(eyes.statements))
+        if eyes.points and not spoilt:
+            repeated, spoilt = self._repeated(revision, after, eyes.points)
         footprint = Footprint(revision.id, tuple(eyes.statements), before, after, eyes.tables, undone, repeated)
+        self._before = None if spoilt else after
         return footprint, spoilt
 
     def _undone(self, revision: Revision, before: Catalog, after: Catalog) -> tuple[str | None, bool]:
@@ -211,13 +256,8 @@ class _Replay:
         try:
             self._run([self._step(revision, up=False)])
         except Exception as error:
-            return f"its downgrade fails: {_said(error)}", self.catalog() != after
-        left = catalog.difference(before, self.catalog())
-        told = None
-        if left:
-            told = f"its downgrade leaves {left[0].object} {left[0].kind}" + (
-                f" and {len(left) - 1} more" * (len(left) > 1)
-            )
+            return f"its downgrade fails: {_said(error)}", bool(catalog.difference(after, self.catalog()))
+        told = _left(before, self.catalog())
         try:
             self._run([self._step(revision, up=True)])
         except Exception as error:
@@ -225,56 +265,55 @@ class _Replay:
         again = catalog.difference(after, self.catalog())
         return told or (f"applied again it gives another {again[0].object}" if again else None), bool(again)
 
-    def _repeated(self, revision: Revision, after: Catalog, statements: int) -> tuple[str | None, bool]:
-        """Crash after each statement and run it again from the top; return why that fails, and whether all is spoilt."""
-        for number in range(1, statements + 1):
+    def _repeated(self, revision: Revision, after: Catalog, points: Sequence[_Point]) -> tuple[str | None, bool]:
+        """Crash at each point and run it again from the top; return why that fails, and whether all is spoilt."""
+        for point in points:
             try:
                 self._run([self._step(revision, up=False)])
             except Exception:
                 return None, True  # without a way back there is nothing to repeat it on
+            where = f"run again after a crash {point}"
             try:
-                self._run([self._step(revision, up=True)], _Eyes(crash_after=number))
-            except _Crash:
-                pass
-            try:
+                self._crash(revision, point)
                 if revision.id not in self._versions():
                     self._run([self._step(revision, up=True)])
             except Exception as error:
-                return f"run again after a crash behind statement {number} it fails: {_said(error)}", True
-            if catalog.difference(after, self.catalog()):
-                return f"run again after a crash behind statement {number} it gives another schema", True
+                return f"{where} it fails: {_said(error)}", True
+            left = catalog.difference(after, self.catalog())
+            if left:
+                invalid = "INVALID" in (left[0].after or "")
+                return f"{where} it {'keeps an INVALID' if invalid else 'gives another'} {left[0].object}", True
         return None, False
+
+    def _crash(self, revision: Revision, point: _Point) -> None:
+        """Begin a revision and leave the database as a crash at this point would."""
+        try:
+            self._run([self._step(revision, up=True)], _Eyes(self._onlooker, crash_after=point.number))
+        except _Crash:
+            pass
+        if point.unfinished:
+            with self._onlooker.cursor() as cursor:
+                cursor.execute(_INVALID, (point.unfinished,))
 
     def _step(self, revision: Revision, *, up: bool) -> RevisionStep:
         script = self._script.get_revision(revision.id)
         assert script is not None
         return RevisionStep(self._script.revision_map, script, up)
 
-    def _run(self, steps: list[RevisionStep], eyes: _Eyes | None = None) -> None:
-        engine = sqlalchemy.create_engine(
-            "postgresql+psycopg2://", creator=self._session, poolclass=sqlalchemy.NullPool
-        )
-        if eyes:
-            eyes.open(engine)
-
+    def _run(self, steps: Iterable[RevisionStep], eyes: _Eyes | None = None) -> None:
         def plan(_heads: object, _context: MigrationContext) -> Iterator[RevisionStep]:
             for step in steps:
-                if eyes:
-                    eyes.begin()
+                self._eyes = eyes
                 yield step
-                if eyes:
-                    eyes.end()
+                self._eyes = None
 
         try:
-            with self._environment() as environment, engine.connect() as connection:
-                if eyes:
-                    eyes.look_around(connection)
-                    connection.rollback()
+            with _quietly(), self._environment() as environment, self._engine.connect() as connection:
                 environment.configure(connection=connection, fn=plan, transaction_per_migration=True)
                 with environment.begin_transaction():
                     environment.run_migrations()
         finally:
-            engine.dispose()
+            self._eyes = None
 
     @contextmanager
     def _environment(self) -> Iterator[EnvironmentContext]:
@@ -290,97 +329,199 @@ class _Replay:
         driver = database.connect(self._dsn, "railhead replay")
         with driver.cursor() as cursor:
             cursor.execute("SET client_min_messages = debug1")
+        driver.notices = _Notices()  # type: ignore[assignment]  # psycopg2 asks for nothing but `append`
         driver.autocommit = False
         return driver
 
     def _versions(self) -> set[str]:
-        connection = database.connect(self._dsn, "railhead replay")
-        try:
-            return {str(row[0]) for row in database.rows(connection, "SELECT version_num FROM alembic_version")}
-        finally:
-            connection.close()
+        return {str(row[0]) for row in database.rows(self._onlooker, "SELECT version_num FROM alembic_version")}
+
+    def _probe(
+        self, connection: Connection, _cursor: object, statement: str, values: object, _context: object, many: bool
+    ) -> None:
+        if self._eyes and "alembic_version" not in statement:
+            self._eyes.probe(_driver(connection), statement, values, many=many)
+
+    def _look(
+        self, connection: Connection, cursor: Cursor, statement: str, _values: object, _context: object, _many: bool
+    ) -> None:
+        if self._eyes and "alembic_version" not in statement:
+            self._eyes.look(_driver(connection), statement, (cursor.statusmessage or "").split(" ")[0])
+
+
+class _Point(NamedTuple):
+    """A moment at which a crash leaves something behind."""
+
+    number: int
+    """How many statements have run."""
+    statement: str
+    unfinished: str | None = None
+    """The index that is built at this moment, and that the crash leaves INVALID."""
+
+    def __str__(self) -> str:
+        when = "while this was building an index" if self.unfinished else "behind"
+        return f"{when} {' '.join(self.statement.split())[:60]!r}"
+
+
+class _Seen(NamedTuple):
+    """One look at the database from inside a transaction."""
+
+    locks: Mapping[int, frozenset[int]]
+    """All locks that we hold on each table, by its oid."""
+    tables: Mapping[int, _Table]
+
+
+class _Table(NamedTuple):
+    """A table at one moment."""
+
+    name: str
+    """Without its schema and without quotes; a revision may rename it."""
+    file: int
+    is_new: bool
+    """Whether nobody has counted its rows since it was made or truncated."""
+    added: int
+    """Rows, in this transaction; and rows changed or removed."""
+    changed: int
+
+
+_NOTHING = _Seen({}, {})
 
 
 class _Eyes:
     """Sees what each statement of a step does."""
 
-    def __init__(self, crash_after: int = 0) -> None:
+    def __init__(self, onlooker: Driver, crash_after: int = 0) -> None:
         self.statements: list[Statement] = []
-        self.left = False
-        self.tables: tuple[str, ...] = ()
+        self.points: list[_Point] = []
+        found = database.rows(onlooker, _TABLES)
+        self._names = {int(str(oid)): str(name) for oid, name, _, _ in found}
+        self._views = {int(str(oid)) for oid, _, kind, _ in found if kind == "m"}
+        self.tables = tuple(sorted(set(self._names.values())))
+        self._files = {int(str(oid)): int(str(file)) for oid, _, _, file in found}
         self._crash_after = crash_after
-        self._names: dict[int, str] = {}
-        self._nodes: dict[int, str] = {}
-        self._held: dict[str, int] = {}
-        self._open = False
+        self._last = _NOTHING
+        self._probed: _Seen | None = None
+        self._alone = False
 
-    def open(self, engine: sqlalchemy.Engine) -> None:
-        """Look at every statement of this engine from now on."""
-        event.listen(engine, "after_cursor_execute", self._after)
+    def probe(self, driver: Driver, statement: str, values: object, *, many: bool) -> None:
+        """Try a statement that is a transaction of its own in one that is rolled back: its locks are gone once it has ended.
 
-    def look_around(self, connection: Connection) -> None:
-        """Remember which tables there are."""
-        driver = _driver(connection)
-        driver.notices = _Notices()  # type: ignore[assignment]  # psycopg2 asks for nothing but `append`
-        found = database.rows(driver, _TABLES)
-        self._names = {int(str(oid)): str(name) for oid, name, _ in found}
-        self._nodes = {int(str(oid)): str(node) for oid, _, node in found}
-        self.tables = tuple(sorted(self._names.values()))
-
-    def begin(self) -> None:
-        """A step begins."""
-        self._open = True
-
-    def end(self) -> None:
-        """A step ends."""
-        self._open = False
-
-    def _after(
-        self, connection: Connection, _cursor: object, statement: str, _values: object, _context: object, _many: bool
-    ) -> None:
-        if not self._open or "alembic_version" in statement:
+        What refuses to run inside a transaction works in several of its own and gives way by itself (CONCURRENTLY).
+        """
+        self._alone = driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE
+        self._probed = None
+        if not self._alone or statement == "BEGIN":
             return
-        driver = _driver(connection)
-        notices = driver.notices
-        assert isinstance(notices, _Notices)
-        said, notices.lines = "".join(notices.lines), []
-        self.left = self.left or driver.autocommit
-        held, nodes = self._locks_and_nodes(driver)
-        taken = {table: mode for table, mode in held.items() if mode > self._held.get(table, -1)}
-        moved = [self._names[oid] for oid, node in nodes.items() if node != self._nodes.get(oid)]
-        self._held = held
-        self._nodes.update(nodes)
+        with driver.cursor() as cursor:
+            cursor.execute("BEGIN")
+            before = self._seen(driver)
+            try:
+                cursor.executemany(statement, values) if many else cursor.execute(statement, values)  # type: ignore[arg-type]
+                self._last, self._probed = before, self._seen(driver)
+            except psycopg2.Error as error:
+                if error.pgcode == errorcodes.ACTIVE_SQL_TRANSACTION:
+                    self._last = self._probed = _NOTHING
+            finally:
+                cursor.execute("ROLLBACK")
+        _notices(driver).taken()
+
+    def look(self, driver: Driver, statement: str, tag: str) -> None:
+        """Note what the statement that has just ended did."""
+        said = _notices(driver).taken()
+        now = self._seen(driver)
+        seen = self._probed or now
+        held = self._strongest(seen.locks)
+        taken = self._strongest(
+            {oid: modes - self._last.locks.get(oid, frozenset()) for oid, modes in seen.locks.items()}
+        )
+        built = _BUILDS.findall(said)
+        unfinished = self._alone and self._probed is _NOTHING
         self.statements.append(
             Statement(
                 sql=statement.strip(),
                 held=held,
                 taken=taken,
-                rewritten=tuple(sorted({*moved, *self._known(_REWRITES.findall(said))})),
-                scanned=self._known(_VERIFIES.findall(said)),
-                indexed=tuple((index, full) for index, table in _BUILDS.findall(said) for full in self._known([table])),
+                rewritten=self._rewritten(said, now),
+                scanned=self._known(_VERIFIES.findall(said), now),
+                indexed=tuple((index, full) for index, table in built for full in self._known([table], now)),
                 foreign_keys=tuple(self._foreign_keys(driver, _VALIDATES.findall(said))),
+                written=self._written(seen),
                 outside=driver.autocommit,
+                alone=self._alone,
             )
         )
+        self._last = now if driver.info.transaction_status != TRANSACTION_STATUS_IDLE else _NOTHING
+        self._files.update({oid: table.file for oid, table in now.tables.items()})
+        if driver.autocommit:
+            self._note_point(driver, statement, tag, [index for index, _ in built] if unfinished else [])
         if self._crash_after and len(self.statements) >= self._crash_after:
             raise _Crash
 
-    def _locks_and_nodes(self, driver: Driver) -> tuple[dict[str, int], dict[int, str]]:
-        held: dict[str, int] = {}
-        nodes: dict[int, str] = {}
-        for kind, number, text in database.rows(driver, _LOOK, (list(self._names),)):
-            oid = int(str(number))
-            if kind == "node":
-                nodes[oid] = str(text)
-            elif oid in self._names and text in STRENGTH:
-                name = self._names[oid]
-                held[name] = max(held.get(name, 0), STRENGTH.index(str(text)))
-        return held, nodes
+    def _note_point(self, driver: Driver, statement: str, tag: str, unfinished: list[str]) -> None:
+        """Note where a crash leaves something behind: where something was committed, and where the transaction was left."""
+        number = len(self.statements)
+        first = number == 1 or not self.statements[-2].outside
+        committed = driver.info.transaction_status == TRANSACTION_STATUS_IDLE and tag not in _CHANGES_NOTHING
+        if first or committed:
+            self.points.append(_Point(number, statement))
+        self.points += [_Point(number, statement, index) for index in unfinished]
 
-    def _known(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return those of PostgreSQL's bare table names that were there before, as we call them."""
-        bare = {name.rpartition(".")[2].strip('"').replace('""', '"'): name for name in self._names.values()}
-        return tuple(bare[name] for name in names if name in bare)
+    def _seen(self, driver: Driver) -> _Seen:
+        locks: dict[int, set[int]] = {}
+        tables: dict[int, _Table] = {}
+        for kind, number, text, file, counted, added, changed in database.rows(driver, _LOOK, (list(self._names),)):
+            oid = int(str(number))
+            if kind == "table":
+                tables[oid] = _Table(str(text), int(str(file)), not counted, int(str(added)), int(str(changed)))
+            elif oid in self._names and text in STRENGTH:
+                locks.setdefault(oid, set()).add(STRENGTH.index(str(text)))
+        return _Seen({oid: frozenset(modes) for oid, modes in locks.items()}, tables)
+
+    def _strongest(self, locks: Mapping[int, frozenset[int]]) -> dict[str, int]:
+        strongest: dict[str, int] = {}
+        for oid, modes in locks.items():
+            if modes:
+                strongest[self._names[oid]] = max(strongest.get(self._names[oid], 0), *modes)
+        return strongest
+
+    def _rewritten(self, said: str, now: _Seen) -> tuple[str, ...]:
+        """Return the tables that have new files. A TRUNCATE makes new ones too, but copies nothing."""
+        moved = {oid for oid, table in now.tables.items() if table.file != self._files.get(oid)}
+        copied = {self._names[oid] for oid in moved if oid in self._views or not now.tables[oid].is_new}
+        return tuple(sorted({*copied, *self._known(_REWRITES.findall(said), now)}))
+
+    def _written(self, seen: _Seen) -> tuple[str, ...]:
+        """Return the tables whose rows were changed, which the lock tells even when there are none."""
+        return tuple(sorted({self._names[oid] for oid in seen.locks if self._is_written(oid, seen)}))
+
+    def _is_written(self, oid: int, seen: _Seen) -> bool:
+        table, before = seen.tables.get(oid), self._last.tables.get(oid)
+        if table is None or _WRITES not in seen.locks[oid]:  # None: it was dropped
+            return False
+        if table.changed > (before.changed if before else 0):
+            return True
+        added = table.added > (before.added if before else 0)
+        fresh = _WRITES not in self._last.locks.get(oid, ())
+        return fresh and not (added and not self._reads(seen))
+
+    def _reads(self, seen: _Seen) -> bool:
+        """Tell whether the statement read another table, so that it may have added as many rows as that one has."""
+        return any(
+            _READS in modes and _WRITES not in modes and _READS not in self._last.locks.get(oid, ())
+            for oid, modes in seen.locks.items()
+        )
+
+    def _known(self, names: Iterable[str], now: _Seen) -> tuple[str, ...]:
+        """Return those of PostgreSQL's bare table names that were there before, as we call them.
+
+        Where two schemas have a table of that name, it is the one that is locked.
+        """
+        found: list[str] = []
+        for name in names:
+            oids = [oid for oid, table in now.tables.items() if table.name == name]
+            locked = [oid for oid in oids if oid in now.locks]
+            found += [self._names[oid] for oid in locked or oids]
+        return tuple(dict.fromkeys(found))
 
     def _foreign_keys(self, driver: Driver, names: Iterable[str]) -> Iterator[tuple[str, str]]:
         for name in names:
@@ -392,34 +533,66 @@ class _Eyes:
                     yield name, self._names[int(str(row[0]))]
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Inside, verbs do not tell how they get on: on a scratch database that is no news."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _left(before: Catalog, now: Catalog) -> str | None:
+    """Return what a downgrade leaves behind, None when it is nothing."""
+    left = catalog.difference(before, now)
+    if not left:
+        return None
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    return f"its downgrade leaves {left[0].object} {left[0].kind}{more}"
+
+
 def _driver(connection: Connection) -> Driver:
     driver = connection.connection.dbapi_connection
     assert driver is not None
     return driver  # type: ignore[return-value]  # SQLAlchemy's type is any driver's
 
 
-def _said(error: Exception) -> str:
+def _notices(driver: Driver) -> _Notices:
+    notices = driver.notices
+    assert isinstance(notices, _Notices)
+    return notices
+
+
+def _said(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
     return database.said(cause).splitlines()[0]
 
 
 assert operations.REPEATABLE  # importing it registers the verbs that revisions use
 
-_REWRITES = re.compile(r'rewriting table "((?:[^"]|"")+)"')
-_VERIFIES = re.compile(r'verifying table "((?:[^"]|"")+)"')
-_BUILDS = re.compile(r'building index "((?:[^"]|"")+)" on table "((?:[^"]|"")+)"')
-_VALIDATES = re.compile(r'validating foreign key constraint "((?:[^"]|"")+)"')
+_REWRITES = re.compile(r'rewriting table "(.+)"')
+_VERIFIES = re.compile(r'verifying table "(.+)"')
+_BUILDS = re.compile(r'building index "(.+)" on table "(.+)" (?:serially|with)')
+_VALIDATES = re.compile(r'validating foreign key constraint "(.+)"')
+_CHANGES_NOTHING = {"BEGIN", "SET", "RESET", "SHOW", "SELECT"}
 
 _TABLES = """
-SELECT c.oid, c.oid::regclass::text, coalesce(pg_relation_filenode(c.oid), 0)
+SELECT c.oid, coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, c.relkind, coalesce(pg_relation_filenode(c.oid), 0)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
    AND c.relname NOT IN ('alembic_version', 'migration_ledger')
 """
 
 _LOOK = """
-SELECT 'lock', l.relation, l.mode FROM pg_locks l
+SELECT 'lock', l.relation, l.mode, 0, false, 0, 0 FROM pg_locks l
  WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
 UNION ALL
-SELECT 'node', c.oid, coalesce(pg_relation_filenode(c.oid), 0)::text FROM pg_class c WHERE c.oid = ANY (%s::oid[])
+SELECT 'table', c.oid, c.relname, coalesce(pg_relation_filenode(c.oid), 0), c.reltuples >= 0,
+       pg_stat_get_xact_tuples_inserted(c.oid),
+       pg_stat_get_xact_tuples_updated(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid)
+  FROM pg_class c WHERE c.oid = ANY (%s::oid[])
 """
+
+_INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = (SELECT oid FROM pg_class WHERE relname = %s AND relkind = 'i')"
