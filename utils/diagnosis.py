@@ -131,6 +131,18 @@ def not_verified(expected: str, place: str) -> Stop:
     )
 
 
+def not_entered() -> Stop:
+    """Return the story of a migrations/env.py that does its own work: nobody knows what it did."""
+    return Stop(
+        "not-entered",
+        "migrations/env.py did not hand over to the engine",
+        facts=[("expected", "its last line is  upgrade.enter(context, models)")],
+        database="where that file left it",
+        next_step="restore migrations/env.py, then:\npython utils/migrate.py status",
+        exit_code=LEFT_BEHIND,
+    )
+
+
 def two_databases(addresses: list[tuple[str, Dsn]], place: str, variable: str, other: str) -> Stop:
     """Return the story of two URLs that lead to different places."""
     return Stop(

@@ -21,6 +21,7 @@ KEY = 7235_4192_0011
 
 _CLASS, _OBJECT = KEY >> 32, KEY & 0xFFFFFFFF
 _ROW = f"locktype = 'advisory' AND classid = {_CLASS} AND objid = {_OBJECT} AND objsubid = 1"
+_BRAND = "railhead.lock"
 _HERE = "(SELECT oid FROM pg_database WHERE datname = current_database())"
 
 # The server must never end this transaction for being idle, and must notice a host that vanished.
@@ -57,6 +58,7 @@ class Lock:
         self.pooled = False
         self.pid = 0
         self._virtual_transaction = ""
+        self._branded = False
 
     def try_take(self) -> bool:
         """Tell whether the lock is ours now. Waits for nobody; holds a transaction open only when it is."""
@@ -71,19 +73,36 @@ class Lock:
                 cursor.execute("ROLLBACK")
         return taken
 
-    def fence(self) -> tuple[str, tuple[int, str]]:
-        """Return an SQL condition, with its values, that is true while the lock's own transaction still holds it."""
+    def brand(self) -> str:
+        """Return the statement that marks the transaction it runs in as one that began under this lock.
+
+        The mark ends with the transaction, so that one which somebody put in its place does not have it.
+        """
+        self._branded = True
+        return f"SET LOCAL {_BRAND} = '{self._virtual_transaction}'"
+
+    def fence(self) -> tuple[str, tuple[object, ...]]:
+        """Return an SQL condition, with its values, for what is about to be committed.
+
+        It is true while the lock's own transaction still holds it and, where transactions are branded, in those.
+        """
+        condition, values = self._held()
+        if not self._branded:
+            return condition, values
+        return f"{condition} AND current_setting('{_BRAND}', true) = %s", (*values, self._virtual_transaction)
+
+    def assert_held(self, connection: Connection) -> None:
+        """Raise LockLost unless the lock is still ours, as `connection`'s server sees it. Read-only."""
+        condition, values = self._held()
+        if not database.scalar(connection, f"SELECT {condition}", values):
+            raise LockLost
+
+    def _held(self) -> tuple[str, tuple[object, ...]]:
         condition = (
             f"EXISTS (SELECT FROM pg_locks WHERE {_ROW} AND granted AND database = {_HERE}"
             " AND pid = %s AND virtualtransaction = %s)"
         )
         return condition, (self.pid, self._virtual_transaction)
-
-    def assert_held(self, connection: Connection) -> None:
-        """Raise LockLost unless the lock is still ours, as `connection`'s server sees it. Read-only."""
-        condition, values = self.fence()
-        if not database.scalar(connection, f"SELECT {condition}", values):
-            raise LockLost
 
     def release(self) -> None:
         """Give the lock back, if we have it, and close its connection."""

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Self
 
 import sqlalchemy
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
@@ -20,11 +21,14 @@ from sqlalchemy.engine import Connection, Engine
 from utils import catalog, database, ledger
 from utils.database import Patience
 from utils.errors import Stop
-from utils.lock import Lock
+from utils.lock import Lock, LockLost
 from utils.logs import log
 from utils.progress import Monitor
 from utils.revisions import MigrationContext, Revision, Step, Way, checksums
 from utils.settings import Dsn, Settings
+
+UNCHANGED = "unchanged by this revision"
+"""What a refusal says of the database until somebody looks."""
 
 
 class Runner:
@@ -54,6 +58,7 @@ class Runner:
         self._waited_before = 0.0
         self._whole = False
         self._recorded = False
+        self._rolled_back = False
         self._heads: frozenset[str] = frozenset()
         self._unwritten: list[tuple[Step, float, float]] = []
         self._steps: list[Step] = []
@@ -91,6 +96,7 @@ class Runner:
         self.attempts += 1
         self._whole, self._unwritten, self.left = whole, [], False
         self._committed = time.monotonic()
+        self._rolled_back = False
         self._waited_before = self._patience.spent
         self._monitor.forget_blockers()
         environment = self._way.environment
@@ -104,6 +110,8 @@ class Runner:
                 pooled=self._lock.pooled,
                 fence=lambda: self._lock.assert_held(_driver(connection)),
             )
+            if connection.in_transaction():
+                raise not_ours()
             with environment.begin_transaction():
                 environment.run_migrations()
         return self._heads
@@ -152,9 +160,40 @@ class Runner:
             )
             for step, began, duration in self._unwritten
         ]
-        with driver.cursor() as cursor:
-            ledger.write(cursor, self._lock, self._run, rows, outcome, kept)
+        try:
+            with driver.cursor() as cursor:
+                ledger.write(cursor, self._lock, self._run, rows, outcome, kept)
+        except LockLost:
+            self._lock.assert_held(driver)
+            raise self._stolen() from None
         self._unwritten = []
+
+    def _on_begin(self, connection: Connection) -> None:
+        """SQLAlchemy begins a transaction: it is ours, and shows it as long as it lasts."""
+        driver = _driver(connection)
+        if driver.autocommit:
+            return
+        if self._rolled_back:
+            raise self._stolen()
+        with driver.cursor() as cursor:
+            cursor.execute(self._lock.brand())
+        if self._lock.pooled:
+            self._set_local(driver)
+
+    def _on_rollback(self, connection: Connection) -> None:  # noqa: ARG002
+        """SQLAlchemy rolls back, which is how an attempt ends; one that goes on was rolled back by the migration itself."""
+        self._rolled_back = True
+
+    def _on_execute(self, connection: Connection, *_: object) -> None:
+        """SQLAlchemy is about to execute: the transaction that we began must still be there."""
+        driver = _driver(connection)
+        if not driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
+            raise self._stolen()
+
+    def _stolen(self) -> Stop:
+        """Return the refusal of a migration that ended our transaction; what it did may be there or not."""
+        self.left = True
+        return stolen(self._way.history.by_id.get(self.current.revision) if self.current else None)
 
     def _on_commit(self, connection: Connection) -> None:
         """SQLAlchemy is about to commit. In the middle of a step that means: `autocommit_block` leaves the transaction."""
@@ -191,9 +230,10 @@ class Runner:
         engine = sqlalchemy.create_engine(
             "postgresql+psycopg2://", creator=self._session, poolclass=sqlalchemy.NullPool
         )
-        if self._lock.pooled:
-            event.listen(engine, "begin", self._set_local)
+        event.listen(engine, "begin", self._on_begin)
+        event.listen(engine, "before_cursor_execute", self._on_execute)
         event.listen(engine, "commit", self._on_commit)
+        event.listen(engine, "rollback", self._on_rollback)
         return engine
 
     def _session(self) -> Driver:
@@ -209,10 +249,7 @@ class Runner:
         driver.autocommit = False
         return driver
 
-    def _set_local(self, connection: Connection) -> None:
-        driver = _driver(connection)
-        if driver.autocommit:
-            return
+    def _set_local(self, driver: Driver) -> None:
         with driver.cursor() as cursor:
             cursor.execute(_limits("LOCAL ", driver.server_version, self._patience.lock_timeout, self._settings))
             cursor.execute("SELECT pg_backend_pid()")
@@ -235,10 +272,38 @@ def mixed(revision: Revision) -> Stop:
             ("file", f"migrations/versions/{revision.file}"),
             ("danger", "a crash half way leaves part of it behind, and running it again fails on that part"),
         ],
-        database="unchanged by this revision",
+        database=UNCHANGED,
         next_step="split it: what needs no transaction (op.create_index_concurrently, op.backfill, ...) goes into a\n"
         'revision of its own:  alembic revision -m "..."\n'
         'or accept it in the file:  accepted_hazards = {"not-repeatable": "why it is safe"}',
+    )
+
+
+def stolen(revision: Revision | None) -> Stop:
+    """Return the refusal of a migration that ended the transaction which the engine had begun for it."""
+    return Stop(
+        "stolen-transaction",
+        f"{revision.id if revision else 'the migration'} ended the transaction that was begun for it",
+        facts=[
+            *([("file", f"migrations/versions/{revision.file}")] if revision else []),
+            ("danger", "what came before is committed or gone, whatever happens to the rest"),
+        ],
+        database=UNCHANGED,
+        next_step="take COMMIT, ROLLBACK, .commit() and .rollback() out of it; what needs no transaction:\n"
+        "with op.get_context().autocommit_block(): op.execute(...)",
+    )
+
+
+def not_ours() -> Stop:
+    """Return the refusal of a connection on which somebody has begun a transaction: Alembic would not commit it."""
+    return Stop(
+        "not-our-transaction",
+        "something has begun a transaction on the connection of the migrations",
+        facts=[
+            ("danger", "Alembic leaves the commit to whoever began, so that everything would silently be rolled back")
+        ],
+        database=UNCHANGED,
+        next_step="execute nothing on the connection in migrations/env.py, nor in listeners that it registers",
     )
 
 

@@ -112,15 +112,17 @@ def run(action: str, target: str, settings: Settings) -> Outcome:
 
     Waits for the database, for other migrators and for table locks, as the settings say. Raises Stop or Interrupted.
     """
-    outcome = revisions.call(action, target, {"settings": settings}).attributes["outcome"]
-    assert isinstance(outcome, Outcome)
+    outcome = revisions.call(action, target, {"settings": settings}).attributes.get("outcome")
+    if not isinstance(outcome, Outcome):
+        raise diagnosis.not_entered()
     return outcome
 
 
 def plan(action: str, target: str, settings: Settings) -> list[Step]:
     """Return the steps that `run` would take from where the database is now. Read-only. Raises Stop."""
-    steps = revisions.call(action, target, {"settings": settings, "only_plan": True}).attributes["outcome"]
-    assert isinstance(steps, list)
+    steps = revisions.call(action, target, {"settings": settings, "only_plan": True}).attributes.get("outcome")
+    if not isinstance(steps, list):
+        raise diagnosis.not_entered()
     return steps
 
 
@@ -518,8 +520,11 @@ class _Story:
             stop = diagnosis.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
         elif carrier.left:
             stop.exit_code = 6
-        if stop.database == "unchanged by this revision":
-            stop.database = place
+        if stop.database == runner.UNCHANGED:
+            left = (
+                f"{place.removeprefix('unchanged, ')}; part of {step.revision if step else 'the run'} may stay behind"
+            )
+            stop.database = left if carrier.left else place
         words = "; ".join(text for label, text in stop.facts if label in {"PostgreSQL", "Python"}) or stop.headline
         try:
             self._with_connection(lambda one: self._note_failure(one, step, words, left=carrier.left))

@@ -1,0 +1,118 @@
+"""A run whose transaction somebody else ends or owns never says that it is done."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos import sight
+from tests.ground import ALEMBIC, MIGRATE, Tree, rows_of
+from utils.settings import Dsn
+
+BEGUN = "op.add_column('thing', sa.Column('a', sa.Text))"
+
+THIEVES = {
+    "rolls back in SQL": f"{BEGUN}\nop.execute('ROLLBACK')",
+    "rolls back and begins in SQL": f"{BEGUN}\nop.execute('ROLLBACK; BEGIN')",
+    "commits in SQL": f"{BEGUN}\nop.execute('COMMIT')",
+    "commits and begins in SQL": f"{BEGUN}\nop.execute('COMMIT; BEGIN')",
+    "rolls back SQLAlchemy's connection": f"{BEGUN}\nop.get_bind().rollback()",
+    "rolls back the driver's connection": f"{BEGUN}\nop.get_bind().connection.dbapi_connection.rollback()",
+    "commits the driver's connection": f"{BEGUN}\nop.get_bind().connection.dbapi_connection.commit()",
+    "rolls back and goes on": f"{BEGUN}\nop.get_bind().rollback()\nop.add_column('thing', sa.Column('b', sa.Text))",
+}
+"""What a revision may do to the transaction that was begun for it."""
+
+LISTENER = """
+from sqlalchemy import Engine, event, text
+
+@event.listens_for(Engine, {event!r})
+def first(connection):
+    {does}
+
+"""
+
+STOCK = """
+from alembic import context
+import os
+import psycopg2
+from sqlalchemy import create_engine
+
+engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(os.environ["DATABASE_URL"]))
+with engine.connect() as connection:
+    context.configure(connection=connection)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+@pytest.fixture
+def at_first(tree: Tree) -> Tree:
+    """A project whose first revision is applied."""
+    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    assert tree.migrate().returncode == 0
+    return tree
+
+
+@pytest.mark.parametrize("thief", THIEVES)
+def test_revision_that_ends_its_own_transaction_is_told_so(at_first: Tree, database: Dsn, thief: str) -> None:
+    """It is never recorded as applied, the version does not move, and the message says what may have stayed behind."""
+    at_first.write("0002_thief", THIEVES[thief])
+    result = at_first.migrate()
+    assert result.returncode == 6, result.stderr
+    assert "0002_thief ended the transaction that was begun for it" in result.stderr
+    assert "part of 0002_thief may stay behind" in result.stderr
+    assert "[stolen-transaction]" in result.stderr
+    assert sight.versions(database) == ["0001_thing"]
+    assert sight.applied(database) == ["0001_thing"]
+
+
+@pytest.mark.parametrize(
+    "thief", ["rolls back in SQL", "rolls back the driver's connection", "commits and begins in SQL"]
+)
+def test_thief_among_many_on_an_empty_database_is_told_so(tree: Tree, thief: str) -> None:
+    """Where one transaction holds all revisions, none of them may take it either."""
+    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    tree.write("0002_thief", THIEVES[thief])
+    tree.write("0003_last", "op.create_table('last', sa.Column('id', sa.Integer, primary_key=True))")
+    result = tree.migrate()
+    assert result.returncode == 6, result.stderr
+    assert "[stolen-transaction]" in result.stderr
+
+
+@pytest.mark.parametrize("way", [MIGRATE, ALEMBIC], ids=["migrate.py", "alembic"])
+def test_env_that_executes_something_first_is_told_so(at_first: Tree, database: Dsn, way: tuple[str, ...]) -> None:
+    """Alembic would take the transaction for somebody else's and commit nothing, and say that all went well."""
+    at_first.write("0002_more", BEGUN)
+    _listen(at_first, "engine_connect", "connection.execute(text('SELECT 1'))")
+    result = at_first.run(*way, "upgrade", "head")
+    assert result.returncode == 3, result.stderr
+    assert "[not-our-transaction]" in result.stderr
+    assert sight.versions(database) == ["0001_thing"]
+
+
+@pytest.mark.parametrize("way", [MIGRATE, ALEMBIC], ids=["migrate.py", "alembic"])
+def test_commit_that_commits_nothing_is_seen_from_outside(at_first: Tree, database: Dsn, way: tuple[str, ...]) -> None:
+    """Whatever goes wrong without an error: a fresh connection looks whether the version is there."""
+    at_first.write("0002_more", BEGUN)
+    _listen(at_first, "commit", "connection.connection.dbapi_connection.rollback()")
+    result = at_first.run(*way, "upgrade", "head")
+    assert result.returncode == 6, result.stderr
+    assert "[not-verified]" in result.stderr
+    assert "database is at" not in result.stdout
+    assert sight.versions(database) == ["0001_thing"]
+
+
+def test_env_that_does_its_own_work_is_told_so(at_first: Tree, database: Dsn) -> None:
+    """A stock env.py gives no account of what it did, so nothing is claimed."""
+    at_first.write("0002_more", BEGUN)
+    (at_first.root / "migrations" / "env.py").write_text(STOCK)
+    result = at_first.migrate()
+    assert result.returncode == 6, result.stderr
+    assert "[not-entered]" in result.stderr
+    assert rows_of(database, "SELECT count(*) FROM migration_ledger") == [(1,)]
+
+
+def _listen(tree: Tree, event: str, does: str) -> None:
+    env = tree.root / "migrations" / "env.py"
+    before, hand_over, after = env.read_text().partition("upgrade.enter(")
+    env.write_text(before + LISTENER.format(event=event, does=does) + hand_over + after)
