@@ -32,10 +32,12 @@ def of_downgrade(steps: Sequence[Step], settings: Settings) -> list[str]:
         return ["what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"]
     connection = _connect(settings)
     try:
-        tables = [f"table {name}: {_rows(connection, name)}" for name in _DROP_TABLE.findall(text)]
+        dropped = _DROP_TABLE.findall(text)
+        tables = [f"table {name}: {_rows(connection, name)}" for name in dropped]
         columns = [
             f"column {table}.{column}: {_values(connection, table, column)}"
             for table, column in _DROP_COLUMN.findall(text)
+            if table not in dropped
         ]
     finally:
         connection.close()
@@ -77,27 +79,33 @@ def _rows(connection: Connection, table: str) -> str:
     found = database.scalar(connection, "SELECT to_regclass(%s)", (table,))
     if found is None:
         return "not there"
-    estimate = database.scalar(connection, "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,))
-    if float(str(estimate)) > COUNT_UP_TO:
-        return f"about {float(str(estimate)):,.0f} rows"
-    return _counted(database.scalar(connection, f"SELECT count(*) FROM {found}"), "row")
+    return _counted(connection, "*", str(found), "row")
 
 
 def _values(connection: Connection, table: str, column: str) -> str:
     found = database.scalar(connection, "SELECT to_regclass(%s)", (table,))
+    name = column[1:-1].replace('""', '"') if column.startswith('"') else column.lower()
     there = found and database.scalar(
         connection,
         "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped",
-        (table, column.strip('"').replace('""', '"')),
+        (table, name),
     )
     if not there:
         return "not there"
-    return _counted(database.scalar(connection, f"SELECT count({there}) FROM {found}"), "value")
+    return _counted(connection, str(there), str(found), "value")
 
 
-def _counted(count: object, noun: str) -> str:
-    number = int(str(count))
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _counted(connection: Connection, what: str, table: str, noun: str) -> str:
+    """Return how many there are, without reading more than COUNT_UP_TO rows: nobody waits for minutes to be asked."""
+    estimate = float(
+        str(database.scalar(connection, "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,)))
+    )
+    if estimate > COUNT_UP_TO:
+        return f"about {estimate:,.0f} rows" if what == "*" else f"in about {estimate:,.0f} rows"
+    limited = f"SELECT count({what}), count(*) FROM (SELECT * FROM {table} LIMIT {COUNT_UP_TO + 1}) AS sample"
+    count, rows = (int(str(one)) for one in database.rows(connection, limited)[0])
+    more = "more than " if rows > COUNT_UP_TO else ""
+    return f"{more}{min(count, COUNT_UP_TO):,} {noun}{'' if count == 1 else 's'}"
 
 
 def _told(lines: list[str]) -> list[str]:

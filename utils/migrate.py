@@ -77,7 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings = _with_database(load())
             logs.configure(settings)
             run: Command = parsed.run
-            return run(parsed, settings)
+            code = run(parsed, settings)
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:  # `| head -1` has read what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.DONE
     except Stop as stop:
         if getattr(parsed, "json", False):
             print(_as_json(stop.record()))
@@ -123,7 +128,7 @@ def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
     print(report.steps_text("downgrade", steps))
     print("\n".join(losses.of_downgrade(steps, settings)))
     if not parsed.yes:
-        _agree("downgrade", settings)
+        _agree("downgrade", f"downgrade {parsed.revision}", settings)
     print(upgrade.run("downgrade", parsed.revision, settings))
     return errors.DONE
 
@@ -163,11 +168,14 @@ def _log(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _wait(_parsed: argparse.Namespace, settings: Settings) -> int:
-    if at_head(settings) is not None:
-        return errors.DONE
-    from utils import upgrade
+    there = at_head(settings) is not None
+    if not there:
+        from utils import upgrade
 
-    return errors.DONE if upgrade.wait(settings) else errors.NO
+        there = upgrade.wait(settings)
+    waited = f"not at head after {settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
+    print(f"wait: the database is {'at head' if there else waited}")
+    return errors.DONE if there else errors.NO
 
 
 def _seal(parsed: argparse.Namespace, _settings: Settings) -> int:
@@ -197,13 +205,13 @@ def _reset(parsed: argparse.Namespace, settings: Settings) -> int:
         )
     print("\n".join(losses.of_reset(settings)))
     if not parsed.yes:
-        _agree("reset", settings)
+        _agree("reset", "reset", settings)
     losses.drop_everything(settings)
     print(upgrade.run("upgrade", "head", settings))
     return errors.DONE
 
 
-def _agree(what: str, settings: Settings) -> None:
+def _agree(what: str, typed: str, settings: Settings) -> None:
     """Raise Stop unless somebody at a terminal says yes. In production nobody is asked: it takes `--yes`."""
     if settings.production or not sys.stdin.isatty():
         raise Stop(
@@ -211,11 +219,20 @@ def _agree(what: str, settings: Settings) -> None:
             f"{what} loses data and nobody agreed",
             facts=[("asked", "nobody: this is production" if settings.production else "nobody: no terminal")],
             database="unchanged",
-            next_step=f"python utils/migrate.py {' '.join(sys.argv[1:])} --yes",
+            next_step=f"python utils/migrate.py {typed} --yes",
             exit_code=errors.USAGE,
         )
-    if input("go on? [y/N] ").strip().lower() not in {"y", "yes"}:
-        raise Stop("not-agreed", f"{what} was not agreed to", database="unchanged", next_step="nothing", exit_code=1)
+    if _answer("go on? [y/N] ") not in {"y", "yes"}:
+        raise Stop(
+            "not-agreed", f"{what} was not agreed to", database="unchanged", next_step="nothing", exit_code=errors.NO
+        )
+
+
+def _answer(question: str) -> str:
+    try:
+        return input(question).strip().lower()
+    except EOFError:  # Ctrl-D
+        return ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -244,7 +261,7 @@ def _parser() -> argparse.ArgumentParser:
     downgrade.add_argument("revision", metavar="REV", help="id, prefix, -N or base")
     drift = add("drift", _drift, "say where models.py, the migrations and the database differ; exit 1 when they do")
     ledger = add("log", _log, "show the ledger: who did what, when, how long, which release")
-    ledger.add_argument("--limit", type=int, metavar="N", default=50, help="the newest N rows (default 50)")
+    ledger.add_argument("--limit", type=_count, metavar="N", default=50, help="the newest N rows (default 50)")
     adopt = add("adopt", _adopt, "take over a database that has tables but no version")
     adopt.add_argument(
         "revision", nargs="?", metavar="REV", help="the revision that it is at; found by itself when left out"
@@ -263,6 +280,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    """Return a number of rows. Raises ArgumentTypeError."""
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows, such as 50")
+    return int(text)
+
+
 def _glance(name: str, dsn: Dsn, *, alone: bool) -> tuple[tuple[str, ...], object]:
     """Return the versions, in one round trip; and which database it is when there is another to compare it with."""
     connection = database.connect(dsn, name, timeout=3)
@@ -277,16 +301,19 @@ def _check(settings: Settings) -> None:
     """Raise Stop unless the database is where this code can serve. Read-only."""
     if at_head(settings) is not None:
         return
-    from utils import report, status
+    from utils import diagnosis, report, status
 
     found = status.read(settings, models=_models, closely=False)
+    place = f"at {', '.join(found.current)}" if found.current else "without a version"
+    if found.unmet:
+        raise diagnosis.ahead(found.unknown, list(found.unmet), found.newer_release, place)
     if not found.can_serve:
         raise Stop(
             "not-at-head",
             report.sentence(found),
             facts=[("setting", "MIGRATE_ON_START=check: this process does not migrate")],
-            database=f"unchanged, at {', '.join(found.current) or 'nothing'}",
-            next_step="let the pre-deploy command migrate:\npython utils/migrate.py upgrade",
+            database=f"unchanged, {place}",
+            next_step=report.next_step(found, let="let the pre-deploy command migrate:\n"),
         )
 
 
