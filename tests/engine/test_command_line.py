@@ -1,0 +1,372 @@
+"""`python utils/migrate.py`: its commands, its answers, its exit codes, and the ways to start it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.ground import Tree, environment, rows_of
+from tests.workshop import Workshop
+from utils.migrate import _parser
+from utils.settings import Dsn
+
+COMMANDS = sorted(next(action for action in _parser()._actions if action.dest == "command").choices or ())
+
+
+def status_of(workshop: Workshop) -> dict[str, object]:
+    """Return what `status --json` says."""
+    found: dict[str, object] = json.loads(workshop.migrate("status", "--json").stdout)
+    return found
+
+
+def server_version(database: Dsn) -> str:
+    """Return `PostgreSQL 18.6`."""
+    return f"PostgreSQL {str(rows_of(database, 'SHOW server_version')[0][0]).split()[0]}"
+
+
+def told(text: str) -> str:
+    """Return a status with its times and places made equal."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "WHEN", text)
+    text = re.sub(r"in \d+ ms, .*", "in N ms, WHO", text)
+    return re.sub(r"(\n  database +)\S.*", r"\1WHERE", text)
+
+
+EMPTY = """\
+behind: the database lacks 2 revisions
+
+  current    none
+  head       0002_add_task_due_on
+  pending    0001_baseline  The schema that the application starts with.
+             0002_add_task_due_on  A task can have a due date.
+  database   WHERE
+  lock       free
+  last       nothing in the ledger
+
+  next       python utils/migrate.py upgrade
+"""
+
+HALF_WAY = """\
+behind: the database lacks 1 revision
+
+  current    0001_baseline
+  head       0002_add_task_due_on
+  pending    0002_add_task_due_on  A task can have a due date.
+  database   WHERE
+  lock       free
+  last       WHEN  upgrade 0001_baseline applied in N ms, WHO
+
+  next       python utils/migrate.py upgrade
+"""
+
+CURRENT = """\
+current: the database is at head
+
+  current    0002_add_task_due_on
+  head       0002_add_task_due_on
+  pending    none
+  database   WHERE
+  lock       free
+  last       WHEN  upgrade 0002_add_task_due_on applied in N ms, WHO
+"""
+
+
+def test_status_reads_as_a_person_wants_it(workshop: Workshop) -> None:
+    """On an empty, a half-migrated and a current database the whole text is as it should be."""
+    assert told(workshop.migrate("status").stdout) == EMPTY
+    workshop.migrate("upgrade", "0001")
+    assert told(workshop.migrate("status").stdout) == HALF_WAY
+    workshop.migrate()
+    assert told(workshop.migrate("status").stdout) == CURRENT
+
+
+def test_status_has_these_keys_in_json(workshop: Workshop, database: Dsn) -> None:
+    """`status --json` on an empty database has exactly the keys that programs rely on."""
+    found = status_of(workshop)
+    pending = found.pop("pending")
+    assert found == {
+        "state": "behind",
+        "flags": [],
+        "current": [],
+        "heads": ["0002_add_task_due_on"],
+        "unknown": [],
+        "database": database.redacted(),
+        "server": server_version(database),
+        "lock": None,
+        "last": None,
+    }
+    assert isinstance(pending, list)
+    assert [sorted(one) for one in pending] == [["breaking", "file", "hazards", "message", "revision"]] * 2
+    assert pending[1]["file"] == "migrations/versions/0002_add_task_due_on.py"
+
+
+def test_status_has_the_last_row_of_the_ledger_in_json(workshop: Workshop) -> None:
+    """After a run `status --json` tells the state, what is left and the ledger's newest row."""
+    workshop.migrate("upgrade", "0001", APP_RELEASE="r1")
+    found = status_of(workshop)
+    last = found["last"]
+    assert isinstance(last, dict)
+    assert (found["state"], found["current"]) == ("behind", ["0001_baseline"])
+    assert (last["action"], last["outcome"], last["revision"], last["release"]) == (
+        "upgrade",
+        "applied",
+        "0001_baseline",
+        "r1",
+    )
+
+
+def test_status_shows_who_migrates(workshop: Workshop, database: Dsn) -> None:
+    """While somebody holds the lock, status names his process without waiting for him."""
+    workshop.write("0003_slow", "op.execute('SELECT pg_sleep(60)')", after="0002_add_task_due_on")
+    running = workshop.start(sys.executable, "utils/migrate.py")
+    holder: object = None
+    while holder is None:
+        assert running.process.poll() is None
+        holder = status_of(workshop)["lock"]
+    assert isinstance(holder, dict)
+    assert holder["application"].startswith("railhead upgrade @ ")
+    (row,) = rows_of(database, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    assert holder["pid"] == row[0]
+
+
+@pytest.mark.parametrize(("state", "code"), [("empty", 1), ("half", 1), ("head", 0)])
+def test_status_answers_scripts(workshop: Workshop, state: str, code: int) -> None:
+    """`status --exit-code` is 0 at head and 1 elsewhere; without it, asking is no failure."""
+    if state != "empty":
+        workshop.migrate("upgrade", "0001" if state == "half" else "head")
+    assert workshop.migrate("status", "--exit-code").returncode == code
+    assert workshop.migrate("status", "--exit-code", "--json").returncode == code
+    assert workshop.migrate("status").returncode == 0
+
+
+def test_upgrade_is_what_no_command_means(workshop: Workshop, database: Dsn) -> None:
+    """Without a command the database is brought to head; a second time there is nothing to do."""
+    first, second = workshop.migrate(), workshop.migrate()
+    assert re.fullmatch(
+        r"upgrade: 2 revisions, the database is at 0002_add_task_due_on \(\d+\.\d\d s\)\n", first.stdout
+    )
+    assert second.stdout == "upgrade: nothing to do, the database is at 0002_add_task_due_on\n"
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert rows_of(database, "SELECT count(*) FROM migration_ledger") == [(2,)]
+
+
+def test_a_dry_run_only_tells(workshop: Workshop, database: Dsn) -> None:
+    """`upgrade --dry-run` names the steps and makes nothing."""
+    ended = workshop.migrate("upgrade", "--dry-run")
+    assert ended.stdout == (
+        "  upgrade 0001_baseline  (migrations/versions/0001_baseline.py)\n"
+        "  upgrade 0002_add_task_due_on  (migrations/versions/0002_add_task_due_on.py)\n"
+    )
+    assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+
+
+def test_downgrade_tells_what_is_lost_and_asks(workshop: Workshop, database: Dsn) -> None:
+    """Without a terminal and without --yes a downgrade shows what it would drop, and does nothing (2)."""
+    workshop.migrate()
+    rows_of(database, "INSERT INTO project (name) VALUES ('Line 4')")
+    rows_of(database, "INSERT INTO task (project_id, title, due_on) SELECT id, 'rails', '2030-01-01' FROM project")
+    ended = workshop.migrate("downgrade", "0001")
+    assert (ended.returncode, ended.stdout) == (
+        2,
+        """\
+  downgrade 0002_add_task_due_on  (migrations/versions/0002_add_task_due_on.py)
+will be lost:
+  column task.due_on: 1 value
+""",
+    )
+    assert ended.stderr == (
+        """\
+downgrade stopped: downgrade loses data and nobody agreed
+
+  asked      nobody: no terminal
+  database   unchanged
+
+  next       python utils/migrate.py downgrade 0001 --yes          [not-agreed]
+"""
+    )
+    assert rows_of(database, "SELECT count(due_on) FROM task") == [(1,)]
+
+
+def test_downgrade_goes_with_a_yes(workshop: Workshop, database: Dsn) -> None:
+    """With --yes nobody is asked."""
+    workshop.migrate()
+    ended = workshop.migrate("downgrade", "-1", "--yes")
+    assert ended.returncode == 0, ended.stderr
+    assert "downgrade: 1 revision, the database is at 0001_baseline" in ended.stdout
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0001_baseline",)]
+
+
+def test_downgrade_is_refused_in_production_without_a_yes(workshop: Workshop, database: Dsn) -> None:
+    """In production nobody is asked: it takes --yes."""
+    workshop.migrate()
+    ended = workshop.migrate("downgrade", "0001", APP_ENV="production")
+    assert ended.returncode == 2
+    assert "asked      nobody: this is production" in ended.stderr
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_add_task_due_on",)]
+
+
+@pytest.mark.parametrize(("answer", "code", "at"), [("y\n", 0, "0001_baseline"), ("n\n", 1, "0002_add_task_due_on")])
+def test_downgrade_asks_at_a_terminal(workshop: Workshop, database: Dsn, answer: str, code: int, at: str) -> None:
+    """At a terminal it asks, and goes on only after a yes."""
+    workshop.migrate()
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "utils/migrate.py", "downgrade", "0001"],
+        cwd=workshop.root,
+        env=environment(database),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    os.write(ours, answer.encode())
+    said, _ = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert (process.returncode, b"go on? [y/N]" in said) == (code, True), said
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [(at,)]
+
+
+def test_downgrade_says_when_there_is_nothing_to_do(workshop: Workshop) -> None:
+    """A target that is reached already loses nothing and asks nobody."""
+    workshop.migrate("upgrade", "0001")
+    ended = workshop.migrate("downgrade", "0001")
+    assert (ended.returncode, ended.stdout) == (0, "downgrade: nothing to do\n")
+
+
+def test_reset_is_refused_in_production(workshop: Workshop, database: Dsn) -> None:
+    """Not even --yes resets production."""
+    workshop.migrate()
+    ended = workshop.migrate("reset", "--yes", APP_ENV="production")
+    assert (ended.returncode, "[not-in-production]" in ended.stderr) == (3, True)
+    assert rows_of(database, "SELECT count(*) FROM project") == [(0,)]
+
+
+def test_reset_starts_from_nothing(workshop: Workshop, database: Dsn) -> None:
+    """What was in the database is dropped, told before, and head is reached again."""
+    workshop.migrate()
+    rows_of(database, "CREATE SCHEMA other; CREATE TABLE other.stray (); INSERT INTO project (name) VALUES ('Line 4')")
+    ended = workshop.migrate("reset", "--yes")
+    assert ended.returncode == 0, ended.stderr
+    assert "  table other.stray: 0 rows\n  table project: 1 row\n" in ended.stdout
+    assert rows_of(database, "SELECT count(*), to_regclass('other.stray') FROM project") == [(0, None)]
+    assert workshop.migrate("status", "--exit-code").returncode == 0
+
+
+def test_log_tells_the_newest_first(workshop: Workshop) -> None:
+    """The ledger is shown newest first, --limit says how much of it, --json gives the same rows."""
+    workshop.migrate()
+    workshop.migrate("downgrade", "-1", "--yes")
+    lines = workshop.migrate("log").stdout.splitlines()
+    assert [re.sub(r".*  (\S+ \S+ \S+) in .*", r"\1", line) for line in lines] == [
+        "downgrade 0002_add_task_due_on applied",
+        "upgrade 0002_add_task_due_on applied",
+        "upgrade 0001_baseline applied",
+    ]
+    rows = json.loads(workshop.migrate("log", "--json", "--limit", "2").stdout)
+    assert [row["action"] for row in rows] == ["downgrade", "upgrade"]
+
+
+def test_log_of_a_database_without_a_ledger(workshop: Workshop) -> None:
+    """Asking an empty database for its ledger is no error."""
+    assert workshop.migrate("log").stdout == "nothing in the ledger\n"
+    assert workshop.migrate("log", "--json").stdout == "[]\n"
+
+
+def test_wait_says_no_when_time_is_up(workshop: Workshop, database: Dsn) -> None:
+    """`wait` never migrates: it answers 1 when nobody else did in time, and 0 at head."""
+    ended = workshop.migrate("wait", MIGRATE_WAIT_LOCK="0")
+    assert (ended.returncode, ended.stdout) == (1, "wait: the database is not at head after 0 s (MIGRATE_WAIT_LOCK)\n")
+    assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+    workshop.migrate()
+    ended = workshop.migrate("wait")
+    assert (ended.returncode, ended.stdout) == (0, "wait: the database is at head\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("frobnicate",),
+        ("upgrade", "a", "b"),
+        ("downgrade",),
+        ("log", "--limit", "0"),
+        ("log", "--limit", "-3"),
+        ("--json",),
+    ],
+)
+def test_a_mistake_of_usage(workshop: Workshop, arguments: tuple[str, ...]) -> None:
+    """What cannot be understood ends with 2 and the usage."""
+    ended = workshop.migrate(*arguments)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("usage: python utils/migrate.py")
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_for_each_command(workshop: Workshop, command: str) -> None:
+    """`--help` explains each command and touches nothing."""
+    workshop.database = None
+    ended = workshop.migrate(*filter(None, [command]), "--help", DATABASE_URL="sqlite:///no")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f"usage: python utils/migrate.py {command}".rstrip())
+
+
+def test_help_lists_every_command(workshop: Workshop) -> None:
+    """The first page names each command with one line about it."""
+    shown = workshop.migrate("--help").stdout
+    assert sorted(re.findall(r"^    (\w+)", shown, re.MULTILINE)) == COMMANDS
+
+
+def test_a_failure_in_json_is_json(workshop: Workshop) -> None:
+    """With --json a failure is a record on standard output as well as a message on standard error."""
+    ended = workshop.migrate("status", "--json", DATABASE_URL="sqlite:///no")
+    record = json.loads(ended.stdout)
+    assert (ended.returncode, record["error"], record["exit_code"]) == (3, "settings", 3)
+    assert ended.stderr.startswith("status stopped: ")
+
+
+def in_folder(folder: Path, database: Dsn, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a real program in `folder`."""
+    return subprocess.run(
+        command, cwd=folder, env=environment(database), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_it_runs_by_path_from_any_folder(project: Tree, database: Dsn, tmp_path: Path) -> None:
+    """Started by path, by a link to it, or from its own folder, it finds its project."""
+    link = tmp_path / "migrate"
+    link.symlink_to(project.root / "utils" / "migrate.py")
+    for folder, path in (
+        (tmp_path, str(project.root / "utils" / "migrate.py")),
+        (project.root / "utils", "migrate.py"),
+        (tmp_path, str(link)),
+    ):
+        ended = in_folder(folder, database, sys.executable, path, "status")
+        assert (ended.returncode, ended.stderr, told(ended.stdout)) == (0, "", EMPTY), path
+
+
+def test_it_runs_as_a_module_and_by_import(project: Tree, database: Dsn) -> None:
+    """`python -m utils.migrate` and `import utils.migrate` do the same."""
+    ended = in_folder(project.root, database, sys.executable, "-m", "utils.migrate", "status")
+    assert (ended.returncode, told(ended.stdout)) == (0, EMPTY)
+    code = "import utils.migrate; raise SystemExit(utils.migrate.main(['status']))"
+    ended = in_folder(project.root, database, sys.executable, "-c", code)
+    assert (ended.returncode, told(ended.stdout)) == (0, EMPTY)
+
+
+def test_it_does_not_need_the_application(project: Tree) -> None:
+    """A web application that cannot be imported does not stop a migration."""
+    (project.root / "app" / "__init__.py").write_text("raise RuntimeError('broken')\n")
+    assert project.migrate().returncode == 0
+    assert project.migrate("status", "--exit-code").returncode == 0
+
+
+def test_a_reader_that_has_enough_is_no_error(project: Tree, database: Dsn) -> None:
+    """`status | head -1` shows the first line and nothing else."""
+    command = f"set -o pipefail; for try in 1 2 3; do {sys.executable} utils/migrate.py status --json | head -c 1; done"
+    ended = in_folder(project.root, database, "bash", "-c", command)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "{{{", "")

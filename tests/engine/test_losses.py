@@ -1,0 +1,116 @@
+"""What a downgrade or a reset would drop, counted before anybody is asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.ground import rows_of
+from tests.workshop import Workshop
+from utils import losses, upgrade
+from utils.settings import Dsn, Settings
+
+MAKE = "op.create_table('note', sa.Column('id', sa.Integer, primary_key=True))"
+
+
+def lost(bare: Workshop, target: str = "0001") -> list[str]:
+    """Return what `downgrade` says before it asks."""
+    ended = bare.migrate("downgrade", target)
+    assert ended.returncode == 2, ended.stderr
+    return [line for line in ended.stdout.splitlines() if not line.startswith("  downgrade ")]
+
+
+def test_tables_and_columns_are_counted(settings: Settings, database: Dsn) -> None:
+    """Every table that would be dropped is told with its rows, every column with its values, none twice."""
+    upgrade.run("upgrade", "head", settings)
+    rows_of(database, "INSERT INTO project (name) SELECT 'p' || n FROM generate_series(1, 1200) n")
+    rows_of(database, "INSERT INTO task (project_id, title, due_on) SELECT id, 't', '2030-01-01' FROM project LIMIT 7")
+    rows_of(database, "INSERT INTO task (project_id, title) SELECT id, 't' FROM project LIMIT 5")
+    assert losses.of_downgrade(upgrade.plan("downgrade", "0001", settings), settings) == [
+        "will be lost:",
+        "  column task.due_on: 7 values",
+    ]
+    assert losses.of_downgrade(upgrade.plan("downgrade", "base", settings), settings) == [
+        "will be lost:",
+        "  table sign_in_attempt: 0 rows",
+        "  table task: 12 rows",
+        "  table member: 0 rows",
+        "  table project: 1,200 rows",
+    ]
+
+
+def test_asking_what_is_lost_loses_nothing(settings: Settings, database: Dsn) -> None:
+    """The answer is found without running the downgrade."""
+    upgrade.run("upgrade", "head", settings)
+    losses.of_downgrade(upgrade.plan("downgrade", "base", settings), settings)
+    losses.of_reset(settings)
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_add_task_due_on",)]
+
+
+@pytest.mark.parametrize(
+    ("downgrade", "told"),
+    [
+        ("op.drop_column('note', 'Odd \"name\"')", '  column note."Odd ""name""": 1 value'),
+        ("op.execute('ALTER TABLE Note DROP COLUMN IF EXISTS Plain')", "  column Note.Plain: 1 value"),
+        ("op.drop_column('note', 'gone')", "  column note.gone: not there"),
+        ("op.execute('DROP TABLE IF EXISTS gone')", "  table gone: not there"),
+    ],
+)
+def test_names_are_read_as_postgresql_reads_them(bare: Workshop, database: Dsn, downgrade: str, told: str) -> None:
+    """Quoted, folded and missing names are told for what they are."""
+    bare.write("0001_first", MAKE)
+    bare.write("0002_second", 'op.execute(\'ALTER TABLE note ADD "Odd ""name""" int, ADD plain int\')', downgrade)
+    bare.migrate()
+    rows_of(database, "INSERT INTO note VALUES (1, 2, 3)")
+    assert lost(bare) == ["will be lost:", told]
+
+
+def test_a_downgrade_that_drops_nothing(bare: Workshop) -> None:
+    """When no table and no column goes, that is what is said."""
+    bare.write("0001_first", MAKE)
+    bare.write("0002_second", "op.create_index('note_id', 'note', ['id'])", "op.drop_index('note_id')")
+    bare.migrate()
+    assert lost(bare) == ["nothing is dropped"]
+
+
+@pytest.mark.parametrize(
+    "downgrade",
+    ["op.get_bind().execute(sa.text('SELECT 1')).scalar_one()", "[None][sum(1 for _ in ()) - 2]"],
+    ids=["looks at the data", "fails"],
+)
+def test_a_downgrade_that_looks_at_the_data(bare: Workshop, downgrade: str) -> None:
+    """Where it cannot be told in advance, it is said where to read."""
+    bare.write("0001_first", MAKE)
+    bare.write("0002_second", "pass", downgrade)
+    bare.migrate()
+    assert lost(bare) == [
+        "what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"
+    ]
+
+
+def test_a_large_table_is_not_counted_to_the_end(
+    settings: Settings, database: Dsn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the limit on the server's estimate does, and without an estimate the limit itself."""
+    monkeypatch.setattr(losses, "COUNT_UP_TO", 10)
+    rows_of(database, "CREATE TABLE big WITH (autovacuum_enabled = false) AS SELECT n FROM generate_series(1, 20) n")
+    rows_of(database, "UPDATE pg_class SET reltuples = -1 WHERE relname = 'big'")
+    assert losses.of_reset(settings) == ["will be lost:", "  table big: more than 10 rows"]
+    rows_of(database, "ANALYZE big")
+    assert losses.of_reset(settings) == ["will be lost:", "  table big: about 20 rows"]
+
+
+def test_a_reset_drops_everything_of_ours(settings: Settings, database: Dsn) -> None:
+    """After `drop_everything` the database is as new: no schema, table, type or function is left."""
+    rows_of(
+        database,
+        "CREATE SCHEMA other; CREATE TYPE other.mood AS ENUM ('ok'); CREATE TABLE t (); CREATE VIEW v AS TABLE t;"
+        "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE EXTENSION btree_gist",
+    )
+    losses.drop_everything(settings)
+    left = rows_of(
+        database,
+        "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' UNION ALL "
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace UNION ALL "
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace",
+    )
+    assert left == [("public",)]
