@@ -305,15 +305,16 @@ def _check(settings: Settings) -> None:
 
     found = status.read(settings, models=_models, closely=False)
     place = f"at {', '.join(found.current)}" if found.current else "without a version"
-    if found.unmet:
+    if found.state == "ahead" and found.unmet:
         raise diagnosis.ahead(found.unknown, list(found.unmet), found.newer_release, place)
     if not found.can_serve:
+        let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
         raise Stop(
             "not-at-head",
             report.sentence(found),
             facts=[("setting", "MIGRATE_ON_START=check: this process does not migrate")],
             database=f"unchanged, {place}",
-            next_step=report.next_step(found, let="let the pre-deploy command migrate:\n"),
+            next_step=f"{let}{report.next_step(found)}",
         )
 
 

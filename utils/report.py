@@ -47,6 +47,11 @@ def sentence(status: Status) -> str:
     )
 
 
+def next_step(status: Status) -> str | None:
+    """Return what to do about the state; None when there is nothing to do."""
+    return _NEXT.get(status.state)
+
+
 def status_text(status: Status) -> str:
     """Return where the database is, for a tired person: the state first, then the facts, then what to do."""
     flags = f"  ({', '.join(status.flags)})" if status.flags else ""
@@ -63,8 +68,9 @@ def status_text(status: Status) -> str:
     ]
     lines = [f"{status.state}{flags}: {sentence(status)}", ""]
     lines += [line for label, text in facts for line in labelled(label, text)]
-    if status.state in _NEXT:
-        lines += ["", *labelled("next", _NEXT[status.state])]
+    step = next_step(status)
+    if step:
+        lines += ["", *labelled("next", step)]
     return "\n".join(lines)
 
 

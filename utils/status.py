@@ -80,6 +80,12 @@ class Status(NamedTuple):
     """What models.py needs and a database that is ahead no longer gives."""
 
     @property
+    def newer_release(self) -> str | None:
+        """Return the release that made the newest revision that this code does not have, if it is the last thing done."""
+        newest = self.last and self.last.revision in self.unknown[-1:]
+        return self.last.release if self.last and newest else None
+
+    @property
     def can_serve(self) -> bool:
         """Tell whether this code can serve requests on that schema."""
         return self.state == "current" or (self.state == "ahead" and not self.unmet)
