@@ -9,6 +9,7 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+from tests.chaos.ports import free_ports
 from tests.ground import eventually
 from utils import programs
 from utils.settings import Dsn
@@ -36,7 +37,7 @@ class Pooler:
 
     def __init__(self, server: Dsn, place: Path, pool: int = 5) -> None:
         """Start it with at most `pool` connections to each database; its files go to `place`."""
-        self.port = _free_port()
+        self.port = free_ports(1)[0]
         given = server.parameters()
         names = {"host": "host", "port": "port", "user": "user", "password": "password"}
         target = " ".join(f"{name}='{given[key]}'" for key, name in names.items() if given.get(key))
@@ -69,8 +70,3 @@ class Pooler:
         assert self._process.poll() is None, self._log.read_text()
         with closing(socket.socket()) as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as found:
-        return int(found.getsockname()[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import socket
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +14,7 @@ from psycopg2.extensions import connection as Connection
 
 from tests.chaos import histories, sight
 from tests.chaos.pooler import Pooler
+from tests.chaos.ports import free_ports
 from tests.ground import GUNICORN, MIGRATE, Running, Tree, eventually
 from utils import lock
 from utils.settings import Dsn
@@ -51,7 +51,7 @@ def test_32_processes_start_together_on_an_empty_database(
 def test_four_gunicorns_without_preload_start_together(hundred: Tree, database: Dsn) -> None:
     """All 16 workers of 4 masters serve, and each of the hundred revisions is applied exactly once."""
     (hundred.root / "chaos.conf.py").write_text(WITHOUT_PRELOAD)
-    ports = _free_ports(4)
+    ports = free_ports(4)
     command = (*GUNICORN, "-c", "chaos.conf.py", "app:create_app()")
     masters = [hundred.start(*command, PORT=str(port), LOG_FORMAT="text") for port in ports]
     eventually(lambda: all(_ready_workers(one) == 4 for one in masters), within=120, what="all 16 workers are ready")
@@ -97,15 +97,6 @@ def _errors(started: list[Running]) -> str:
 def _ready_workers(master: Running) -> int:
     assert master.process.poll() is None, master.stdout + master.stderr
     return len(re.findall(r"upgrade: .*the database is at|start: the database is at head", master.stdout))
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in found]
-    for one in found:
-        one.close()
-    return ports
 
 
 def _status(port: int) -> int:

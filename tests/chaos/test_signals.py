@@ -1,0 +1,116 @@
+"""Somebody tells a process that migrates to stop, or kills it: it is gone at once, and so is what it did in PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import sight
+from tests.chaos.ports import free_ports
+from tests.ground import ALEMBIC, GUNICORN, MIGRATE, Running, Tree, eventually
+from utils.settings import Dsn
+
+WITHIN = 1.0
+"""Seconds in which a process that is told to stop has ended."""
+
+FACTORY = (sys.executable, "-c", "import app; app.create_app()")
+
+WAYS = {"migrate.py": MIGRATE, "alembic": (*ALEMBIC, "upgrade", "head"), "factory": FACTORY}
+
+
+def _may_be_first() -> bool:
+    program = shutil.which("unshare")
+    return (
+        program is not None
+        and subprocess.run([program, "--fork", "--pid", "true"], capture_output=True).returncode == 0
+    )
+
+
+@pytest.fixture
+def sleeping(tree: Tree) -> Tree:
+    """A project whose second revision takes a minute."""
+    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    assert tree.migrate().returncode == 0
+    tree.write("0002_long", "op.add_column('thing', sa.Column('a', sa.Text))\nop.execute('SELECT pg_sleep(60)')")
+    tree.write("0003_more", "op.add_column('thing', sa.Column('b', sa.Text))")
+    return tree
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_told_to_stop_in_a_long_statement(sleeping: Tree, database: Dsn, way: str, number: int, code: int) -> None:
+    """It ends within a second with the code of the signal; nothing is applied, and no session stays."""
+    migrator = sleeping.start(*WAYS[way])
+    _sleeps(database)
+    began = time.monotonic()
+    migrator.send(number)
+    assert migrator.wait(10) == code, migrator.stderr
+    assert time.monotonic() - began < WITHIN
+    assert "what was not committed is rolled back" in migrator.stderr + migrator.stdout
+    _nothing_left(database)
+
+
+@pytest.mark.alone
+def test_told_to_stop_while_waiting_for_the_lock(sleeping: Tree, database: Dsn) -> None:
+    """A waiter ends just as fast, and does not disturb the one that it waited for."""
+    migrator = sleeping.start(*MIGRATE)
+    _sleeps(database)
+    waiter = sleeping.start(*MIGRATE)
+    eventually(lambda: "waiting for the migration lock" in waiter.stderr, within=30)
+    began = time.monotonic()
+    waiter.send(signal.SIGTERM)
+    assert waiter.wait(10) == 143, waiter.stderr
+    assert time.monotonic() - began < WITHIN
+    assert sight.running(database, "pg_sleep(60)")
+    migrator.send(signal.SIGTERM)
+    assert migrator.wait(10) == 143, migrator.stderr
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(not _may_be_first(), reason="needs `unshare --fork --pid`, which this user may not use here")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
+def test_gunicorn_with_preload_told_to_stop_as_process_one(
+    sleeping: Tree, database: Dsn, number: int, code: int
+) -> None:
+    """The first process of a container has no default for signals, and gunicorn none yet while it loads: it ends as fast."""
+    master = sleeping.start("unshare", "--fork", "--pid", *GUNICORN, "app:create_app()", PORT=str(free_ports(1)[0]))
+    _sleeps(database)
+    [first] = _children(master)
+    began = time.monotonic()
+    os.kill(first, number)
+    assert master.wait(10) == code, master.stdout + master.stderr
+    assert time.monotonic() - began < WITHIN
+    _nothing_left(database)
+
+
+@pytest.mark.parametrize("way", ["migrate.py", "factory"])
+def test_killed_in_a_long_statement(sleeping: Tree, database: Dsn, way: str) -> None:
+    """Its sessions end within two seconds, long before the statement would."""
+    migrator = sleeping.start(*WAYS[way])
+    _sleeps(database)
+    migrator.send(signal.SIGKILL)
+    eventually(lambda: not sight.sessions(database) and not sight.locks(database), within=2, what="nobody is left")
+    _nothing_left(database)
+
+
+def _sleeps(database: Dsn) -> None:
+    eventually(lambda: sight.running(database, "SELECT pg_sleep(60)"), within=30, what="the long statement runs")
+
+
+def _nothing_left(database: Dsn) -> None:
+    eventually(lambda: not sight.sessions(database), within=WITHIN, what="no session is left")
+    assert sight.locks(database) == []
+    assert sight.versions(database) == ["0001_thing"]
+    assert sight.applied(database) == ["0001_thing"]
+
+
+def _children(running: Running) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
