@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import sqlalchemy as sa
 from alembic.operations import MigrateOperation, Operations, ops
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.sql.elements import conv
 
 from utils import database
@@ -110,12 +110,10 @@ class Verbs(MigrateOperation):
         constraint, when = _quoted(constraint_name), _when(deferrable, initially)
         with _outside(operations) as session:
             existing = session.constraint(table, constraint_name)
-            if session.as_sql or (existing and existing.when != (bool(deferrable), _is_deferred(initially))):
+            if session.as_sql or (existing and existing != (bool(deferrable), _is_deferred(initially))):
                 session.short(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint}")
-                existing = None
             _build_index(session, table, constraint_name, columns, {"unique": True, **kw})
-            if existing is None:
-                session.short(f"ALTER TABLE {table} ADD CONSTRAINT {constraint} UNIQUE USING INDEX {constraint}{when}")
+            _put(session, table, constraint_name, f"ADD CONSTRAINT {constraint} UNIQUE USING INDEX {constraint}{when}")
 
     @classmethod
     def create_foreign_key_not_valid(
@@ -263,11 +261,6 @@ class _Constraint(NamedTuple):
 
     deferrable: bool
     deferred: bool
-
-    @property
-    def when(self) -> tuple[bool, bool]:
-        """Return when it is checked, comparable."""
-        return self.deferrable, self.deferred
 
 
 class _Session:
@@ -436,19 +429,34 @@ def _do(execute: Callable[[str], None], work: Sequence[str | Callable[[], Done]]
     return done
 
 
+def _put(
+    session: _Session, table: _Table, name: str, add: str | Callable[[], object], *, replace: bool = False
+) -> None:
+    """Add a constraint unless it is there, or in the place of the one that is.
+
+    Looks for it under the lock: the server may still be finishing what the killed predecessor of this process began.
+    """
+
+    def put() -> None:
+        there = session.constraint(table, name)
+        if replace and (there or session.as_sql):
+            session.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {_quoted(name)}")
+        if replace or not there:
+            session.execute(f"ALTER TABLE {table} {add}") if isinstance(add, str) else add()
+
+    session.short(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE", put)
+
+
 def _put_constraint(
     operations: Operations,
     table: _Table,
     name: str,
     wanted: ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp,
 ) -> None:
-    """Add a constraint in the place of one of the same name, in one transaction."""
-    drop = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {_quoted(name)}"
     with _outside(operations) as session:
         context = session.context
-        add = wanted.to_constraint(context)
-        there = session.as_sql or session.constraint(table, name)
-        session.short(*([drop] if there else []), lambda: context.impl.add_constraint(add))
+        constraint = wanted.to_constraint(context)
+        _put(session, table, name, lambda: context.impl.add_constraint(constraint), replace=True)
 
 
 def _build_index(
@@ -466,9 +474,15 @@ def _build_index(
 
     there = _definition(session, table, name)
     if there is None:
-        with _undoing(lambda: session.unhurried(drop_leftover)):
-            session.unhurried(drop_leftover, build)
-        return
+        try:
+            with _undoing(lambda: session.unhurried(drop_leftover)):
+                session.unhurried(drop_leftover, build)
+            return
+        except ProgrammingError:
+            # the server may have gone on with what the killed predecessor of this process began, and finished it
+            there = _definition(session, table, name)
+            if there is None:
+                raise
     wanted = session.short(lambda: _wanted_definition(session, table, columns, options))
     if there != wanted:
         raise _differs(table, name, there, str(wanted))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
-import psycopg2
 import pytest
 import sqlalchemy as sa
 from alembic.operations import Operations
@@ -17,129 +15,11 @@ from alembic.runtime.migration import MigrationContext
 from psycopg2.extensions import connection as Connection
 
 from tests.ground import eventually, rows_of
+from tests.verbs import INDEXES, NOT_NULL, TABLES, VERBS, Call, answer, migrating, run
 from utils import operations
 from utils.database import Patience
 from utils.errors import Stop
 from utils.settings import Dsn
-
-Call = Callable[[Operations], object]
-
-TABLES = """
-DROP SCHEMA IF EXISTS shop CASCADE;
-CREATE SCHEMA shop;
-CREATE TABLE shop."Maker" (id int PRIMARY KEY, name text);
-INSERT INTO shop."Maker" SELECT i, 'maker ' || i FROM generate_series(1, 10) i;
-CREATE TABLE shop."Item" (id int PRIMARY KEY, "Name" text, price int, maker_id int);
-INSERT INTO shop."Item" SELECT i, 'it''s 100%: ' || i, i % 7, i % 10 + 1 FROM generate_series(1, 500) i;
-"""
-
-INDEXES = """
-SELECT replace(pg_get_indexdef(indexrelid), 'CREATE ', '') || CASE WHEN indisvalid THEN '' ELSE ' INVALID' END
-FROM pg_index WHERE indrelid = 'shop."Item"'::regclass AND NOT indisprimary
-"""
-CONSTRAINTS = """
-SELECT conname || ': ' || pg_get_constraintdef(oid) FROM pg_constraint
-WHERE conrelid = 'shop."Item"'::regclass AND contype NOT IN ('p', 'n') ORDER BY 1
-"""
-NOT_NULL = """
-SELECT attname::text FROM pg_attribute WHERE attrelid = 'shop."Item"'::regclass AND attnum > 1 AND attnotnull
-UNION ALL
-SELECT conname || ' is left' FROM pg_constraint WHERE conrelid = 'shop."Item"'::regclass AND contype = 'c'
-"""
-
-
-PRICE_INDEX = (
-    'UNIQUE INDEX "ix_Item_price" ON shop."Item" USING btree (price, lower("Name")) INCLUDE (id)'
-    " WHERE ((\"Name\" ~~ 'it%'::text) AND ((price)::text <> '%'::text))"
-)
-
-
-class Verb(NamedTuple):
-    """One call of a verb, what must be there before it, and what a question about the database answers afterwards."""
-
-    call: Call
-    question: str
-    answer: list[str]
-    before: str = "SELECT 1"
-
-
-VERBS = {
-    "create_index_concurrently": Verb(
-        lambda op: op.create_index_concurrently(
-            "ix_Item_price",
-            "Item",
-            ["price", sa.text('lower("Name")')],
-            schema="shop",
-            unique=True,
-            postgresql_where=sa.text("\"Name\" LIKE 'it%' AND price::text <> '%'"),
-            postgresql_include=["id"],
-        ),
-        INDEXES,
-        [PRICE_INDEX],
-    ),
-    "drop_index_concurrently": Verb(
-        lambda op: op.drop_index_concurrently("ix_old", table_name="Item", schema="shop"),
-        INDEXES,
-        [],
-        'CREATE INDEX ix_old ON shop."Item" (price)',
-    ),
-    "create_unique_constraint_concurrently": Verb(
-        lambda op: op.create_unique_constraint_concurrently(
-            "uq_Item_Name", "Item", ["Name"], schema="shop", deferrable=True, initially="DEFERRED"
-        ),
-        CONSTRAINTS,
-        ['uq_Item_Name: UNIQUE ("Name") DEFERRABLE INITIALLY DEFERRED'],
-    ),
-    "create_foreign_key_not_valid": Verb(
-        lambda op: op.create_foreign_key_not_valid(
-            "fk_Item_Maker",
-            "Item",
-            "Maker",
-            ["maker_id"],
-            ["id"],
-            source_schema="shop",
-            referent_schema="shop",
-            ondelete="CASCADE",
-        ),
-        CONSTRAINTS,
-        ['fk_Item_Maker: FOREIGN KEY (maker_id) REFERENCES shop."Maker"(id) ON DELETE CASCADE NOT VALID'],
-    ),
-    "create_check_constraint_not_valid": Verb(
-        lambda op: op.create_check_constraint_not_valid("ck_price", "Item", "price >= 0", schema="shop"),
-        CONSTRAINTS,
-        ["ck_price: CHECK ((price >= 0)) NOT VALID"],
-    ),
-    "validate_constraint": Verb(
-        lambda op: op.validate_constraint("ck_price", "Item", schema="shop"),
-        CONSTRAINTS,
-        ["ck_price: CHECK ((price >= 0))"],
-        'ALTER TABLE shop."Item" ADD CONSTRAINT ck_price CHECK (price >= 0) NOT VALID',
-    ),
-    "drop_constraint_if_exists": Verb(
-        lambda op: op.drop_constraint_if_exists("ck_price", "Item", schema="shop", type_="check"),
-        CONSTRAINTS,
-        [],
-        'ALTER TABLE shop."Item" ADD CONSTRAINT ck_price CHECK (price >= 0) NOT VALID',
-    ),
-    "set_not_null": Verb(lambda op: op.set_not_null("Item", "Name", schema="shop"), NOT_NULL, ["Name"]),
-    "drop_not_null": Verb(
-        lambda op: op.drop_not_null("Item", "Name", schema="shop"),
-        NOT_NULL,
-        [],
-        'ALTER TABLE shop."Item" ALTER "Name" SET NOT NULL',
-    ),
-    "backfill": Verb(
-        lambda op: op.backfill(
-            "Item",
-            "price = -1, \"Name\" = '100%: ' || id::text",
-            "price > 2 AND \"Name\" LIKE '%:%'",
-            batch=200,
-            schema="shop",
-        ),
-        'SELECT count(*) || \' of \' || min("Name") FROM shop."Item" WHERE price = -1 AND "Name" = \'100%: \' || id',
-        ["285 of 100%: 10"],
-    ),
-}
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -397,34 +277,6 @@ def test_backfill_that_would_never_end_stops_before_it_writes(database: Dsn) -> 
     assert rows_of(database, 'SELECT max(price) FROM shop."Item"') == [(6,)]
 
 
-@contextmanager
-def migrating(dsn: Dsn, session: str = "", **options: object) -> Iterator[tuple[sa.Engine, Operations]]:
-    """Give operations in the transaction of a revision, as Alembic runs it."""
-
-    def connect() -> Connection:
-        connection = psycopg2.connect(dsn)
-        if session:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(session)
-            connection.autocommit = False
-        return connection
-
-    engine = sa.create_engine("postgresql+psycopg2://", creator=connect, poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True, **options})
-        with context.begin_transaction(_per_migration=True):
-            yield engine, Operations(context)
-
-
-def run(dsn: Dsn, call: Call, seen: list[str] | None = None, **options: object) -> None:
-    """Run one verb as a revision would, and note its statements in `seen`."""
-    with migrating(dsn, **options) as (engine, op):
-        if seen is not None:
-            sa.event.listen(engine, "before_cursor_execute", lambda *event: seen.append(event[2]))
-        call(op)
-
-
 def is_killed(dsn: Dsn, call: Call, number: int) -> bool:
     """Run one verb and end its session just before statement `number`; tell whether it came to that."""
     count = 0
@@ -495,8 +347,3 @@ def script(call: Call) -> list[str]:
     with context.begin_transaction(_per_migration=True):
         call(Operations(context))
     return [statement for statement in buffer.getvalue().split(";\n\n") if statement.strip()]
-
-
-def answer(dsn: Dsn, verb: Verb) -> list[str]:
-    """Return what the question about this verb gives now."""
-    return [str(row[0]) for row in rows_of(dsn, verb.question)]

@@ -1,0 +1,138 @@
+"""A safe verb is killed at any moment; the next run completes it, nothing is there twice and nothing is INVALID."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection as Pipe
+
+import pytest
+
+from tests.ground import eventually, rows_of
+from tests.verbs import TABLES, VERBS, Call, answer, run
+from utils.settings import Dsn
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+MOMENTS = 20
+ROWS = 20_000
+
+LARGE = f"""
+INSERT INTO shop."Item" SELECT i, 'other ' || i, 1, i % 10 + 1 FROM generate_series(501, {ROWS}) i;
+"""
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_verb_killed_at_random_moments_is_completed_by_the_next_run(database: Dsn, name: str) -> None:
+    """Twenty times: the process gets SIGKILL in the middle of its work, and the verb is run again from the top."""
+    verb = VERBS[name]
+    rows_of(database, TABLES + LARGE + verb.before)
+    span = timed(lambda: run(database, verb.call))
+    expected = answer(database, verb)
+    dice = random.Random(name)
+    killed = 0
+    while killed < MOMENTS:
+        rows_of(database, TABLES + LARGE + verb.before)
+        after = span * dice.uniform(0, 1)
+        if is_killed(database, verb.call, after):
+            killed += 1
+        else:
+            span *= 0.9  # it was done before that
+        if killed % 2:
+            server_has_noticed(database)  # else it may still be at the killed process's statement
+        run(database, verb.call)
+        server_has_noticed(database)
+        assert answer(database, verb) == expected, f"moment {killed}: killed after {after * 1000:.1f} ms"
+
+
+def test_backfill_of_a_million_rows_goes_on_where_it_was_killed(database: Dsn) -> None:
+    """No transaction holds more than one batch; after SIGKILL the finished batches are not written again."""
+    for statement in (
+        "CREATE TABLE event (id int PRIMARY KEY, kind int, note text)",
+        "INSERT INTO event SELECT i, NULL, 'event ' || i FROM generate_series(1, 1000000) i",
+        "ANALYZE event",
+    ):
+        rows_of(database, statement)
+    call: Call = lambda op: op.backfill("event", "kind = 1", "kind IS NULL")  # noqa: E731
+    done = "SELECT count(*) FROM event WHERE kind = 1"
+
+    process = started(database, call)
+    eventually(lambda: int(str(rows_of(database, done)[0][0])) > 200_000, within=120)
+    kill(process)
+    server_has_noticed(database)
+    before = {str(row[0]) for row in rows_of(database, "SELECT xmin::text FROM event WHERE kind = 1")}
+    finished = int(str(rows_of(database, done)[0][0]))
+    seconds = timed(lambda: run(database, call))
+
+    assert 200_000 < finished < 1_000_000
+    kept = rows_of(database, "SELECT count(*) FROM event WHERE xmin::text = ANY (%s)", [list(before)])
+    assert kept == [(finished,)]
+    sizes = rows_of(database, "SELECT max(n), count(*) FROM (SELECT count(*) AS n FROM event GROUP BY xmin::text) b")
+    assert sizes[0][0] == 5000
+    assert rows_of(database, done) == [(1_000_000,)]
+    single = timed(lambda: rows_of(database, "UPDATE event SET kind = 2"))
+    rate = (1_000_000 - finished) / seconds
+    print(
+        f"backfill {rate:.0f} rows/s in batches of 5000; one single UPDATE {1_000_000 / single:.0f} rows/s",
+        file=sys.stderr,
+    )
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that `work` takes."""
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def started(database: Dsn, call: Call) -> multiprocessing.process.BaseProcess:
+    """Return a process that has just begun with the verb."""
+    here, there = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=_work, args=(database, call, there))
+    process.start()
+    here.recv()
+    return process
+
+
+def _work(database: Dsn, call: Call, begun: Pipe) -> None:
+    def begin(op: object) -> None:
+        begun.send(None)
+        call(op)  # type: ignore[arg-type]
+
+    try:
+        run(database, begin)
+    finally:
+        os._exit(0)  # whatever the test process has open is not this one's to close
+
+
+def is_killed(database: Dsn, call: Call, after: float) -> bool:
+    """Kill a process that runs the verb `after` seconds from its beginning; tell whether it was still at work."""
+    process = started(database, call)
+    process.join(after)
+    alive = process.is_alive()
+    kill(process)
+    return alive
+
+
+def kill(process: multiprocessing.process.BaseProcess) -> None:
+    """Kill the process."""
+    assert process.pid is not None
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def server_has_noticed(database: Dsn) -> None:
+    """Return when PostgreSQL has ended what the killed process had begun."""
+    others = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend'"
+    )
+    eventually(lambda: not rows_of(database, others), within=60)
