@@ -129,6 +129,7 @@ def _embedded() -> Iterator[Dsn]:
         yield own.dsn
     finally:
         own.stop()
+        shutil.rmtree(data, ignore_errors=True)
 
 
 def _connect(dsn: Dsn) -> connection:
