@@ -86,8 +86,10 @@ def test_a_migration_that_fails_ends_the_process(project: Tree, port: int, prelo
     message, slug, after = running.stdout.rpartition("[migration-failed]")
     assert "error: start stopped: 0003_broken failed and was rolled back\n" in message
     assert slug
-    assert all(re.search("[Ww]orker|Shutting down", line) for line in after.split("\n") if line), after
-    assert not (preload and after.strip())
+    if preload:
+        assert after == "\n"
+    elif workers == 1:  # several workers fail side by side, and the first to fail ends the others
+        assert all(re.search("[Ww]orker|Shutting down", line) for line in after.split("\n") if line), after
     assert running.stderr == ""
     assert answer(port) == 0
     assert took < 10 * _slowness()
