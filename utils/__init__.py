@@ -21,7 +21,10 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     replay       What does a revision really do to PostgreSQL?
     breaking     Does the release before this one keep working?
     hazards      What could hurt about a revision?
+    remedies     How does the same revision read without what blocks?
+    judgement    Would that hurt the database at hand?
     seal         Is the manifest true, and how is it written?
+    mending      Which SQL takes a change of the schema back?
     drift        Is the schema what models.py and the ledger say?
     adoption     Which revision is this unmanaged database at?
     causes       What does PostgreSQL's error mean for who wrote the migration?

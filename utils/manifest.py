@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     previous: str = _NOTHING
     """`works` or `breaks`: whether the previous release keeps working."""
     hazards: str = _NOTHING
-    """`slug:table`, joined by commas."""
+    """`slug:table`, joined by commas; see `listed`."""
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -50,6 +50,16 @@ class Entry(NamedTuple):
     def breaking(self) -> bool | None:
         """Tell whether the previous release stops working; None when nobody has found out."""
         return {"works": False, "breaks": True}.get(self.previous)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Return the hazards as they were given to `listed`."""
+        return () if self.hazards == _NOTHING else tuple(map(_read, self.hazards.split(",")))
+
+    @property
+    def is_replayed(self) -> bool:
+        """Tell whether what it does was found out; `seal --no-replay` lists it only."""
+        return self.catalog != _NOTHING
 
 
 class Manifest(NamedTuple):
@@ -89,16 +99,28 @@ def read(file: Path = FILE) -> Manifest | None:
     if not separator or len(words) != 2 or words[0] != _digest(body.encode()):
         return None
     try:
-        entries = tuple(Entry(*line.split(" ")) for line in body.splitlines() if not line.startswith("#"))
+        entries = tuple(_entry(line) for line in body.split("\n") if line and not line.startswith("# "))
     except TypeError:
         return None
     return Manifest(entries, words[1])
 
 
+def entries() -> dict[str, Entry]:
+    """Return what is sealed of each revision, by its id; nothing when there is no manifest to believe."""
+    manifest = read()
+    return {entry.revision: entry for entry in manifest.entries} if manifest else {}
+
+
 def render(entries: Iterable[Entry], folder: Path = FOLDER) -> str:
     """Return the text of a manifest with these lines, sealed for the files in `folder` as they are now."""
-    body = "\n".join([_TITLE, _COLUMNS, *(" ".join(entry) for entry in entries), ""])
+    lines = (" ".join([*map(_written, entry[:3]), *entry[3:]]) for entry in entries)
+    body = "\n".join([_TITLE, _COLUMNS, *lines, ""])
     return f"{body}{_SEAL} {_digest(body.encode())} {files_digest(folder)}\n"
+
+
+def listed(tokens: Iterable[str]) -> str:
+    """Return hazards for a line of the manifest: `slug:table`, joined by commas; a table may be called anything."""
+    return ",".join(_written(token, ",") for token in tokens) or _NOTHING
 
 
 def head_without_alembic() -> tuple[str, ...] | None:
@@ -183,6 +205,21 @@ def _walk(node: object) -> Iterator[str]:
 def _without_docstring(body: list[object]) -> list[object]:
     first = getattr(body[0], "value", None) if type(body[0]).__name__ == "Expr" else None
     return body[1:] if isinstance(getattr(first, "value", None), str) else body
+
+
+def _entry(line: str) -> Entry:
+    fields = line.split(" ")
+    return Entry(*map(_read, fields[:3]), *fields[3:])
+
+
+def _written(text: str, more: str = "") -> str:
+    """Return text without blanks, line ends and percent signs, which are written as in URLs."""
+    return re.sub(rf"[\s%{more}]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
+
+
+def _read(text: str) -> str:
+    bytes_of = re.compile(r"(?:%[0-9A-F]{2})+")
+    return bytes_of.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), text)
 
 
 def _digest(content: bytes) -> str:

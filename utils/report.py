@@ -13,7 +13,7 @@ from utils.drift import Difference, Drift
 from utils.errors import labelled
 from utils.ledger import Entry
 from utils.revisions import Step
-from utils.status import Status
+from utils.status import Pending, Status
 
 _SENTENCES = {
     "current": "the database is at head",
@@ -56,7 +56,7 @@ def status_text(status: Status) -> str:
     """Return where the database is, for a tired person: the state first, then the facts, then what to do."""
     flags = f"  ({', '.join(status.flags)})" if status.flags else ""
     facts = [("current", ", ".join(status.current) or "none"), ("head", ", ".join(status.heads) or "none")]
-    facts += [("pending", "\n".join(_pending_line(one.revision, one.message) for one in status.pending) or "none")]
+    facts += [("pending", "\n".join(_pending_line(one) for one in status.pending) or "none")]
     if status.unknown:
         facts.append(("unknown", "\n".join(status.unknown)))
     if status.unmet:
@@ -124,6 +124,10 @@ def steps_text(action: str, steps: Iterable[Step]) -> str:
     return "\n".join(lines) or "nothing to do"
 
 
-def _pending_line(revision: str, message: str) -> str:
-    first = message.splitlines()[0] if message else ""
-    return f"{revision}  {first}".strip()
+def _pending_line(one: Pending) -> str:
+    first = one.message.splitlines()[0] if one.message else ""
+    warnings = ["breaks the previous release"] if one.breaking else []
+    warnings += [
+        token.replace(":", " of ", 1) for token in one.hazards if not token.startswith("breaks-previous-release")
+    ]
+    return f"{one.revision}  {first}".strip() + (f"\n  {', '.join(warnings)}" if warnings else "")

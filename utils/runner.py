@@ -10,6 +10,7 @@ import gc
 import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Self
 
 import sqlalchemy
@@ -18,7 +19,7 @@ from psycopg2.extensions import connection as Driver
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from utils import catalog, database, ledger
+from utils import catalog, database, ledger, manifest
 from utils.database import Patience
 from utils.errors import Stop
 from utils.lock import Lock, LockLost
@@ -53,6 +54,7 @@ class Runner:
         self._monitor = Monitor(self._dsn, f"{name} (progress)")
         self._engine = self._make_engine()
         self._checksums: Mapping[str, str | None] | None = None
+        self._sealed: Mapping[str, manifest.Entry] | None = None
         self._began = 0.0
         self._committed = 0.0
         self._waited_before = 0.0
@@ -100,7 +102,7 @@ class Runner:
         self._waited_before = self._patience.spent
         self._monitor.forget_blockers()
         environment = self._way.environment
-        with _no_garbage_collection(whole), self._engine.connect() as connection:
+        with no_garbage_collection(whole), self._engine.connect() as connection:
             environment.configure(
                 connection=connection,
                 transaction_per_migration=not whole,
@@ -223,8 +225,14 @@ class Runner:
         return self._checksums.get(step.revision)
 
     def _breaking(self, step: Step) -> bool | None:
+        """Return what the file says of the previous release, else what was sealed for this very file."""
         revision = self._way.history.by_id.get(step.revision)
-        return revision.breaking if revision else None
+        if revision is None or revision.breaking is not None:
+            return revision.breaking if revision else None
+        if self._sealed is None:
+            self._sealed = manifest.entries()
+        entry = self._sealed.get(step.revision)
+        return entry.breaking if entry and entry.checksum == self._checksum(step) else None
 
     def _make_engine(self) -> Engine:
         engine = sqlalchemy.create_engine(
@@ -336,16 +344,14 @@ def _driver(connection: Connection | None) -> Driver:
     return driver  # type: ignore[return-value]  # SQLAlchemy's type is any driver's
 
 
-class _no_garbage_collection:  # noqa: N801  reads as what it does in a `with`
+@contextmanager
+def no_garbage_collection(wanted: bool = True) -> Iterator[None]:
     """Inside, Python does not look for reference cycles: with a thousand modules loaded that costs a tenth of the run."""
-
-    def __init__(self, wanted: bool) -> None:
-        self._wanted = wanted and gc.isenabled()
-
-    def __enter__(self) -> None:
-        if self._wanted:
-            gc.disable()
-
-    def __exit__(self, *_: object) -> None:
-        if self._wanted:
+    before = gc.isenabled()
+    if wanted:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if before:
             gc.enable()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,6 +28,7 @@ from utils import (
     drift,
     embedded,
     hazards,
+    judgement,
     ledger,
     logs,
     manifest,
@@ -38,7 +39,7 @@ from utils import (
 from utils import lock as locks
 from utils.causes import Ask
 from utils.database import Allowance, Patience
-from utils.errors import Stop
+from utils.errors import LEFT_BEHIND, Stop
 from utils.lock import Lock, LockLost
 from utils.logs import log
 from utils.revisions import EnvironmentContext, History, Step, Way
@@ -87,7 +88,8 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
         if environment.is_offline_mode():
             revisions.offline(environment)
             return
-        way = Way(environment)
+        with runner.no_garbage_collection():
+            way = Way(environment)
         settings = environment.config.attributes.get("settings") or _settings_of_hand()
         if way.moves and environment.config.attributes.get("only_plan"):
             environment.config.attributes["outcome"] = _plan(way, settings)
@@ -471,19 +473,20 @@ class _Story:
         return addresses
 
     def _judge(self, steps: Iterable[Step], *, empty: bool, seen: Look) -> None:
-        """Refuse, before anything is touched, what could not be mended after a crash."""
+        """Refuse, before anything is touched, what could not be mended after a crash and what would block a large table."""
         if self.way.action == "stamp":
             return
-        for step in steps:
-            revision = self.way.history.by_id.get(step.revision)
-            if step.file is None or revision is None or "not-repeatable" in revision.accepted_hazards:
-                continue
-            if hazards.mixes(manifest.FOLDER / step.file, self.way.action):
-                refusal = runner.mixed(revision)
-                if not empty:
-                    refusal.database = f"unchanged, {seen.place}"
-                    raise refusal
-                log.warning("%s: accepted only because this database has no tables yet", refusal.headline)
+        history = self.way.history
+        pending = [history.by_id[step.revision] for step in steps if step.file and step.revision in history.by_id]
+        judgement.assert_repeatable(pending, history, self.way.action, seen.place, empty=empty)
+        if self.way.action == "upgrade":
+            judgement.warn_of_unsealed(pending, self.settings, closely=not empty)
+        if self.way.action == "upgrade" and not empty:
+            judgement.judge(pending, history, self.settings, self._sizes, seen.place)
+
+    def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
+        """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
+        return self._with_connection(lambda one: judgement.sizes_of(one, tables))
 
     def _may_repeat(self, carrier: Runner) -> bool:
         """Tell whether the failed step may be tried again: rolled back as a whole, or made of verbs that allow it."""
@@ -519,8 +522,10 @@ class _Story:
         if stop is None:
             assert error is not None
             stop = diagnosis.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
+        elif carrier.left and stop.slug == "table-busy":
+            stop.database += "; what the revision has done outside its transaction stays, and is not done twice"
         elif carrier.left:
-            stop.exit_code = 6
+            stop.exit_code = LEFT_BEHIND
         if stop.database == runner.UNCHANGED:
             left = (
                 f"{place.removeprefix('unchanged, ')}; part of {step.revision if step else 'the run'} may stay behind"
