@@ -54,7 +54,8 @@ def _expression(node: _Node, indent: int, after: int) -> str:
     together = ", ".join(_flat(part) for part in parts)
     if isinstance(node, ast.Call) and inner + len(together) <= WIDTH:
         return f"{opening}\n{_STEP}{together}\n{closing}"
-    body = [_shifted(_expression(part, inner, 1)) + "," for part in parts]
+    comma = "," if len(parts) > 1 else ""
+    body = [_shifted(_expression(part, inner, len(comma))) + comma for part in parts]
     return "\n".join([opening, *body, closing])
 
 

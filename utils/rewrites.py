@@ -177,7 +177,7 @@ class _Rewriting:
 
     def __init__(self, context: MigrationContext, proposed: ops.UpgradeOps) -> None:
         self._context = context
-        self._proposed = list(_flat(proposed.ops))
+        self._proposed = [_named(one) for one in _flat(proposed.ops)]
         self._created = {_key(one) for one in self._proposed if isinstance(one, ops.CreateTableOp)}
         self._dropped = {_key(one) for one in self._proposed if isinstance(one, ops.DropTableOp)}
         self._server = _Server(context)
@@ -242,6 +242,12 @@ class _Rewriting:
         return [Change(PREPARE, _key(operation), [_drop_index(operation)], [_build(operation.reverse())])]
 
     def _constraint(self, operation: ops.AddConstraintOp | ops.DropConstraintOp) -> list[Change]:
+        if _key(operation) in self._partitioned and not _is_check(operation):
+            return [
+                _plain(
+                    operation, Remark("PostgreSQL adds this to a partitioned table at once or not at all: writes wait.")
+                )
+            ]
         name = _constraint_name(operation)
         replaced = self._replaced.get((_key(operation), name))
         if isinstance(operation, ops.AddConstraintOp):
@@ -566,6 +572,19 @@ def _drops_last(operations: list[MigrateOperation]) -> list[MigrateOperation]:
 def _target(constraint: sa.ForeignKeyConstraint) -> Key:
     *schema, table, _column = constraint.elements[0].target_fullname.split(".")
     return (schema[0] if schema else None), table
+
+
+def _is_check(operation: ops.AddConstraintOp | ops.DropConstraintOp) -> bool:
+    return isinstance(operation, ops.CreateCheckConstraintOp) or getattr(operation, "constraint_type", "") == "check"
+
+
+def _named(operation: MigrateOperation) -> MigrateOperation:
+    """Return the operation with the name that PostgreSQL would make up: what has no name cannot be taken back."""
+    if isinstance(operation, ops.CreateForeignKeyOp) and operation.constraint_name is None:
+        operation.constraint_name = "_".join([operation.source_table, *operation.local_cols, "fkey"])[:63]
+    if isinstance(operation, ops.CreateUniqueConstraintOp) and operation.constraint_name is None:
+        operation.constraint_name = "_".join([operation.table_name, *operation.columns, "key"])[:63]
+    return operation
 
 
 def _constraint_name(operation: MigrateOperation) -> str:

@@ -142,6 +142,8 @@ class Case(NamedTuple):
     edit: tuple[str, str] | None = None
     """What the developer must decide: a pattern in the files and what to write there."""
     rows: bool = True
+    named: bool = True
+    """Whether the models name their constraints by a convention."""
 
 
 def task(*items: Item, **options: object) -> Build:
@@ -438,6 +440,19 @@ CASES = {
         task(C("parent_id", sa.BigInteger, sa.ForeignKey("task.id"))),
         [["create_foreign_key_not_valid", "validate_constraint"]],
     ),
+    "constraints without a name": Case(
+        both(project, task(price, C("project_id", sa.BigInteger))),
+        both(project, task(price, key(), lambda: sa.UniqueConstraint("price"))),
+        [["create_unique_constraint_concurrently", "create_foreign_key_not_valid", "validate_constraint"]],
+        [["drop_constraint_if_exists", "drop_constraint_if_exists"]],
+        named=False,
+    ),
+    "partitioned table, foreign key": Case(
+        both(project, task(C("project_id", sa.BigInteger), postgresql_partition_by="HASH (id)")),
+        both(project, task(key(), postgresql_partition_by="HASH (id)")),
+        [["create_foreign_key"]],
+        rows=False,
+    ),
     "enum value added": Case(task(status(*STATUS)), task(status(*STATUS, "late")), [["execute"]]),
     "enum value added in the middle, and its use": Case(
         task(status(*STATUS)),
@@ -522,7 +537,7 @@ CASES = {
 def test_change_runs_up_down_and_up_on_rows_and_leaves_no_difference(desk: Desk, name: str) -> None:
     """The files of one autogenerate lead to exactly the new models and back, blocking nobody, and hold verbs or no verbs."""
     case = CASES[name]
-    before, after = metadata(case.before), metadata(case.after)
+    before, after = (metadata(build, named=case.named) for build in (case.before, case.after))
     after.create_all(desk.engine)
     wanted = desk.catalog()
     after.drop_all(desk.engine)
@@ -707,9 +722,9 @@ def assert_done(process: subprocess.CompletedProcess[str]) -> None:
     assert process.returncode == 0, process.stdout + process.stderr
 
 
-def metadata(build: Build) -> sa.MetaData:
+def metadata(build: Build, *, named: bool = True) -> sa.MetaData:
     """Return models."""
-    made = sa.MetaData(naming_convention=NAMES)
+    made = sa.MetaData(naming_convention=NAMES if named else None)
     build(made)
     return made
 
