@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.pooler import Pooler
+from tests.chaos.servers import QUICK
+from tests.ground import memory
+from utils.cluster import Server
 from utils.settings import Dsn
 
 
@@ -17,3 +21,19 @@ def pooler(server: Dsn, tmp_path: Path) -> Iterator[Pooler]:
     made = Pooler(server, tmp_path)
     yield made
     made.end()
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A folder for servers, in memory where that is possible."""
+    with tempfile.TemporaryDirectory(dir=memory(), ignore_cleanup_errors=True) as place:
+        yield Path(place)
+
+
+@pytest.fixture
+def own_server(room: Path) -> Iterator[Server]:
+    """A server that a test may stop."""
+    server = Server(room / "primary", QUICK)
+    server.start()
+    yield server
+    server.stop("immediate")

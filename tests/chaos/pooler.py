@@ -9,6 +9,8 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.ports import free_ports
 from tests.ground import eventually
 from utils import programs
@@ -70,3 +72,9 @@ class Pooler:
         assert self._process.poll() is None, self._log.read_text()
         with closing(socket.socket()) as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+NEEDED = pytest.mark.skipif(
+    shutil.which("pgbouncer", path=Pooler.PATH) is None, reason="needs pgbouncer (apt-get install pgbouncer)"
+)
+"""Marks a test that cannot do without."""

@@ -13,11 +13,11 @@ from utils.settings import Dsn
 class Proxy:
     """Forwards what comes to a port of this machine to a server, until it is cut. Runs in a thread of its own."""
 
-    def __init__(self, server: Dsn) -> None:
-        """Listen on a free port; call `start` to forward."""
+    def __init__(self, server: Dsn, port: int = 0) -> None:
+        """Listen on `port`, or on a free one, and forward."""
         given = server.parameters()
         self._target = (given["host"], int(given.get("port") or 5432))
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._sockets: list[socket.socket] = []

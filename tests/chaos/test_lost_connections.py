@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,33 +11,16 @@ from psycopg2.extensions import connection as Connection
 
 from tests.chaos import gate, sight
 from tests.chaos.proxy import Proxy
-from tests.ground import MIGRATE, Tree, eventually, memory, rows_of
+from tests.chaos.servers import standby_of
+from tests.ground import MIGRATE, Tree, eventually, rows_of
 from utils import diagnosis, lock
 from utils.cluster import Server
 from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
-QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_wal_senders": "4", "wal_level": "replica"}
-
 SLACK = 3.0
 """Seconds beyond the budget that the last attempt to connect may take: libpq does not give up in less than two."""
-
-
-@pytest.fixture
-def room() -> Iterator[Path]:
-    """A folder for servers, in memory where that is possible."""
-    with tempfile.TemporaryDirectory(dir=memory(), ignore_cleanup_errors=True) as place:
-        yield Path(place)
-
-
-@pytest.fixture
-def own_server(room: Path) -> Iterator[Server]:
-    """A server that a test may stop."""
-    server = Server(room / "primary", QUICK)
-    server.start()
-    yield server
-    server.stop("immediate")
 
 
 @pytest.fixture
@@ -96,7 +78,7 @@ def test_primary_dies_and_the_standby_is_promoted_in_the_middle_of_a_run(
     gated: tuple[Tree, list[str]], own_server: Server, room: Path
 ) -> None:
     """With both hosts in the URL the same process ends at head on the new primary, each revision once there."""
-    standby = _standby_of(own_server, room / "standby")
+    standby = standby_of(own_server, room / "standby")
     try:
         hosts = [one.dsn.parameters()["host"] for one in (own_server, standby)]
         both = own_server.dsn.with_(host=",".join(hosts), port="5432,5432", target_session_attrs="read-write")
@@ -113,15 +95,6 @@ def test_primary_dies_and_the_standby_is_promoted_in_the_middle_of_a_run(
         assert sight.versions(standby.dsn) == names[-1:]
     finally:
         standby.stop("immediate")
-
-
-def _standby_of(primary: Server, data: Path) -> Server:
-    """Return a running copy of `primary` that follows it."""
-    source = primary.dsn.with_(dbname="replication")
-    primary.run("pg_basebackup", "-d", str(source), "-D", str(data), "-R", "-c", "fast", "--no-sync", "-X", "stream")
-    standby = Server(data, QUICK)
-    standby.start()
-    return standby
 
 
 def test_waiter_whose_network_vanishes_ends_within_its_budget(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import urllib.request
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from tests.chaos import histories, sight
-from tests.chaos.pooler import Pooler
+from tests.chaos.pooler import NEEDED, Pooler
 from tests.chaos.ports import free_ports
 from tests.ground import GUNICORN, MIGRATE, Running, Tree, eventually
 from utils import lock
@@ -64,9 +63,7 @@ def test_four_gunicorns_without_preload_start_together(hundred: Tree, database: 
     assert [one.stdout.count("Booting worker") for one in masters] == [4] * 4
 
 
-@pytest.mark.skipif(
-    shutil.which("pgbouncer", path=Pooler.PATH) is None, reason="needs pgbouncer (apt-get install pgbouncer)"
-)
+@NEEDED
 def test_16_processes_start_together_behind_pgbouncer(hundred: Tree, database: Dsn, pooler: Pooler) -> None:
     """In transaction mode the lock excludes just as well, is left by nobody, and the log names the way around the pooler."""
     pooled = Tree(hundred.root, pooler.dsn(database))

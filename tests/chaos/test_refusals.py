@@ -1,0 +1,64 @@
+"""What could not be mended after a crash is refused before anything is touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos import sight
+from tests.ground import ALEMBIC, MIGRATE, Tree
+from utils.settings import Dsn
+
+MIXED = {
+    "a verb": "op.add_column('thing', sa.Column('a', sa.Text))\nop.create_index_concurrently('thing_a', 'thing', ['a'])",
+    "a block": """
+        op.execute("CREATE TYPE mood AS ENUM ('sad')")
+        with op.get_context().autocommit_block():
+            op.execute("ALTER TYPE mood ADD VALUE 'ok'")
+    """,
+    "a verb first": "op.drop_index_concurrently('thing_pkey2', 'thing')\nop.add_column('thing', sa.Column('a', sa.Text))",
+}
+
+HIDDEN = """
+def work():
+    op.add_column("thing", sa.Column("a", sa.Text))
+    op.create_index_concurrently("thing_a", "thing", ["a"])
+
+"""
+
+
+@pytest.fixture
+def at_first(tree: Tree) -> Tree:
+    """A project whose first revision is applied."""
+    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    assert tree.migrate().returncode == 0
+    return tree
+
+
+@pytest.mark.parametrize("way", [MIGRATE, ALEMBIC], ids=["migrate.py", "alembic"])
+@pytest.mark.parametrize("mixed", MIXED)
+def test_mixed_revision_is_refused_before_anything_is_touched(
+    at_first: Tree, database: Dsn, mixed: str, way: tuple[str, ...]
+) -> None:
+    """Exit 3: not even the ordinary revision before it is applied, and the schema is as it was."""
+    before = sight.schema(database)
+    at_first.write("0002_ordinary", "op.create_table('other', sa.Column('id', sa.Integer, primary_key=True))")
+    at_first.write("0003_mixed", MIXED[mixed])
+    result = at_first.run(*way, "upgrade", "head")
+    assert result.returncode == 3, result.stderr
+    assert "0003_mixed" in result.stderr
+    assert "[not-repeatable]" in result.stderr
+    assert sight.versions(database) == ["0001_thing"]
+    assert sight.applied(database) == ["0001_thing"]
+    assert sight.schema(database) == before
+
+
+def test_mixture_that_only_shows_when_it_runs_is_rolled_back(at_first: Tree, database: Dsn) -> None:
+    """PostgreSQL tells, at the moment when the transaction would be left, that something was changed in it."""
+    before = sight.schema(database)
+    at_first.write("0002_hidden", "work()", extra=HIDDEN)
+    result = at_first.migrate()
+    assert result.returncode == 3, result.stderr
+    assert "[not-repeatable]" in result.stderr
+    assert sight.versions(database) == ["0001_thing"]
+    assert sight.applied(database) == ["0001_thing"]
+    assert sight.schema(database) == before
