@@ -272,6 +272,7 @@ class _Session:
         self._patience = context.opts.get("patience") or database.Patience(240.0, 0.9)
         self._pooled = bool(context.opts.get("pooled"))
         self._fence: Callable[[], None] = context.opts.get("fence") or (lambda: None)
+        self._blockers: Callable[[], list[database.Blocker]] = context.opts.get("blockers") or list
 
     def execute(self, sql: str) -> None:
         """Run one statement, or write it."""
@@ -340,7 +341,10 @@ class _Session:
                 if not missed or self._patience.left <= 0:
                     raise
             log.info(
-                "somebody holds a lock that this needs; trying again, for %.0f s more at most", self._patience.left
+                "a lock was not to be had within %.0f ms; in the way: %s; trying again, for %.0f s more at most",
+                self._patience.lock_timeout * 1000,
+                "; ".join(map(str, self._blockers())) or "nobody any more",
+                self._patience.left,
             )
             self._patience.miss(time.monotonic() - began)
 

@@ -102,7 +102,7 @@ class Runner:
         self._waited_before = self._patience.spent
         self._monitor.forget_blockers()
         environment = self._way.environment
-        with no_garbage_collection(whole), self._engine.connect() as connection:
+        with no_garbage_collection(wanted=whole), self._engine.connect() as connection:
             environment.configure(
                 connection=connection,
                 transaction_per_migration=not whole,
@@ -111,6 +111,7 @@ class Runner:
                 patience=self._patience,
                 pooled=self._lock.pooled,
                 fence=lambda: self._lock.assert_held(_driver(connection)),
+                blockers=lambda: self.blockers,
             )
             if connection.in_transaction():
                 raise not_ours()
@@ -345,7 +346,7 @@ def _driver(connection: Connection | None) -> Driver:
 
 
 @contextmanager
-def no_garbage_collection(wanted: bool = True) -> Iterator[None]:
+def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
     """Inside, Python does not look for reference cycles: with a thousand modules loaded that costs a tenth of the run."""
     before = gc.isenabled()
     if wanted:

@@ -87,7 +87,10 @@ def test_table_that_stays_busy_is_given_up_with_the_name_of_the_blocker(
     reader = _read_on(other_session)
     result = at_first.migrate(MIGRATE_WAIT_LOCK="3s")
     assert result.returncode == 4, result.stderr
-    assert f"pid {reader}, report, idle in transaction for" in result.stderr.partition("stopped:")[2]
+    misses, _, told = result.stderr.partition("stopped:")
+    who = f"pid {reader}, report, idle in transaction for"
+    assert f"in the way: {who}" in misses
+    assert who in told
     assert "3 s (MIGRATE_WAIT_LOCK)" in result.stderr
     assert "[table-busy]" in result.stderr
     assert sight.applied(database) == ["0001_thing"]
