@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: str = parsed.command or "upgrade"
     try:
         with watchdog.watching(), _refusals_told(f"python utils/migrate.py {command}"):
-            settings = _with_database(load())
+            settings = load() if parsed.alone else _with_database(load())
             logs.configure(settings)
             run: Command = parsed.run
             code = run(parsed, settings)
@@ -178,17 +178,19 @@ def _wait(_parsed: argparse.Namespace, settings: Settings) -> int:
     return errors.DONE if there else errors.NO
 
 
-def _seal(parsed: argparse.Namespace, _settings: Settings) -> int:
-    from utils import seal
+def _seal(parsed: argparse.Namespace, settings: Settings) -> int:
+    from utils import report, seal
 
     if parsed.check:
-        told = seal.differences()
+        told = seal.differences(seen=not parsed.no_replay)
         print("\n".join(told) or "the manifest is true")
         if told:
             print("\nnext: python utils/migrate.py seal", file=sys.stderr)
         return errors.NO if told else errors.DONE
-    count, changed = seal.write()
-    print(f"seal: {count} revisions in migrations/manifest.txt{'' if changed else ', as before'}")
+    sealed = seal.write(settings, look=not parsed.no_replay)
+    print(report.sealed_text(sealed))
+    if sealed.unseen:
+        print(f"\nlisted only: {', '.join(sealed.unseen)}; next: python utils/migrate.py seal", file=sys.stderr)
     return errors.DONE
 
 
@@ -243,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done or yes, 1 the answer is no, 2 usage, 3 could not, 4 the lock stayed busy, "
         "5 failed and rolled back, 6 failed and left something behind",
     )
-    parser.set_defaults(run=_upgrade, command=None, revision="head", dry_run=False)
+    parser.set_defaults(run=_upgrade, command=None, alone=False, revision="head", dry_run=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog=_PROGRAM)
 
     def add(name: str, run: Command, does: str) -> argparse.ArgumentParser:
@@ -268,6 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     adopt.add_argument("--force", action="store_true", help="take it for REV although its schema differs")
     seal = add("seal", _seal, "write migrations/manifest.txt, or check it")
+    seal.set_defaults(alone=True)  # it makes a server of its own only if there is something to replay
     seal.add_argument("--check", action="store_true", help="change nothing; exit 1 when the manifest is not true")
     seal.add_argument("--no-replay", action="store_true", help="list files, parents and checksums only")
     add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")

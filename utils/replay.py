@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -28,11 +29,11 @@ from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from utils import catalog, database, operations, revisions
+from utils import catalog, database, embedded, operations, revisions
 from utils.catalog import Catalog
 from utils.logs import log
 from utils.revisions import History, Revision
-from utils.settings import Dsn
+from utils.settings import Dsn, Settings
 
 PREFIX = "railhead_scratch_"
 
@@ -100,12 +101,35 @@ class Footprint(NamedTuple):
         return any(statement.outside for statement in self.statements)
 
 
+def server(settings: Settings) -> Dsn:
+    """Return where scratch databases may be made: the server that the settings name in development, else the embedded one.
+
+    Starts the embedded one where the named server does not answer or does not let us create databases. Raises Stop.
+    """
+    named = settings.migrate_database
+    if named is None or settings.production:
+        return embedded.use()
+    try:
+        connection = database.connect(named, "railhead replay")
+    except psycopg2.OperationalError as error:
+        log.info("scratch databases are made on the embedded server: %s", database.said(error))
+        return embedded.use()
+    try:
+        if database.scalar(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
+            return named
+    finally:
+        connection.close()
+    log.info("scratch databases are made on the embedded server: the role may not create any on %s", named.redacted())
+    return embedded.use()
+
+
 @contextmanager
 def scratch(server: Dsn) -> Iterator[Dsn]:
     """Give an empty database of our own on `server`, and drop it afterwards. Raises psycopg2.Error where we may not."""
-    name = PREFIX + secrets.token_hex(6)
+    name = f"{PREFIX}{int(time.time()):x}_{secrets.token_hex(4)}"
     admin = database.connect(server, "railhead replay")
     try:
+        _sweep(admin)
         with admin.cursor() as cursor:
             cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
         try:
@@ -115,6 +139,15 @@ def scratch(server: Dsn) -> Iterator[Dsn]:
                 cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
     finally:
         admin.close()
+
+
+def _sweep(admin: Driver) -> None:
+    """Drop the scratch databases that killed processes left behind: an hour old, and nobody in them."""
+    for (name,) in database.rows(admin, _LEFT_BEHIND, (PREFIX,)):
+        born = re.match(rf"{PREFIX}([0-9a-f]+)_", str(name))
+        if born and time.time() - int(born[1], 16) > 3600:
+            with suppress(psycopg2.Error), admin.cursor() as cursor:
+                cursor.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(str(name))))
 
 
 def footprints(
@@ -577,6 +610,11 @@ _VERIFIES = re.compile(r'verifying table "(.+)"')
 _BUILDS = re.compile(r'building index "(.+)" on table "(.+)" (?:serially|with)')
 _VALIDATES = re.compile(r'validating foreign key constraint "(.+)"')
 _CHANGES_NOTHING = {"BEGIN", "SET", "RESET", "SHOW", "SELECT"}
+
+_LEFT_BEHIND = """
+SELECT datname FROM pg_database WHERE starts_with(datname, %s)
+   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = pg_database.datname)
+"""
 
 _TABLES = """
 SELECT c.oid, coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, c.relkind, coalesce(pg_relation_filenode(c.oid), 0)

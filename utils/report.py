@@ -6,13 +6,15 @@ Only turns records into text: never connects, never decides.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from utils import judgement
 from utils.doctor import Finding
 from utils.drift import Difference, Drift
 from utils.errors import labelled
 from utils.ledger import Entry
 from utils.revisions import Step
+from utils.seal import Sealed
 from utils.status import Pending, Status
 
 _SENTENCES = {
@@ -122,6 +124,30 @@ def steps_text(action: str, steps: Iterable[Step]) -> str:
         f"  {action} {step.revision}" + (f"  (migrations/versions/{step.file})" if step.file else "") for step in steps
     ]
     return "\n".join(lines) or "nothing to do"
+
+
+def sealed_text(sealed: Sealed) -> str:
+    """Return what `seal` did and found: what could block, with what to write instead, and the rest in one line each."""
+    count = f"{sealed.revisions} revision{'' if sealed.revisions == 1 else 's'} in migrations/manifest.txt"
+    done = f", {len(sealed.replayed)} replayed" if sealed.replayed else "" if sealed.changed else ", as before"
+    lines = [f"seal: {count}{done}"]
+    for revision in dict.fromkeys(one.id for one, _ in sealed.found):
+        lines += ["", *_found(sealed, revision)]
+    lines += [
+        f"{one.file}: accepted_hazards names {name}, and no hazard is called that" for one, name in sealed.unknown
+    ]
+    return "\n".join(lines)
+
+
+def _found(sealed: Sealed, name: str) -> Iterator[str]:
+    own = [finding for one, finding in sealed.found if one.id == name]
+    revision = sealed.history.by_id[name]
+    yield f"migrations/versions/{revision.file}"
+    for finding in own:
+        yield from labelled("hazard", f"{finding}\n{finding.danger}")
+    worst = [one for one in own if one.hazard.blocking or one.slug == "not-repeatable"]
+    if worst:
+        yield from labelled("next", judgement.rewritten(revision, sealed.history, worst))
 
 
 def _pending_line(one: Pending) -> str:
