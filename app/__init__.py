@@ -15,7 +15,7 @@ from flask import Flask
 from flask.cli import FlaskGroup
 from flask_wtf import CSRFProtect
 
-from app import board, database, errors, health, members, projects, request_id, security, sign_in, tasks, words
+from app import board, database, errors, health, members, projects, request_id, schema, security, sign_in, tasks, words
 from utils import logs
 from utils.errors import Stop
 from utils.migrate import migrate_on_startup
@@ -45,8 +45,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     errors.init_app(app)
     CSRFProtect(app)
     sign_in.init_app(app)
+    schema.init_app(app)
     words.init_app(app)
-    for noun in (board, tasks, projects, members, sign_in, health):
+    for noun in (board, tasks, projects, members, sign_in, schema, health):
         app.register_blueprint(noun.blueprint)
     return app
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import psycopg2
 from flask import Blueprint, Response, current_app, jsonify
 
 from app.sign_in import access
-from utils import revisions, status
 from utils.errors import Stop
-from utils.revisions import History
 from utils.settings import Settings
-
-CONNECT_TIMEOUT = "3"
-"""Seconds: a health check does not wait for longer."""
 
 _FOR_ALL = ("state", "flags", "current", "heads", "pending", "unknown")
 """What a stranger may know; where the database is and who migrated it is for those who may write."""
@@ -31,20 +24,16 @@ def healthz() -> Response:
 @blueprint.get("/readyz")
 def readyz() -> tuple[Response, int]:
     """Answer 200 when the database answers and its schema is one that this code can serve, else 503. Read-only."""
+    from app import console  # it imports Alembic, which nobody needs who only serves the board
+    from utils import status
+
     settings: Settings = current_app.config["SETTINGS"]
-    assert settings.database is not None
-    nearby = settings._replace(database=settings.database.with_(connect_timeout=CONNECT_TIMEOUT))
     try:
-        seen = status.read(nearby, _history())
+        with console.observing(settings) as connection:
+            seen = status.of(connection, settings, console.history(), console.models)
     except (Stop, psycopg2.Error) as error:
         current_app.logger.warning("not ready: %s", error)
         return jsonify(state="unreachable"), 503
     record = seen.record()
     shown = record if access().may_write else {key: record[key] for key in _FOR_ALL}
     return jsonify(shown), 200 if seen.can_serve else 503
-
-
-@cache
-def _history() -> History:
-    """The revisions on disk: while this process lives they do not change."""
-    return revisions.history()

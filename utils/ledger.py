@@ -19,6 +19,8 @@ from utils.errors import Stop
 from utils.lock import Lock, LockLost
 
 TABLE = "migration_ledger"
+ACTIONS = ("upgrade", "downgrade", "stamp", "adopt", "create_all")
+OUTCOMES = ("started", "applied", "failed")
 
 CREATE = f"""
 CREATE TABLE {TABLE} (
@@ -26,8 +28,8 @@ CREATE TABLE {TABLE} (
     run text NOT NULL,
     revision text,
     parent text,
-    action text NOT NULL CHECK (action IN ('upgrade', 'downgrade', 'stamp', 'adopt', 'create_all')),
-    outcome text NOT NULL CHECK (outcome IN ('started', 'applied', 'failed')),
+    action text NOT NULL CHECK (action IN {ACTIONS}),
+    outcome text NOT NULL CHECK (outcome IN {OUTCOMES}),
     breaking boolean,
     checksum text,
     started_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
@@ -69,6 +71,17 @@ class Entry(NamedTuple):
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
         return {**self._asdict(), "started_at": self.started_at.isoformat()}
+
+
+class Filter(NamedTuple):
+    """Which rows are asked for; empty words ask for nothing."""
+
+    action: str = ""
+    outcome: str = ""
+    revision: str = ""
+    """The beginning of its id."""
+    release: str = ""
+    """The beginning of its name."""
 
 
 class Run(NamedTuple):
@@ -197,13 +210,49 @@ def rows_of(connection: Connection, run: str) -> int:
     )
 
 
-def entries(connection: Connection, limit: int | None = None) -> list[Entry]:
+def entries(
+    connection: Connection, limit: int | None = None, *, offset: int = 0, only: Filter | None = None
+) -> list[Entry]:
     """Return past rows, newest first; none if there is no ledger yet. Read-only."""
+    condition, values = _condition(only or Filter())
+    query = f"SELECT {COLUMNS} FROM {TABLE} WHERE {condition} ORDER BY id DESC LIMIT %s OFFSET %s"
     try:
-        found = database.rows(connection, f"SELECT {COLUMNS} FROM {TABLE} ORDER BY id DESC LIMIT %s", (limit,))
+        found = database.rows(connection, query, (*values, limit, offset))
     except psycopg2.errors.UndefinedTable:
         return []
+    return _entries(found)
+
+
+def count(connection: Connection, only: Filter) -> int:
+    """Return how many rows `entries` has in all. Read-only. There must be a ledger."""
+    condition, values = _condition(only)
+    return int(str(database.scalar(connection, f"SELECT count(*) FROM {TABLE} WHERE {condition}", values)))
+
+
+def arrivals(connection: Connection) -> dict[str, Entry]:
+    """Return for each revision the row that last brought the database to it. Read-only. There must be a ledger."""
+    found = database.rows(
+        connection,
+        f"SELECT DISTINCT ON (revision) {COLUMNS} FROM {TABLE}"
+        " WHERE outcome = 'applied' AND action IN ('upgrade', 'stamp', 'adopt') AND revision IS NOT NULL"
+        " ORDER BY revision, id DESC",
+    )
+    return {str(entry.revision): entry for entry in _entries(found)}
+
+
+def _entries(found: list[tuple[object, ...]]) -> list[Entry]:
     return [Entry(*row) for row in found]  # type: ignore[arg-type]  # the columns are Entry's, in its order
+
+
+def _condition(only: Filter) -> tuple[str, tuple[str, ...]]:
+    tests = {
+        "action = %s": only.action,
+        "outcome = %s": only.outcome,
+        "starts_with(revision, %s)": only.revision,
+        "starts_with(release, %s)": only.release,
+    }
+    asked = {test: word for test, word in tests.items() if word}
+    return " AND ".join(asked) or "true", tuple(asked.values())
 
 
 def parents(connection: Connection) -> dict[str, tuple[str, ...]]:

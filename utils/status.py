@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+import psycopg2
 from psycopg2.extensions import connection as Connection
 from sqlalchemy import MetaData
 
-from utils import catalog, database, drift, ledger, lock, manifest, revisions
+from utils import catalog, database, drift, hazards, ledger, lock, manifest, revisions
 from utils.catalog import Catalog
 from utils.drift import Drift
+from utils.hazards import Finding
 from utils.lock import Holder
 from utils.revisions import History
 from utils.settings import Settings
@@ -76,8 +78,8 @@ class Status(NamedTuple):
     server: str
     lock: Holder | None
     last: ledger.Entry | None
-    unmet: tuple[str, ...] = ()
-    """What models.py needs and a database that is ahead no longer gives."""
+    unmet: tuple[str, ...] | None = None
+    """What models.py needs and this schema does not give; None when that does not decide (see `served`), or nobody asked."""
 
     @property
     def newer_release(self) -> str | None:
@@ -88,7 +90,7 @@ class Status(NamedTuple):
     @property
     def can_serve(self) -> bool:
         """Tell whether this code can serve requests on that schema."""
-        return self.state == "current" or (self.state == "ahead" and not self.unmet)
+        return self.state == "current" or self.unmet == ()
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -135,15 +137,54 @@ def read(
 ) -> Status:
     """Return where the database is. Read-only. Raises Stop when it cannot be reached at once.
 
-    `models` is asked only for a database that is ahead. Without `closely`, drift and edited files are not looked for.
+    `models` is asked only where they decide. Without `closely`, drift and edited files are not looked for.
     """
     assert settings.database is not None
     history = history or revisions.history()
     connection = database.open_now(settings.database, lock.name("status", settings), settings.database_variable)
     try:
-        return _read(connection, settings, history, models, closely=closely)
+        return of(connection, settings, history, models, closely=closely)
     finally:
         connection.close()
+
+
+def of(
+    connection: Connection,
+    settings: Settings,
+    history: History,
+    models: Models | None = None,
+    *,
+    closely: bool = True,
+    seen: Look | None = None,
+) -> Status:
+    """Return where the database of an open connection is, as `read` does; `seen` is a look that was just taken. Read-only."""
+    assert settings.database is not None
+    seen = seen or look(connection, closely=closely)
+    newer = on_top(connection, seen, history)
+    where = state(seen, history, newer)
+    missing = [version for version in seen.versions if version not in history.by_id]
+    return Status(
+        state=where,
+        flags=tuple(_flags(connection, seen, history)) if closely else (),
+        current=seen.versions,
+        heads=history.heads,
+        pending=tuple(_pending(history, seen.versions)) if where in {"behind", "fallback", "unmanaged"} else (),
+        unknown=newer or tuple(missing),
+        database=settings.database.redacted(),
+        server=database.server_version(connection),
+        lock=seen.holder,
+        last=seen.last,
+        unmet=tuple(drift.unmet(models(), connection)) if models and served(where, seen, settings) else None,
+    )
+
+
+def served(where: str, seen: Look, settings: Settings) -> bool:
+    """Tell whether a database in this state is served when it has all that the models need.
+
+    So is one that is ahead; and one where DEV_CREATE_TABLES made the tables, while that is still asked for and heeded.
+    """
+    made = seen.last_action == "create_all" and settings.dev_create_tables and not settings.production
+    return where == "ahead" or (made and where in {"fallback", "behind"})
 
 
 def drifted(settings: Settings, models: Models) -> Drift:
@@ -197,40 +238,18 @@ def on_top(connection: Connection, seen: Look, history: History) -> tuple[str, .
     return tuple(reversed(unknown)) if set(history.heads) <= history.ancestors(known) else ()
 
 
-def _read(
-    connection: Connection, settings: Settings, history: History, models: Models | None, *, closely: bool
-) -> Status:
-    assert settings.database is not None
-    seen = look(connection, closely=closely)
-    newer = on_top(connection, seen, history)
-    where = state(seen, history, newer)
-    missing = [version for version in seen.versions if version not in history.by_id]
-    return Status(
-        state=where,
-        flags=tuple(_flags(connection, seen, history)) if closely else (),
-        current=seen.versions,
-        heads=history.heads,
-        pending=tuple(_pending(history, seen.versions)) if where in {"behind", "fallback", "unmanaged"} else (),
-        unknown=newer or tuple(missing),
-        database=settings.database.redacted(),
-        server=database.server_version(connection),
-        lock=seen.holder,
-        last=seen.last,
-        unmet=tuple(drift.unmet(models(), connection)) if where == "ahead" and models else (),
-    )
-
-
 def _pending(history: History, current: Iterable[str]) -> Iterable[Pending]:
-    sealed = manifest.read()
+    sealed = manifest.entries()
     for one in history.pending(current):
-        entry = sealed.entry(one.id) if sealed else None
+        entry = sealed.get(one.id)
         breaking = one.breaking if one.breaking is not None else entry.breaking if entry else None
-        hazards = tuple(entry.hazards.split(",")) if entry and entry.hazards != "-" else ()
-        yield Pending(one.id, f"migrations/versions/{one.file}", one.message, breaking, hazards)
+        tokens = entry.tokens if entry else ()
+        hurting = tuple(token for token in tokens if hazards.accepted(one, Finding.parse(token)) is None)
+        yield Pending(one.id, f"migrations/versions/{one.file}", one.message, breaking, hurting)
 
 
 def _flags(connection: Connection, seen: Look, history: History) -> Iterable[str]:
-    if seen.kept and _drifted(connection, seen.kept):
+    if seen.kept and not seen.holder and _drifted(connection, seen.kept):  # while somebody migrates it is on its way
         yield "drifted"
     if edited(seen, history):
         yield "edited"
@@ -244,8 +263,12 @@ def _drifted(connection: Connection, kept: str) -> bool:
         before = Catalog.from_text(kept)
     except ValueError:
         return False
-    same = before.format == catalog.FORMAT
-    return same and bool(catalog.difference(before, catalog.read(connection)))
+    if before.format != catalog.FORMAT:
+        return False
+    try:
+        return bool(catalog.difference(before, catalog.read(connection)))
+    except psycopg2.errors.LockNotAvailable:  # somebody has a table for herself: asked again, it can be told
+        return False
 
 
 def edited(seen: Look, history: History) -> list[str]:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from flask import Flask
 
 from app import create_app
+from models import Base
+from tests.ground import rows_of
+from utils import upgrade
 from utils.settings import Dsn, Settings
 
 
@@ -40,6 +43,23 @@ def test_readyz_is_503_without_a_server(migrated: Settings) -> None:
     app = create_app(migrated._replace(database=migrated.database.with_(host="127.0.0.1", port="9")))
     response = app.test_client().get("/readyz")
     assert (response.status_code, response.json) == (503, {"state": "unreachable"})
+
+
+def test_readyz_is_200_when_dev_create_tables_made_every_table(database: Dsn, migrated: Settings) -> None:
+    """What DEV_CREATE_TABLES made is ready while it is asked for, in development, and as long as nothing is missing."""
+    settings = migrated._replace(database=database, dev_create_tables=True)
+    upgrade.create_tables(settings, Base.metadata)
+
+    def answer(**changes: object) -> tuple[int, str]:
+        response = create_app(settings._replace(**changes)).test_client().get("/readyz")
+        assert response.json is not None
+        return response.status_code, response.json["state"]
+
+    assert answer() == (200, "fallback")
+    assert answer(dev_create_tables=False) == (503, "fallback")
+    assert answer(production=True) == (503, "fallback")
+    rows_of(database, "DROP TABLE task")
+    assert answer() == (503, "fallback")
 
 
 def test_strangers_do_not_learn_where_the_database_is(make_app: Callable[..., Flask]) -> None:

@@ -70,7 +70,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Collect what can be read."""
-        if "title" in self._open:
+        if "title" in self._open and "svg" not in self._open:
             self.title += data
         elif self._textarea:
             self.forms[-1].fields[self._textarea] += data.removeprefix("\r\n")  # as browsers do with the first

@@ -1,0 +1,315 @@
+"""What can be told about the schema? Everything that the console shows, as one record.
+
+Read-only. Imports the engine's modules, and with them Alembic, so the views import this module when they are first asked:
+whoever only serves the board does not pay for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
+
+import psycopg2
+from flask import current_app
+from psycopg2.extensions import connection as Connection
+from sqlalchemy import MetaData
+
+from app import tables
+from app.paging import Page
+from app.tables import Table
+from models import Base
+from utils import catalog, database, drift, ledger, lock, manifest, report, revisions, status
+from utils.catalog import Catalog
+from utils.database import Blocker
+from utils.drift import Difference, Drift
+from utils.errors import Stop
+from utils.ledger import Entry, Filter
+from utils.manifest import Manifest
+from utils.revisions import History, Revision
+from utils.settings import Settings
+from utils.status import Look, Status
+
+CONNECT_TIMEOUT = "3"
+"""Seconds: nobody who looks at a page, no health check either, waits for longer."""
+
+LEDGER_PAGE = 25
+REVISIONS_PAGE = 25
+
+T = TypeVar("T")
+
+_FLAGS = {
+    "drifted": (
+        "The schema was changed outside the migrations since the last run.",
+        "Take the change back, or write it into models.py and make a revision of it. What it is stands below.",
+    ),
+    "edited": (
+        "A revision that is applied here means something else now than when it was applied.",
+        "Give the file its old content back, and put what is new into a revision of its own.",
+    ),
+    "unsealed": (
+        "migrations/manifest.txt lacks a revision.",
+        "Run  python utils/migrate.py seal  and commit the file.",
+    ),
+}
+
+
+class Flag(NamedTuple):
+    """Something beside the state that wants a look."""
+
+    name: str
+    means: str
+    remedy: str
+    files: tuple[str, ...] = ()
+
+
+class Milestone(NamedTuple):
+    """A revision: what its file and the manifest say, and the row of the ledger that brought the database to it."""
+
+    revision: str
+    file: str | None
+    """None when this code does not have it."""
+    title: str
+    place: str
+    """`applied`, `pending`, or `newer` for those that this code does not have."""
+    breaking: bool | None
+    hazards: tuple[str, ...]
+    entry: Entry | None
+    code: str | None = None
+    """Of a pending one, what it does: the body of its `upgrade`."""
+
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        entry = self.entry
+        return {
+            "revision": self.revision,
+            "file": self.file,
+            "message": self.title,
+            "place": self.place,
+            "breaking": self.breaking,
+            "hazards": list(self.hazards),
+            "applied_at": entry.started_at.isoformat() if entry else None,
+            "action": entry.action if entry else None,
+            "duration_ms": entry.duration_ms if entry else None,
+            "release": entry.release if entry else None,
+        }
+
+
+class Work(NamedTuple):
+    """What a session of the migration is doing. `age` in seconds."""
+
+    pid: int
+    age: float
+    query: str
+    phase: str | None
+    percent: int | None
+    blockers: tuple[Blocker, ...]
+
+
+class Console(NamedTuple):
+    """Everything there is to show."""
+
+    status: Status
+    sentence: str
+    next: str | None
+    problem: Stop | None
+    """What is wrong with the files, when the history is forked or cannot be read."""
+    flags: tuple[Flag, ...]
+    work: tuple[Work, ...]
+    """Of the migration that runs now, if one does and we may look at it."""
+    pending: tuple[Milestone, ...]
+    revisions: tuple[Milestone, ...]
+    """Newest first, the page that is shown."""
+    revisions_page: Page
+    ledger: tuple[Entry, ...]
+    ledger_page: Page
+    drift: Drift | None
+    """None while a migration runs, or while somebody holds a table for herself."""
+    tables: tuple[Table, ...] | None
+    """None while somebody holds a table for herself."""
+
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            **self.status.record(),
+            "revisions": [one.record() for one in self.revisions],
+            "ledger": [one.record() for one in self.ledger],
+            "drift": self.drift.record() if self.drift else None,
+            "tables": None if self.tables is None else [one.record() for one in self.tables],
+        }
+
+
+_once = threading.Lock()
+_known: dict[str, History] = {}
+_compared: dict[str, list[Difference]] = {}
+"""By the fingerprint of the schema: while this process lives, models.py and the revisions do not change."""
+
+
+def history() -> History:
+    """Return the revisions on disk; read once."""
+    with _once:  # Alembic loads modules, which is not for two threads at once
+        if "history" not in _known:
+            _known["history"] = revisions.history()
+        return _known["history"]
+
+
+def models() -> MetaData:
+    """Return what models.py says."""
+    return Base.metadata
+
+
+@contextmanager
+def observing(settings: Settings) -> Iterator[Connection]:
+    """Give a connection that can change nothing and waits for nobody for long. Raises Stop when there is no server."""
+    assert settings.database is not None
+    nearby = settings.database.with_(connect_timeout=CONNECT_TIMEOUT)
+    connection = database.open_now(nearby, lock.name("console", settings), settings.database_variable)
+    try:
+        scope = "LOCAL" if database.is_pooled(connection) else "SESSION"  # a pooler would hand SESSION on to others
+        connection.set_session(readonly=True, autocommit=False)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET {scope} statement_timeout = '5s'; SET {scope} lock_timeout = '1s'")
+            if scope == "SESSION":
+                connection.commit()  # else a rollback would take the settings back
+        yield connection
+    finally:
+        connection.close()
+
+
+def read(settings: Settings, only: Filter) -> Console:
+    """Return everything, in a handful of queries on one connection. Read-only. Raises Stop or psycopg2.Error."""
+    found = history()
+    with observing(settings) as connection:
+        seen = status.look(connection, closely=True)
+        now = status.of(connection, settings, found, models, seen=seen)
+        arrivals = ledger.arrivals(connection) if seen.has_ledger else {}
+        total = ledger.count(connection, only) if seen.has_ledger else 0
+        ledger_page = Page.asked_for("ledger", total, LEDGER_PAGE)
+        entries = ledger.entries(connection, LEDGER_PAGE, offset=ledger_page.offset, only=only) if total else []
+        work = _work(connection, seen) if seen.holder else ()
+        known = _unless_locked(connection, lambda: tables.read(connection))
+        differences = None if seen.holder else _unless_locked(connection, lambda: _drift(connection, now, seen))
+    milestones = _milestones(now, found, arrivals)
+    page = Page.asked_for("revisions", len(milestones), REVISIONS_PAGE)
+    return Console(
+        status=now,
+        sentence=report.sentence(now),
+        next=report.next_step(now),
+        problem=found.problem,
+        flags=tuple(_flags(now, seen, found)),
+        work=work,
+        pending=tuple(one for one in reversed(milestones) if one.place == "pending"),
+        revisions=tuple(milestones[page.offset : page.offset + page.size]),
+        revisions_page=page,
+        ledger=tuple(entries),
+        ledger_page=ledger_page,
+        drift=differences,
+        tables=known,
+    )
+
+
+def _unless_locked(connection: Connection, ask: Callable[[], T]) -> T | None:
+    """Return the answer; None when somebody holds a table so that it cannot be had soon."""
+    with connection.cursor() as cursor:
+        cursor.execute("SAVEPOINT question")
+        try:
+            return ask()
+        except psycopg2.errors.LockNotAvailable:
+            cursor.execute("ROLLBACK TO SAVEPOINT question")
+            return None
+
+
+def _drift(connection: Connection, now: Status, seen: Look) -> Drift:
+    """Compare with what the last run kept, and models.py with the database where both should say the same."""
+    there = catalog.read(connection)
+    outside = drift.outside(connection, there) if seen.kept else None
+    comparable = now.state in {"current", "fallback", "unmanaged"}
+    return Drift(outside, _models_ahead(connection, there) if comparable else None)
+
+
+def _models_ahead(connection: Connection, there: Catalog) -> list[Difference]:
+    """Alembic asks table by table, so for one schema it is asked once. Ends the connection's transaction."""
+    with _once:
+        if there.fingerprint not in _compared:
+            _compared.clear()
+            _compared[there.fingerprint] = drift.models_ahead(models(), connection)
+        return _compared[there.fingerprint]
+
+
+def _flags(now: Status, seen: Look, found: History) -> Iterator[Flag]:
+    for name in now.flags:
+        files = tuple(status.edited(seen, found)) if name == "edited" else ()
+        yield Flag(name, *_FLAGS[name], files)
+
+
+def _milestones(now: Status, found: History, arrivals: Mapping[str, Entry]) -> list[Milestone]:
+    """Return all revisions, newest first: those that only the database has, then those of the files."""
+    sealed = manifest.read()
+    pending = {one.revision for one in now.pending}
+    applied = found.ancestors(now.current)
+    ours = [
+        _milestone(one, "pending" if one.id in pending else "applied", sealed, arrivals.get(one.id))
+        for one in found.by_id.values()
+        if one.id in pending or one.id in applied or not found.problem
+    ]
+    newer = [_newer(one, arrivals.get(one)) for one in now.unknown]
+    return [*reversed(newer), *reversed(ours)]
+
+
+def _milestone(one: Revision, place: str, sealed: Manifest | None, entry: Entry | None) -> Milestone:
+    line = sealed.entry(one.id) if sealed else None
+    said = one.breaking if one.breaking is not None else line.breaking if line else None
+    return Milestone(
+        revision=one.id,
+        file=one.file,
+        title=next(iter(one.message.splitlines()), ""),
+        place=place,
+        breaking=said if said is not None or entry is None else entry.breaking,
+        hazards=tuple(line.hazards.split(",")) if line and line.hazards != "-" else (),
+        entry=entry if place == "applied" else None,
+        code=_code(one.file) if place == "pending" else None,
+    )
+
+
+def _newer(revision: str, entry: Entry | None) -> Milestone:
+    return Milestone(revision, None, "", "newer", entry.breaking if entry else None, (), entry)
+
+
+def _code(file: str) -> str | None:
+    """Return the source of a revision's `upgrade`, read and not run."""
+    try:
+        source = (manifest.FOLDER / file).read_text(encoding="utf-8")
+        found = next(node for node in ast.parse(source).body if getattr(node, "name", "") == "upgrade")
+    except (OSError, SyntaxError, ValueError, StopIteration):
+        return None
+    return ast.get_source_segment(source, found)
+
+
+def _work(connection: Connection, seen: Look) -> tuple[Work, ...]:
+    """Return what the lock holder's process is at. Behind a pooler, or for another role, PostgreSQL may not tell."""
+    assert seen.holder is not None
+    found: Sequence[tuple[object, ...]] = database.rows(connection, _WORK, (seen.holder.application, seen.holder.pid))
+    current_app.logger.debug("%d sessions of %s at work", len(found), seen.holder)
+    return tuple(
+        Work(
+            pid=int(str(pid)),
+            age=float(str(age)),
+            query=str(query),
+            phase=None if phase is None else str(phase),
+            percent=None if percent is None else int(str(percent)),
+            blockers=tuple(database.blockers(connection, int(str(pid)))),
+        )
+        for pid, age, query, phase, percent in found
+    )
+
+
+_WORK = """
+SELECT a.pid, coalesce(extract(epoch FROM clock_timestamp() - a.query_start), 0),
+       left(regexp_replace(a.query, '\\s+', ' ', 'g'), 200),
+       p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END
+  FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid)
+ WHERE a.application_name = %s AND a.pid <> %s AND a.state = 'active' AND a.datname = current_database()
+ ORDER BY a.query_start
+"""

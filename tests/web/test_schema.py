@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg2
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg2.extensions import connection as Connection
+
+from app import create_app, schema
+from tests.ground import Databases, Tree, eventually, rows_of
+from tests.web.conftest import PASSWORD
+from tests.web.replica import Replica
+from tests.web.visitor import Visitor
+from utils import upgrade
+from utils.lock import Lock
+from utils.settings import Dsn, Settings
+
+
+@pytest.fixture
+def own(database: Dsn, migrated: Settings) -> Settings:
+    """The settings for a database at head that a test may change."""
+    settings = migrated._replace(database=database, migrate_database=database)
+    upgrade.run("upgrade", "head", settings)
+    return settings
+
+
+def client_of(settings: Settings) -> FlaskClient:
+    """Somebody who may write."""
+    return create_app(settings).test_client()
+
+
+def change(settings: Settings, *statements: str) -> None:
+    """Change the database by hand."""
+    assert settings.database is not None
+    for statement in statements:
+        rows_of(settings.database, statement)
+
+
+@contextmanager
+def session(dsn: Dsn, name: str = "somebody") -> Iterator[Connection]:
+    """A session of somebody else."""
+    connection = psycopg2.connect(dsn.with_(application_name=name))
+    connection.autocommit = True
+    yield connection
+    connection.close()
+
+
+def test_serving_the_board_does_not_cost_alembic(project: Tree) -> None:
+    """Importing the application imports neither Alembic nor what drives it."""
+    code = "import app, sys; print({'alembic', 'utils.revisions', 'utils.status'} & {*sys.modules})"
+    assert project.run(sys.executable, "-c", code).stdout.strip() == "set()"
+
+
+def test_console_tells_state_history_and_tables(visitor: Visitor) -> None:
+    """The page says in a sentence where the database is, and shows revisions, ledger and tables."""
+    page = visitor.open("/schema")
+    assert (page.status, page.title) == (200, "Schema: current · Railhead")
+    assert "current The database is at head." in page.text
+    for heading in ("0002_add_task_due_on applied", "upgrade 0001_baseline applied", "task_status todo, doing, done"):
+        assert heading in page.text
+    assert page.links["Schema"] == "/schema"
+
+
+def test_json_has_the_keys_of_status_and_the_rest(visitor: Visitor) -> None:
+    """Programs read the record of `status --json`, with revisions, ledger, drift and tables."""
+    answer = visitor.client.get("/schema.json")
+    told = answer.json
+    assert told is not None
+    first = {"state", "flags", "current", "heads", "pending", "unknown", "database", "server", "lock", "last"}
+    assert told.keys() == first | {"revisions", "ledger", "drift", "tables"}
+    assert told["drift"] == {"outside": [], "models": []}
+    assert [one["revision"] for one in told["revisions"]] == ["0002_add_task_due_on", "0001_baseline"]
+    task = next(one for one in told["tables"] if one["name"] == "task")
+    assert [one["name"] for one in task["columns"]][:3] == ["id", "project_id", "assignee_id"]
+    assert {one["target"] for one in task["constraints"]} == {None, "project", "member"}
+
+
+@pytest.mark.parametrize("path", ["/schema", "/schema.json"])
+def test_production_without_a_password_has_no_console(make_app: Callable[..., Flask], path: str) -> None:
+    """Where nobody can sign in the console does not exist, and nothing leads to it."""
+    visitor = Visitor(make_app(production=True).test_client())
+    assert visitor.client.get(path).status_code == 404
+    assert "Schema" not in visitor.open("/").links
+
+
+def test_visitor_is_asked_to_sign_in(locked: Flask) -> None:
+    """The console is for who knows the password; a program is told so."""
+    visitor = Visitor(locked.test_client())
+    page = visitor.open("/schema")
+    assert page.title.startswith("Sign in")
+    assert visitor.client.get("/schema.json").status_code == 401
+    page = visitor.send(page.form(sends="password"), password=PASSWORD)
+    assert page.title == "Schema: current · Railhead"
+
+
+def test_changes_by_hand_are_told_with_what_mends_them(own: Settings) -> None:
+    """Drift is a flag, words, and a diff."""
+    change(own, "ALTER TABLE task ADD note text", "DROP INDEX ix_task_status")
+    page = Visitor(client_of(own)).open("/schema")
+    assert "drifted The schema was changed outside the migrations since the last run." in page.text
+    assert "column task.note added - not there+ text" in page.text
+    assert "ALTER TABLE task DROP COLUMN note" in page.text
+    assert "<del>- CREATE INDEX ix_task_status ON public.task" in page.html
+
+
+def test_models_are_compared_anew_when_the_schema_changes(own: Settings) -> None:
+    """What Alembic said about another schema is not repeated."""
+    client = client_of(own)
+    halves = []
+    for statement in ("SELECT 1", "ALTER TABLE task ADD note text", "ALTER TABLE task DROP note"):
+        change(own, statement)
+        told = client.get("/schema.json").json
+        assert told is not None
+        halves.append([one["object"] for one in told["drift"]["models"]])
+    assert halves == [[], ["column task.note"], []]
+
+
+def test_pending_stands_apart_with_its_plan(databases: Databases, migrated: Settings) -> None:
+    """What an upgrade would do is told in order, with the code."""
+    page = Visitor(client_of(migrated._replace(database=databases.new()))).open("/schema")
+    assert "behind The database lacks 2 revisions." in page.text
+    assert "Next: python utils/migrate.py upgrade" in page.text
+    plan = page.text.partition("Pending: what an upgrade would do")[2]
+    assert plan.index("0001_baseline") < plan.index("def upgrade() -> None:") < plan.index("0002_add_task_due_on")
+    assert "Nothing yet: the first migration writes the first row." in page.text
+
+
+def test_ledger_is_filtered_and_paged(own: Settings) -> None:
+    """Rows are found by action, outcome, revision and release, twenty-five at a time."""
+    change(
+        own,
+        "INSERT INTO migration_ledger (run, revision, action, outcome, actor, release, error)"
+        " SELECT 'r', '0003_' || n, 'upgrade', 'failed', 'ada @ web-1', 'v' || n % 2, 'out of luck' FROM generate_series(1, 60) n",
+    )
+    visitor = Visitor(client_of(own))
+    page = visitor.open("/schema?outcome=failed&release=v1")
+    assert "Page 1 of 2" in page.text
+    assert "applied by" not in page.text.partition("Ledger: what")[2].partition("Page 1 of")[0]
+    page = visitor.open(page.links["Next →"])
+    assert page.text.count("out of luck") == 5
+    assert "No row matches the filter." in visitor.open("/schema?action=downgrade").text
+    answer = visitor.client.get("/schema.json?revision=0003_6")
+    assert answer.json is not None
+    assert [one["revision"] for one in answer.json["ledger"]] == ["0003_60", "0003_6"]
+    assert visitor.client.get("/schema.json").headers["Link"] == '</schema.json?ledger=2>; rel="next"'
+
+
+def test_failed_row_shows_what_postgresql_said(own: Settings) -> None:
+    """An error of the ledger is shown as text, whatever is in it."""
+    change(
+        own,
+        "INSERT INTO migration_ledger (run, action, outcome, actor, error)"
+        " VALUES ('r', 'upgrade', 'failed', '<b>x</b>', '<script>alert(1)</script>')",
+    )
+    page = client_of(own).get("/schema").text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script" not in page
+
+
+def test_running_migration_is_told_with_what_it_is_at(own: Settings) -> None:
+    """While another process holds the migration lock the page says who, for how long, what it is at, and loads itself again."""
+    assert own.database is not None
+    with (
+        session(own.database, "railhead upgrade @ web-2") as holder,
+        session(own.database, "railhead upgrade @ web-2") as at,
+    ):
+        lock = Lock(holder)
+        assert lock.try_take()
+        sleeping = threading.Thread(target=_cancelled, args=(at, "SELECT pg_sleep(60) /* building */"))
+        sleeping.start()
+        client = client_of(own)
+        answer = client.get("/schema")
+        eventually(lambda: "/* building */" in client.get("/schema").text, what="the page tells the statement")
+        assert "Another process migrates this database" in answer.text
+        assert "railhead upgrade @ web-2" in answer.text
+        assert "Not looked for while a migration runs." in answer.text
+        assert answer.headers["Refresh"] == "4"
+        assert "Refresh" not in client.get("/schema?refresh=off").headers
+        at.cancel()
+        sleeping.join()
+        lock.release()
+
+
+def test_index_build_that_waits_shows_its_phase_and_for_whom(project: Tree) -> None:
+    """Of an index that a real migration builds the page tells the phase, and the session that is in its way."""
+    project.write(
+        "0003_index", 'op.create_index_concurrently("ix_task_title", "task", ["title"])', after="0002_add_task_due_on"
+    )
+    assert project.database is not None
+    assert project.migrate("upgrade", "0002").returncode == 0
+    with session(project.database, "a long report") as reader, reader.cursor() as cursor:
+        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; UPDATE task SET title = title; SELECT 1 FROM task")
+        project.start(sys.executable, "utils/migrate.py")
+        replica = Replica(project, {}, APP_ENV="development", MIGRATE_ON_START="off")
+        eventually(lambda: "a long report" in replica.get("/schema").text, what="the page names who is in the way")
+        assert "waiting for writers before build" in replica.get("/schema").text
+        cursor.execute("ROLLBACK")
+        eventually(lambda: "ix_task_title" in replica.get("/schema").text.partition("Tables")[2], what="it is built")
+
+
+def test_locked_table_does_not_hold_up_the_page(own: Settings) -> None:
+    """While somebody holds a table for herself the page comes all the same, and says what cannot be read."""
+    assert own.database is not None
+    with session(own.database) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+        client = client_of(own)
+        page = client.get("/schema")
+        assert page.status_code == 200
+        assert "Somebody holds a table for herself, so the tables cannot be read now." in page.text
+        assert client.get("/readyz").status_code == 200
+        told = client.get("/schema.json").json
+        assert told is not None
+        assert (told["state"], told["tables"], told["drift"]) == ("current", None, None)
+
+
+def test_console_says_why_the_database_is_away(migrated: Settings) -> None:
+    """Without a server the page is a 503 with the reason and the next step; a program gets a problem."""
+    assert migrated.database is not None
+    secret = migrated.database.with_(host="127.0.0.1", port="9", password="s3cret")
+    client = client_of(migrated._replace(database=secret))
+    page = client.get("/schema")
+    assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
+    assert "see that the server runs" in page.text
+    problem = client.get("/schema.json")
+    assert (problem.status_code, problem.content_type) == (503, "application/problem+json")
+    assert "s3cret" not in page.text + problem.text
+
+
+def test_partitions_are_part_of_their_table(own: Settings) -> None:
+    """A partitioned table is one table, with the rows and the size of its partitions."""
+    change(
+        own,
+        "CREATE TABLE event (id int PRIMARY KEY, next int REFERENCES event) PARTITION BY RANGE (id);"
+        "CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM (0) TO (100);"
+        "CREATE TABLE event_2 PARTITION OF event FOR VALUES FROM (100) TO (200);"
+        "INSERT INTO event SELECT n FROM generate_series(0, 199) n; ANALYZE event_1, event_2",
+    )
+    told = client_of(own).get("/schema.json").json
+    assert told is not None
+    (event,) = [one for one in told["tables"] if one["name"].startswith("event")]
+    assert (event["rows"], event["partitions"]) == (200, 2)
+    assert len([one for one in event["constraints"] if one["kind"] == "f"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (8192, "8.0 kB"), (1_300_000, "1.2 MB"), (10**16, "9095 TB")],
+)
+def test_sizes_are_for_people(count: int, words: str) -> None:
+    """A size has at most four digits and its unit."""
+    assert schema.size(count) == words
+
+
+@pytest.mark.parametrize(
+    ("spent", "words"), [(40, "40 ms"), (1240, "1.2 s"), (185_000, "3 min 5 s"), (7_800_000, "2 h 10 min")]
+)
+def test_durations_are_for_people(spent: int, words: str) -> None:
+    """A duration has one or two units."""
+    assert schema.seconds(spent) == words
+
+
+def _cancelled(connection: Connection, statement: str) -> None:
+    """Run what will be cancelled."""
+    with connection.cursor() as cursor, pytest.raises(psycopg2.errors.QueryCanceled):
+        cursor.execute(statement)
