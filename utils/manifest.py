@@ -90,19 +90,15 @@ class Manifest(NamedTuple):
 
 def read(file: Path = FILE) -> Manifest | None:
     """Return the manifest; None when it is missing, cut short, in conflict, or changed by anything but `seal`."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+    whole = _whole(file)
+    if whole is None:
         return None
-    body, separator, seal = text.rpartition(f"{_SEAL} ")
-    words = seal.split()
-    if not separator or len(words) != 2 or words[0] != _digest(body.encode()):
-        return None
+    body, seal = whole
     try:
         entries = tuple(_entry(line) for line in body.split("\n") if line and not line.startswith("# "))
     except TypeError:
         return None
-    return Manifest(entries, words[1])
+    return Manifest(entries, seal.files)
 
 
 def entries() -> dict[str, Entry]:
@@ -113,9 +109,13 @@ def entries() -> dict[str, Entry]:
 
 def render(entries: Iterable[Entry], folder: Path = FOLDER) -> str:
     """Return the text of a manifest with these lines, sealed for the files in `folder` as they are now."""
+    entries = tuple(entries)
     lines = (" ".join([*map(_written, entry[:3]), *entry[3:]]) for entry in entries)
     body = "\n".join([_TITLE, _COLUMNS, *lines, ""])
-    return f"{body}{_SEAL} {_digest(body.encode())} {files_digest(folder)}\n"
+    heads = ",".join(_written(head, ",") for head in Manifest(entries, "").heads) or _NOTHING
+    names = _digest("\n".join(sorted(entry.file for entry in entries)).encode())
+    digest = _digest(f"{body}{heads}".encode())
+    return f"{body}{_SEAL} {digest} {files_digest(folder)} {names} {heads}\n"
 
 
 def listed(tokens: Iterable[str]) -> str:
@@ -123,19 +123,44 @@ def listed(tokens: Iterable[str]) -> str:
     return ",".join(_written(token, ",") for token in tokens) or _NOTHING
 
 
-def head_without_alembic() -> tuple[str, ...] | None:
+def head_without_alembic(file: Path = FILE, folder: Path = FOLDER) -> tuple[str, ...] | None:
     """Return the heads that the manifest gives when it can be believed at a glance, else None.
 
-    Believed: its seal holds, the folder holds the same files, and the file of each head means what was sealed.
+    Believed: its seal holds, the folder holds the same files, and the file of each head means what was sealed and gives
+    itself the same name and the same parents.
     """
-    manifest = read()
-    if manifest is None or not manifest.entries or not manifest.lists():
+    whole = _whole(file)
+    if whole is None:
         return None
-    for head in manifest.heads:
-        entry = manifest.entry(head)
-        if entry is None or checksum_of(FOLDER / entry.file) != entry.checksum:
-            return None
-    return manifest.heads
+    body, seal = whole
+    if seal.heads == _NOTHING or seal.names != _digest("\n".join(sorted(revision_files(folder))).encode()):
+        return None
+    found = [_entry(_line_with(f" {head} ", body)) for head in seal.heads.split(",")]
+    if not all(_is_as_sealed(folder / entry.file, entry) for entry in found):
+        return None
+    return tuple(sorted(entry.revision for entry in found))
+
+
+class _Seal(NamedTuple):
+    """The last line: digests, and what a start needs to know without reading the others."""
+
+    body: str
+    files: str
+    names: str
+    heads: str
+
+
+def _whole(file: Path) -> tuple[str, _Seal] | None:
+    """Return the lines of a manifest as one text, and its seal; None unless it is there and the seal holds."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    body, separator, words = text.rpartition(f"{_SEAL} ")
+    if not separator or len(words.split()) != len(_Seal._fields):
+        return None
+    seal = _Seal(*words.split())
+    return (body, seal) if seal.body == _digest(f"{body}{seal.heads}".encode()) else None
 
 
 def revision_files(folder: Path = FOLDER) -> list[str]:
@@ -169,8 +194,37 @@ def checksum(source: bytes | str) -> str:
     Comments, layout and docstrings do not count. `ast.dump` would not do: it differs between Python versions.
     Raises SyntaxError or ValueError for what is no Python.
     """
-    tree = compile(source, "<revision>", "exec", _ONLY_AST, dont_inherit=True)
+    return _checksum(_parsed(source))
+
+
+def _parsed(source: bytes | str) -> object:
+    return compile(source, "<revision>", "exec", _ONLY_AST, dont_inherit=True)
+
+
+def _checksum(tree: object) -> str:
     return _digest("\n".join(_walk(tree)).encode("utf-8", "surrogatepass"))
+
+
+def _is_as_sealed(file: Path, entry: Entry) -> bool:
+    try:
+        tree = _parsed(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    names = _assigned(tree)
+    same_names = names.get("revision") == (entry.revision,) and names.get("down_revision", ()) == entry.parents
+    return same_names and _checksum(tree) == entry.checksum
+
+
+def _assigned(tree: object) -> dict[str, tuple[object, ...]]:
+    """Return the values that a module gives to names at its top: those of a constant, or of a tuple or list of them."""
+    found = {}
+    for node in getattr(tree, "body", ()):
+        target = getattr(node, "target", None) or next(iter(getattr(node, "targets", ())), None)
+        value = getattr(node, "value", None)
+        items = getattr(value, "elts", [value])
+        constants = tuple(getattr(item, "value", None) for item in items)
+        found[getattr(target, "id", "")] = () if constants == (None,) else constants
+    return found
 
 
 _ONLY_AST = 0x400  # ast.PyCF_ONLY_AST, without importing ast
@@ -195,11 +249,20 @@ def _walk(node: object) -> Iterator[str]:
             continue
         yield field
         if isinstance(value, list):
-            for item in _without_docstring(value) if field == "body" and kind in _HAVE_DOCSTRING else value:
+            for item in _meant(kind, field, value):
                 yield from _walk(item)
         else:
             yield from _walk(value)
     yield ")"
+
+
+def _meant(kind: str, field: str, items: list[object]) -> list[object]:
+    """Return what counts of a list: no docstring, and no empty piece of an f-string, which Python 3.12 has now and then."""
+    if field == "body" and kind in _HAVE_DOCSTRING:
+        return _without_docstring(items)
+    if kind == "JoinedStr":
+        return [item for item in items if getattr(item, "value", None) != ""]
+    return items
 
 
 def _without_docstring(body: list[object]) -> list[object]:
@@ -217,7 +280,15 @@ def _written(text: str, more: str = "") -> str:
     return re.sub(rf"[\s%{more}]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
 
 
+def _line_with(word: str, body: str) -> str:
+    """Return the first line that has this word; a head, which is nobody's parent, is in one line only."""
+    place = body.index(word)
+    return body[body.rindex("\n", 0, place) + 1 : body.index("\n", place)]
+
+
 def _read(text: str) -> str:
+    if "%" not in text:
+        return text
     bytes_of = re.compile(r"(?:%[0-9A-F]{2})+")
     return bytes_of.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), text)
 
