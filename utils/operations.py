@@ -559,10 +559,11 @@ def _differs(table: _Table, name: str, there: str, wanted: str) -> Stop:
 
 
 class _Backfill:
-    """Walks a table once from its first page to its last, and again for what was written behind its back meanwhile.
+    """Walks a table from its first page to its last, and again for what was written behind its back meanwhile.
 
-    By the rows' physical place (a TID range scan, PostgreSQL 14): no index is needed, and pages that are done are not read
-    again. A row that somebody else changes at the same moment is met on the next pass.
+    A window of pages at a time (a TID range scan, PostgreSQL 14): no index is needed, and pages that are done are not read
+    again. Nothing rests on the order in which rows are found. A row that somebody else changes at the same moment is left
+    for the next pass.
     """
 
     def __init__(
@@ -590,8 +591,7 @@ class _Backfill:
     def _relations(self) -> list[tuple[str, int]]:
         """Return the table, or its partitions, each with its size in pages. Read-only."""
         found = self._session.rows(
-            "WITH RECURSIVE tree (oid) AS (SELECT to_regclass(:table)::oid"
-            " UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.oid)"
+            f"WITH RECURSIVE {_TREE.format(table=':table')}"
             " SELECT oid::regclass::text, pg_relation_size(oid) / current_setting('block_size')::int"
             " FROM tree JOIN pg_class USING (oid) WHERE relkind = 'r' ORDER BY oid",
             table=str(self._table),
@@ -600,37 +600,33 @@ class _Backfill:
 
     def _walk(self, relation: str, pages: int, number: int) -> int:
         """Go through one relation and return how many rows matched."""
-        place, matched = "(0,0)", 0
-        while True:
-            last, found = self._session.short(partial(self._step, relation, place)) or ("", 0)
+        page, window, matched = 0, _WINDOW, 0
+        while page < pages:
+            found = self._session.short(partial(self._step, relation, page, page + window)) or 0
             matched += found
             if found < self._batch:
-                return matched
-            place = last
-            self._tell(int(place[1:].split(",")[0]) / max(pages, 1) if number == 1 else 1.0)
-            time.sleep(self._throttle)
+                page += window
+                window = min(window * 2, _WIDEST) if not found else _WINDOW
+            self._tell(min(page / pages, 1.0) if number == 1 else 1.0)
+            if found:
+                time.sleep(self._throttle)
+        return matched
 
-    def _step(self, relation: str, place: str) -> tuple[str, int]:
-        """Write the next batch behind `place`; return where it ended and how many rows it found."""
+    def _step(self, relation: str, page: int, end: int) -> int:
+        """Write one batch of what matches from `page` to before `end`; return how many rows that were."""
         rows = f"ONLY {relation} AS {_quoted(self._table.name)}"
-        beyond = f"ctid > '{place}' AND ({self._where})"
-        last, found = self._one(
-            f"SELECT max(place)::text, count(*) FROM (SELECT ctid AS place FROM {rows} WHERE {beyond} LIMIT {self._batch}) b"
+        sql = (
+            f"WITH chosen AS MATERIALIZED (SELECT ctid AS place FROM {rows} WHERE {_between(page, end)}"
+            f" AND ({self._where}) LIMIT {self._batch}),"
+            f" changed AS (UPDATE {rows} SET {self._assignment} WHERE ctid = ANY (ARRAY(SELECT place FROM chosen))"
+            f" AND ({self._where}) RETURNING ({self._where}) AS again)"
+            " SELECT (SELECT count(*) FROM chosen), count(*), count(*) FILTER (WHERE again) FROM changed"
         )
-        if not found:
-            return place, 0
-        changed, again = self._one(
-            f"WITH changed AS (UPDATE {rows} SET {self._assignment} WHERE ctid <= '{last}' AND {beyond}"
-            f" RETURNING ({self._where}) AS again) SELECT count(*), count(*) FILTER (WHERE again) FROM changed"
-        )
+        [(found, changed, again)] = [[int(str(number)) for number in row] for row in self._session.rows(_escaped(sql))]
         if again:
-            raise self._endless(int(str(again)))
-        self._done += int(str(changed))
-        return str(last), int(str(found))
-
-    def _one(self, sql: str) -> tuple[object, object]:
-        [(first, second)] = self._session.rows(_escaped(sql))
-        return first, second
+            raise self._endless(again)
+        self._done += changed
+        return found
 
     def _tell(self, share: float) -> None:
         now = time.monotonic()
@@ -654,30 +650,49 @@ class _Backfill:
         )
 
 
+_WINDOW = 64
+"""Pages that are looked at in one step; twice as many each time when nothing in them matched, up to the widest."""
+_WIDEST = 4096
+
+_TREE = (
+    "tree (oid) AS (SELECT to_regclass({table})::oid"
+    " UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.oid)"
+)
+"""A table and what inherits from it, its partitions for instance."""
+
+
+def _between(page: int, end: int) -> str:
+    return f"ctid >= '({page},0)' AND ctid < '({end},0)'"
+
+
 def _backfill_script(table: _Table, assignment: str, where: str, batch: int, throttle: float) -> str:
     """Return the same walk as one block that commits after each batch."""
-    alias = _quoted(table.name)
+    alias, condition = _quoted(table.name), _formatted(where)
     return f"""\
 DO $backfill$
-DECLARE relation regclass; place tid; last tid; found bigint;
+DECLARE relation regclass; page bigint; pages bigint; found bigint; changed bigint;
 BEGIN
-  FOR relation IN
-    WITH RECURSIVE tree (oid) AS (SELECT {_literal(str(table))}::regclass::oid
-      UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.oid)
-    SELECT oid FROM tree JOIN pg_class USING (oid) WHERE relkind = 'r'
-  LOOP
-    place := '(0,0)';
+  FOR pass IN 1..{_PASSES} LOOP
+    changed := 0;
+    FOR relation IN
+      WITH RECURSIVE {_TREE.format(table=_literal(str(table)))}
+      SELECT oid FROM tree JOIN pg_class USING (oid) WHERE relkind = 'r'
     LOOP
-      EXECUTE format($select$SELECT max(place), count(*) FROM
-        (SELECT ctid AS place FROM ONLY %s AS {alias} WHERE ctid > %L AND ({_formatted(where)}) LIMIT {batch}) b$select$,
-        relation, place) INTO last, found;
-      EXIT WHEN found = 0;
-      EXECUTE format($update$UPDATE ONLY %s AS {alias} SET {_formatted(assignment)}
-        WHERE ctid > %L AND ctid <= %L AND ({_formatted(where)})$update$, relation, place, last);
-      COMMIT;
-      PERFORM pg_sleep({throttle});
-      place := last;
+      page := 0;
+      pages := pg_relation_size(relation) / current_setting('block_size')::int;
+      WHILE page < pages LOOP
+        EXECUTE format($update$UPDATE ONLY %1$s AS {alias} SET {_formatted(assignment)} WHERE ({condition})
+          AND ctid = ANY (ARRAY(SELECT ctid FROM ONLY %1$s AS {alias} WHERE ({condition})
+          AND ctid >= %2$L AND ctid < %3$L LIMIT {batch}))$update$,
+          relation, format('(%s,0)', page), format('(%s,0)', page + {_WINDOW}));
+        GET DIAGNOSTICS found = ROW_COUNT;
+        COMMIT;
+        changed := changed + found;
+        IF found > 0 THEN PERFORM pg_sleep({throttle}); END IF;
+        IF found < {batch} THEN page := page + {_WINDOW}; END IF;
+      END LOOP;
     END LOOP;
+    EXIT WHEN changed = 0;
   END LOOP;
 END $backfill$"""
 
