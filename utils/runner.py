@@ -209,8 +209,10 @@ class Runner:
 
     def _leave(self, driver: Driver, step: Step) -> None:
         """Let a step leave its transaction, unless it has already changed something in it that could not be repeated."""
-        if not self._whole and database.scalar(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
-            raise mixed(self._way.history.by_id[step.revision])
+        revision = self._way.history.by_id[step.revision]
+        accepted = self._whole or "not-repeatable" in revision.accepted_hazards
+        if not accepted and database.scalar(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
+            raise mixed(revision)
         self._write(driver, "applied")
         if not self.left:
             self._unwritten = [(step, self._began, 0.0)]
