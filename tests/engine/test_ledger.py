@@ -1,0 +1,200 @@
+"""The ledger: what happened to this database before, whoever did it and however it ended."""
+
+from __future__ import annotations
+
+import sys
+
+import psycopg2
+import pytest
+
+from tests.ground import rows_of
+from tests.workshop import Workshop
+from utils import ledger, status, upgrade
+from utils.settings import Dsn, Settings
+
+START = (sys.executable, "-c", "from app import create_app; create_app()")
+BOTH = [("upgrade", "0001_baseline", None), ("upgrade", "0002_add_task_due_on", "0001_baseline")]
+TABLE = "op.create_table('note', sa.Column('name', sa.Text, unique=True))"
+
+
+def written(database: Dsn) -> list[tuple[object, ...]]:
+    """Return what was done, oldest first."""
+    return rows_of(
+        database, "SELECT action, revision, parent FROM migration_ledger WHERE outcome = 'applied' ORDER BY id"
+    )
+
+
+def relations(database: Dsn) -> list[tuple[object, ...]]:
+    """Return the names of everything in `public`."""
+    return rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+
+
+@pytest.mark.parametrize("entrance", ["hook", "command line", "alembic"])
+def test_every_way_in_writes_it(workshop: Workshop, database: Dsn, entrance: str) -> None:
+    """The start-up hook, the command line and Alembic leave the same rows, of one run each."""
+    if entrance == "hook":
+        assert workshop.run(*START).returncode == 0
+    elif entrance == "alembic":
+        assert workshop.alembic("upgrade", "head").returncode == 0
+    else:
+        assert workshop.migrate().returncode == 0
+    assert written(database) == BOTH
+    assert rows_of(database, "SELECT count(DISTINCT run) FROM migration_ledger") == [(1,)]
+
+
+@pytest.mark.parametrize("entrance", ["command line", "alembic"])
+def test_a_way_back_is_written(workshop: Workshop, database: Dsn, entrance: str) -> None:
+    """A downgrade leaves a row for each revision that it takes back, the newest first."""
+    workshop.migrate()
+    if entrance == "alembic":
+        workshop.alembic("downgrade", "base")
+    else:
+        workshop.migrate("downgrade", "base", "--yes")
+    assert written(database) == [
+        *BOTH,
+        ("downgrade", "0002_add_task_due_on", "0001_baseline"),
+        ("downgrade", "0001_baseline", None),
+    ]
+
+
+def test_a_stamp_is_written_as_where_it_leads(workshop: Workshop, database: Dsn) -> None:
+    """Up, down or to base: a stamp's row names the revision that the database is at from then on, and its parent."""
+    for target in ("head", "0001", "base"):
+        assert workshop.alembic("stamp", target).returncode == 0
+    assert written(database) == [
+        ("stamp", "0002_add_task_due_on", "0001_baseline"),
+        ("stamp", "0001_baseline", None),
+        ("stamp", "base", None),
+    ]
+
+
+def test_a_row_tells_who_and_how(settings: Settings, database: Dsn) -> None:
+    """A row holds the role, the replica, the release, the file's checksum, the time it took and the attempts."""
+    upgrade.run("upgrade", "0001", settings._replace(release="r7", replica="web-2"))
+    connection = psycopg2.connect(database)
+    (entry,) = ledger.entries(connection)
+    connection.close()
+    role = database.parameters()["user"]
+    assert (entry.actor, entry.release, entry.attempts, entry.outcome) == (f"{role} @ web-2", "r7", 1, "applied")
+    assert len(str(entry.checksum)) == 16
+    assert (entry.duration_ms or 0) > 0
+    assert entry.waited_ms == 0
+    assert entry.error is None
+
+
+def test_a_row_and_its_revision_are_one_transaction(settings: Settings, database: Dsn) -> None:
+    """On a database in use each revision's version and row are committed together, and apart from the next one's."""
+    upgrade.run("upgrade", "0001", settings)
+    upgrade.run("upgrade", "head", settings)
+    before = rows_of(database, "SELECT xmin FROM migration_ledger WHERE revision = '0001_baseline'")
+    rows = rows_of(database, "SELECT xmin FROM migration_ledger WHERE revision = '0002_add_task_due_on'")
+    column = rows_of(database, "SELECT xmin FROM pg_attribute WHERE attrelid = 'task'::regclass AND attname = 'due_on'")
+    assert rows == column == rows_of(database, "SELECT xmin FROM alembic_version")
+    assert rows != before
+
+
+def test_a_failure_is_written_with_postgresqls_words(bare: Workshop, database: Dsn) -> None:
+    """A migration that was rolled back leaves a row with PostgreSQL's sentence and SQLSTATE."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    bare.write("0002_second", "op.execute('SELEC 1')")
+    bare.alembic("upgrade", "head")
+    assert rows_of(
+        database, "SELECT action, outcome, revision, error FROM migration_ledger ORDER BY id DESC LIMIT 1"
+    ) == [("upgrade", "failed", "0002_second", 'syntax error at or near "SELEC" (SQLSTATE 42601)')]
+
+
+def test_a_failure_on_an_empty_database_is_written_too(bare: Workshop, database: Dsn) -> None:
+    """The row of a first run that failed stays, though all else was rolled back."""
+    bare.write("0001_first", f"{TABLE}\nraise ValueError('not today')")
+    bare.migrate()
+    assert rows_of(database, "SELECT revision, outcome, error FROM migration_ledger") == [
+        ("0001_first", "failed", "ValueError: not today")
+    ]
+    assert rows_of(database, "SELECT to_regclass('note')") == [(None,)]
+
+
+def test_values_are_not_written(bare: Workshop, database: Dsn) -> None:
+    """What the rows of a table hold does not enter the ledger with an error."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    insert = "op.get_bind().execute(sa.text('INSERT INTO note VALUES (:name), (:name)'), {'name': 'Mrs Miller'})"
+    bare.write("0002_second", insert)
+    assert bare.migrate().returncode == 5
+    ((error,),) = rows_of(database, "SELECT error FROM migration_ledger ORDER BY id DESC LIMIT 1")
+    assert "SQLSTATE 23505" in str(error)
+    assert "Miller" not in str(error)
+
+
+def test_work_outside_the_transaction_is_announced(bare: Workshop, database: Dsn) -> None:
+    """A revision that leaves its transaction has a row before it begins, so that a crash can be told."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    bare.write("0002_second", "op.create_index_concurrently('note_name', 'note', ['name'])")
+    assert bare.migrate().returncode == 0
+    assert rows_of(database, "SELECT outcome FROM migration_ledger WHERE revision = '0002_second' ORDER BY id") == [
+        ("started",),
+        ("applied",),
+    ]
+
+
+def test_tables_made_without_migrations_are_written(settings: Settings, database: Dsn) -> None:
+    """`create_tables` leaves a row of its own, with the catalog that it made."""
+    from models import Base
+
+    upgrade.create_tables(settings, Base.metadata)
+    rows = rows_of(database, "SELECT action, outcome, revision, catalog LIKE '%task%' FROM migration_ledger")
+    assert rows == [("create_all", "applied", None, True)]
+
+
+def test_the_catalog_is_kept_on_the_last_row_of_a_run(settings: Settings, database: Dsn) -> None:
+    """Once a run is enough: drift is measured against where the last one left the schema."""
+    upgrade.run("upgrade", "head", settings)
+    upgrade.run("downgrade", "0001", settings)
+    kept = rows_of(database, "SELECT revision, action FROM migration_ledger WHERE catalog IS NOT NULL ORDER BY id")
+    assert kept == [("0002_add_task_due_on", "upgrade"), ("0002_add_task_due_on", "downgrade")]
+
+
+def test_only_the_books_words_are_taken(settings: Settings, database: Dsn) -> None:
+    """The table itself refuses an action or an outcome that it does not know."""
+    upgrade.run("upgrade", "head", settings)
+    with pytest.raises(psycopg2.errors.CheckViolation):
+        rows_of(
+            database, "INSERT INTO migration_ledger (run, action, outcome, actor) VALUES ('r', 'guess', 'applied', 'a')"
+        )
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_asking_is_read_only(settings: Settings, database: Dsn, there: bool) -> None:
+    """Whoever may only read can ask for all of it, and asking makes no table."""
+    if there:
+        upgrade.run("upgrade", "0001", settings)
+    before = relations(database)
+    reading = database.with_(options="-c default_transaction_read_only=on")
+    connection = psycopg2.connect(reading)
+    connection.autocommit = True
+    assert ledger.exists(connection) == there
+    assert len(ledger.entries(connection)) == int(there)
+    assert (ledger.last_catalog(connection) is not None) == there
+    connection.close()
+    assert status.read(Settings(database=reading, migrate_database=reading)).state == "behind"
+    assert relations(database) == before
+
+
+def test_the_newest_rows_come_first(settings: Settings, database: Dsn) -> None:
+    """`entries` gives as many rows as asked, newest first."""
+    upgrade.run("upgrade", "head", settings)
+    connection = psycopg2.connect(database)
+    assert [entry.revision for entry in ledger.entries(connection)] == ["0002_add_task_due_on", "0001_baseline"]
+    assert [entry.revision for entry in ledger.entries(connection, 1)] == ["0002_add_task_due_on"]
+    connection.close()
+
+
+def test_autogenerate_and_downgrades_leave_it_alone(workshop: Workshop, database: Dsn) -> None:
+    """It is no model's table, and yet no revision proposes to drop it."""
+    workshop.migrate()
+    before = sorted(workshop.versions.iterdir())
+    workshop.alembic("revision", "--autogenerate", "-m", "Nothing")
+    assert sorted(workshop.versions.iterdir()) == before
+    workshop.migrate("downgrade", "base", "--yes")
+    assert rows_of(database, "SELECT count(*) FROM migration_ledger") == [(4,)]

@@ -1,0 +1,259 @@
+"""The story of a run: one transaction a revision, short waits, the lock, and what is said in the end."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from tests.ground import ALEMBIC, eventually, rows_of
+from tests.workshop import Workshop
+from utils import lock, upgrade
+from utils.errors import Stop
+from utils.settings import Dsn, Settings
+
+HEAD = "0002_add_task_due_on"
+TABLE = "op.create_table('note', sa.Column('id', sa.Integer))"
+
+
+@pytest.fixture
+def held(database: Dsn) -> Iterator[lock.Lock]:
+    """The migration lock, held by somebody else."""
+    connection = psycopg2.connect(database.with_(application_name="railhead upgrade @ web-2"))
+    connection.autocommit = True
+    taken = lock.Lock(connection)
+    assert taken.try_take()
+    yield taken
+    taken.release()
+
+
+def told(text: str) -> str:
+    """Return a message with its numbers made equal."""
+    return re.sub(r"(pid|for|after) \d+", r"\1 N", text)
+
+
+def test_what_a_run_did_is_what_it_says(settings: Settings) -> None:
+    """An outcome tells where the database was, where it is, and the revisions between, in order."""
+    first = upgrade.run("upgrade", "head", settings)
+    assert (first.before, first.after, first.applied) == ((), (HEAD,), ("0001_baseline", HEAD))
+    assert re.fullmatch(rf"upgrade: 2 revisions, the database is at {HEAD} \(\d+\.\d\d s\)", str(first))
+    second = upgrade.run("upgrade", "head", settings)
+    assert (second.applied, str(second)) == ((), f"upgrade: nothing to do, the database is at {HEAD}")
+    back = upgrade.run("downgrade", "base", settings)
+    assert (back.after, back.applied) == ((), (HEAD, "0001_baseline"))
+    assert str(back).startswith("downgrade: 2 revisions, the database is at base (")
+
+
+def test_a_plan_is_what_a_run_would_do(settings: Settings, database: Dsn) -> None:
+    """`plan` gives the steps in order and touches nothing."""
+    steps = upgrade.plan("upgrade", "head", settings)
+    assert [step.revision for step in steps] == ["0001_baseline", HEAD]
+    assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+    upgrade.run("upgrade", "head", settings)
+    assert upgrade.plan("upgrade", "head", settings) == []
+    assert [step.revision for step in upgrade.plan("downgrade", "-1", settings)] == [HEAD]
+
+
+def test_a_migration_runs_with_short_waits(bare: Workshop, database: Dsn) -> None:
+    """On a database in use a migration stands in a lock queue for 100 ms at most, and for a statement as long as it takes."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    limits = "lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"
+    columns = ", ".join(f"current_setting('{name}') AS {name}" for name in limits)
+    bare.write("0002_second", f'op.execute("CREATE TABLE seen AS SELECT {columns}")')
+    assert bare.migrate(MIGRATE_STATEMENT_TIMEOUT="2min").returncode == 0
+    assert rows_of(database, "SELECT * FROM seen") == [("100ms", "2min", "0")]
+
+
+def test_a_statement_that_takes_too_long_is_ended(bare: Workshop, database: Dsn) -> None:
+    """MIGRATE_STATEMENT_TIMEOUT ends a statement, and the run with it."""
+    bare.write("0001_first", f"{TABLE}\nop.execute('SELECT pg_sleep(60)')")
+    ended = bare.migrate(MIGRATE_STATEMENT_TIMEOUT="100ms")
+    assert (ended.returncode, "SQLSTATE 57014" in ended.stderr) == (5, True)
+    assert rows_of(database, "SELECT to_regclass('note')") == [(None,)]
+
+
+def test_an_empty_database_is_filled_at_once(settings: Settings, database: Dsn) -> None:
+    """Where there is no table there is no traffic to protect: the first run is one transaction."""
+    upgrade.run("upgrade", "head", settings)
+    assert rows_of(database, "SELECT count(DISTINCT xmin::text) FROM migration_ledger") == [(1,)]
+
+
+def test_a_database_in_use_moves_one_revision_at_a_time(bare: Workshop, database: Dsn) -> None:
+    """Where there are tables, each revision is committed before the next begins."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    bare.write("0002_second")
+    bare.write("0003_third")
+    assert bare.migrate().returncode == 0
+    assert rows_of(database, "SELECT count(DISTINCT xmin::text) FROM migration_ledger") == [(3,)]
+
+
+def test_the_lock_stays_busy(settings: Settings, database: Dsn, held: lock.Lock) -> None:
+    """Whoever waits in vain is told who holds the lock, and ends with 4."""
+    with pytest.raises(Stop) as stopped:
+        upgrade.run("upgrade", "head", settings._replace(wait_lock=0.2))
+    assert told(stopped.value.render("upgrade")) == (
+        """\
+upgrade stopped: another process holds the migration lock
+
+  holder     pid N, railhead upgrade @ web-2, for N s
+  waited     0 s (MIGRATE_WAIT_LOCK)
+  database   unchanged by us, empty
+
+  next       wait for the other deploy, or look at it:
+             python utils/migrate.py status                        [lock-busy]"""
+    )
+    assert stopped.value.exit_code == 4
+    assert held.pid
+    assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+
+
+def test_a_waiter_finds_the_work_done(workshop: Workshop, database: Dsn, held: lock.Lock) -> None:
+    """Whoever waits asks before each try whether the database is there already, and then goes without the lock."""
+    waiting = workshop.start(sys.executable, "utils/migrate.py")
+    eventually(lambda: "waiting for the migration lock" in waiting.stderr)
+    text = workshop.alembic("upgrade", "head", "--sql").stdout
+    rows_of(database, text.replace("BEGIN;", "").replace("COMMIT;", ""))
+    assert waiting.wait(20) == 0
+    assert waiting.stdout == f"upgrade: nothing to do, the database is at {HEAD}\n"
+    assert held.pid
+
+
+def test_one_step_does_not_become_another(workshop: Workshop, database: Dsn, held: lock.Lock) -> None:
+    """Who typed `+1` and had to wait while the database moved elsewhere is asked again, and changes nothing."""
+    waiting = workshop.start(*ALEMBIC, "upgrade", "+1")
+    eventually(lambda: "waiting for the migration lock" in waiting.stderr)
+    text = workshop.alembic("upgrade", "head", "--sql").stdout
+    rows_of(database, text.replace("BEGIN;", "").replace("COMMIT;", ""))
+    assert waiting.wait(20) == 3
+    assert (
+        "alembic upgrade stopped: the database moved while we waited, so +1 would mean something else now"
+        in waiting.stderr
+    )
+    assert held.pid
+    assert rows_of(database, "SELECT to_regclass('migration_ledger')") == [(None,)]
+
+
+def test_a_table_stays_busy(settings: Settings, database: Dsn, other_session: Connection) -> None:
+    """A revision that never gets its table lock is rolled back, and the message says who was in the way; exit 4."""
+    upgrade.run("upgrade", "0001", settings)
+    with other_session.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM task")
+    with pytest.raises(Stop) as stopped:
+        upgrade.run("upgrade", "head", settings._replace(wait_lock=1.0))
+    message = stopped.value.render("upgrade")
+    assert (stopped.value.slug, stopped.value.exit_code) == ("table-busy", 4)
+    assert f"blocker    pid {other_session.info.backend_pid}, idle in transaction for" in message
+    assert "canceling statement due to lock timeout (SQLSTATE 55P03)" in message
+    assert f"SELECT pg_terminate_backend({other_session.info.backend_pid});" in message
+    other_session.rollback()
+    upgrade.run("upgrade", "head", settings)
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+
+
+MIXED = "op.create_table('tag', sa.Column('id', sa.Integer))\nop.create_index_concurrently('note_id', 'note', ['id'])"
+
+
+def test_a_revision_that_cannot_be_mended_is_refused(bare: Workshop, database: Dsn) -> None:
+    """Work inside and outside the transaction in one revision is refused before it begins, on a database in use."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    bare.write("0002_mixed", MIXED)
+    ended = bare.migrate()
+    assert (ended.returncode, "[not-repeatable]" in ended.stderr) == (3, True)
+    assert "database   unchanged, at 0001_first" in ended.stderr
+    assert rows_of(database, "SELECT to_regclass('tag')") == [(None,)]
+
+
+def test_a_revision_that_cannot_be_mended_may_be_accepted(bare: Workshop, database: Dsn) -> None:
+    """Its author can take the responsibility, with a reason."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    bare.write("0002_mixed", MIXED, extra="accepted_hazards = {'not-repeatable': 'looked at'}")
+    ended = bare.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert rows_of(database, "SELECT to_regclass('tag') IS NULL, to_regclass('note_id') IS NULL") == [(False, False)]
+
+
+def test_what_fails_half_way_outside_its_transaction(bare: Workshop, database: Dsn) -> None:
+    """When part of a revision stays behind, the message says so, the code is 6, and the same command ends it well."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    index = "op.create_index_concurrently('note_id', 'note', ['id'])"
+    place = bare.write("0002_index", f"{index}\nop.create_index_concurrently('note_x', 'note', ['absent'])")
+    ended = bare.migrate()
+    assert ended.returncode == 6, ended.stderr
+    assert "[migration-half-done]" in ended.stderr
+    assert "database   unchanged, at 0001_first; part of 0002_index stays behind" in ended.stderr
+    assert rows_of(database, "SELECT to_regclass('note_id') IS NULL") == [(False,)]
+    place.write_text(place.read_text().replace("'absent'", "'id'"))
+    assert bare.migrate().returncode == 0
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_index",)]
+
+
+def test_an_env_that_commits_nothing_is_found_out(workshop: Workshop, database: Dsn) -> None:
+    """What was rolled back behind the engine's back is noticed from a fresh connection, and never called done."""
+    env = workshop.root / "migrations" / "env.py"
+    spoilt = (
+        "from sqlalchemy import event\nfrom sqlalchemy.engine import Engine\n"
+        "event.listen(Engine, 'commit', lambda connection: connection.connection.rollback())\n"
+    )
+    env.write_text(spoilt + env.read_text())
+    ended = workshop.alembic("upgrade", "head")
+    assert ended.returncode != 0
+    assert "done" not in ended.stderr
+    assert rows_of(database, "SELECT to_regclass('task')") == [(None,)]
+
+
+def test_waiting_for_others_to_migrate(settings: Settings) -> None:
+    """`wait` never migrates: false when time is up, true at head, a Stop when head can never be reached."""
+    hurried = settings._replace(wait_lock=0.0)
+    assert upgrade.wait(hurried) is False
+    upgrade.run("upgrade", "head", settings)
+    assert upgrade.wait(hurried) is True
+    assert settings.database is not None
+    rows_of(settings.database, "UPDATE alembic_version SET version_num = 'garbage'")
+    with pytest.raises(Stop) as stopped:
+        upgrade.wait(hurried)
+    assert stopped.value.slug == "unknown-version"
+
+
+def test_tables_can_be_made_twice(settings: Settings, database: Dsn) -> None:
+    """`create_tables` adds what is missing and leaves the rest alone."""
+    from models import Base
+
+    for _ in range(2):
+        upgrade.create_tables(settings, Base.metadata)
+    assert rows_of(database, "SELECT count(*) FROM task") == [(0,)]
+
+
+def test_no_session_is_left_after_a_run(settings: Settings, database: Dsn) -> None:
+    """After a success and after a failure nothing of ours is connected."""
+    upgrade.run("upgrade", "head", settings)
+    with pytest.raises(Stop):
+        upgrade.run("upgrade", "0009", settings)
+    question = (
+        "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    eventually(lambda: not rows_of(database, f"{question} AND backend_type = 'client backend'"), within=2)
+
+
+def test_several_runs_at_once_migrate_once(workshop: Workshop, database: Dsn) -> None:
+    """Of six processes that start together one migrates; all end well."""
+    started = [workshop.start(sys.executable, "utils/migrate.py") for _ in range(6)]
+    assert [running.wait() for running in started] == [0] * 6
+    assert rows_of(database, "SELECT revision FROM migration_ledger ORDER BY id") == [("0001_baseline",), (HEAD,)]
+
+
+def test_it_speaks_to_a_person_in_utf8(bare: Workshop) -> None:
+    """A message of PostgreSQL or of a migration in any language reaches the terminal and the ledger."""
+    bare.write("0001_first", "raise ValueError('так не пойдёт')")
+    ended: subprocess.CompletedProcess[str] = bare.migrate(PYTHONIOENCODING="utf-8")
+    assert "ValueError: так не пойдёт" in ended.stderr
+    assert "так не пойдёт" in bare.migrate("log", PYTHONIOENCODING="utf-8").stdout
