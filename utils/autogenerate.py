@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -38,11 +38,15 @@ _NUMBERED = re.compile(r"(\d{4,})_[a-z]")
 _IMPORTS = {"op.": "from alembic import op", "sa.": "import sqlalchemy as sa"}
 
 
-def options(context: EnvironmentContext) -> dict[str, object]:
-    """Return what `context.configure` needs for `revision`, `check` and comparisons; `context` is Alembic's own."""
+def options(context: EnvironmentContext, metadata: sa.MetaData) -> dict[str, object]:
+    """Return what `context.configure` needs for `revision`, `check` and comparisons; `context` is Alembic's own.
+
+    Compared are the default schema and those that the models name; others belong to somebody else.
+    """
     import alembic_postgresql_enum  # noqa: F401  its comparison enters Alembic on import; 15 ms that other commands save
 
     tables: dict[str, str] = {}
+    schemas = {table.schema for table in metadata.tables.values() if table.schema}
 
     def propose(migration_context: MigrationContext, _revision: object, scripts: list[ops.MigrationScript]) -> None:
         if not _is_check(migration_context):
@@ -50,7 +54,9 @@ def options(context: EnvironmentContext) -> dict[str, object]:
 
     return {
         "process_revision_directives": propose,
-        "include_name": include_name,
+        "target_metadata": metadata,
+        "include_schemas": bool(schemas),
+        "include_name": lambda name, kind, _parents: _is_ours(name, kind, schemas),
         "compare_type": True,
         "compare_server_default": True,
         "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", _PLUGIN.name],
@@ -58,8 +64,10 @@ def options(context: EnvironmentContext) -> dict[str, object]:
     }
 
 
-def include_name(name: str | None, kind: str, _parents: Mapping[str, str | None]) -> bool:
-    """Tell whether a thing that Alembic found in the database is for the models to speak of."""
+def _is_ours(name: str | None, kind: str, schemas: Collection[str]) -> bool:
+    """Tell whether a thing that Alembic found in the database is for the models to speak of; the default schema is None."""
+    if kind == "schema":
+        return name is None or name in schemas
     return not (kind == "table" and name in OWN_TABLES)
 
 

@@ -58,7 +58,9 @@ class Failure(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return the first of the names, as SQL writes it."""
+        """Return the first of the names, as SQL writes it; PostgreSQL names a missing table with its schema."""
+        if self.code == "42P01":
+            return ".".join(map(_quoted, self.names[0].split(".", 1))) if self.names else "it"
         return _quoted(self.names[0]) if self.names else "it"
 
     @property
@@ -80,7 +82,8 @@ class Failure(NamedTuple):
     def kind(self) -> str:
         """Return what kind of thing the sentence is about; what PostgreSQL calls a relation is told from the statement."""
         if self.sentence.startswith("relation "):
-            return "index" if _MAKES_INDEX.match(self.statement) else "table"
+            is_made = self.code == "42P07" and _MAKES_INDEX.match(self.statement)
+            return "index" if is_made else "table"
         told = next((kind for kind in _KINDS if self.sentence.startswith(f"{kind} ")), "object")
         return "enum value" if told == "enum label" else told
 

@@ -92,9 +92,9 @@ def models_ahead(metadata: MetaData, driver: Driver) -> list[Difference]:
     """
     config = revisions.config()
     environment = EnvironmentContext(config, ScriptDirectory.from_config(config))
-    options: dict[str, Any] = autogenerate.options(environment)
+    options: dict[str, Any] = autogenerate.options(environment, metadata)
     with engine_over(driver).connect() as connection:
-        migration_context = MigrationContext.configure(connection, opts={**options, "target_metadata": metadata})
+        migration_context = MigrationContext.configure(connection, opts=options)
         collecting = gc.isenabled()
         gc.disable()  # a fifth of the time for 500 tables, and nothing to find
         try:

@@ -596,9 +596,9 @@ def _only_read(environment: EnvironmentContext, settings: Settings, models: Mode
     driver = database.open_now(dsn, locks.name("read", settings), settings.migrate_variable)
     driver.autocommit = False
     engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver, poolclass=sqlalchemy.NullPool)
-    options: dict[str, Any] = autogenerate.options(environment)
+    options: dict[str, Any] = autogenerate.options(environment, models())
     with engine.connect() as connection, revisions.translated(lambda: status.look(driver).versions):
-        environment.configure(connection=connection, target_metadata=models(), dont_mutate=True, **options)
+        environment.configure(connection=connection, dont_mutate=True, **options)
         environment.run_migrations()
 
 

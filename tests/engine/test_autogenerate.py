@@ -30,10 +30,8 @@ from utils import autogenerate, operations
 
 given = context.config.attributes
 with given["engine"].connect() as connection:
-    reading = autogenerate.options(context) if given["metadata"] is not None else {}
-    context.configure(
-        connection=connection, target_metadata=given["metadata"], transaction_per_migration=True, **reading
-    )
+    reading = autogenerate.options(context, given["metadata"]) if given["metadata"] is not None else {}
+    context.configure(connection=connection, transaction_per_migration=True, **reading)
     with context.begin_transaction():
         context.run_migrations()
 """
