@@ -21,13 +21,14 @@ from app import tables
 from app.paging import Page
 from app.tables import Table
 from models import Base
-from utils import catalog, database, drift, ledger, lock, manifest, report, revisions, status
+from utils import catalog, database, drift, judgement, ledger, lock, manifest, report, revisions, status
 from utils.catalog import Catalog
 from utils.database import Blocker
 from utils.drift import Difference, Drift
 from utils.errors import Stop
+from utils.hazards import Finding
+from utils.judgement import Weighed
 from utils.ledger import Entry, Filter
-from utils.manifest import Manifest
 from utils.revisions import History, Revision
 from utils.settings import Settings
 from utils.status import Look, Status
@@ -77,8 +78,6 @@ class Milestone(NamedTuple):
     breaking: bool | None
     hazards: tuple[str, ...]
     entry: Entry | None
-    code: str | None = None
-    """Of a pending one, what it does: the body of its `upgrade`."""
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -95,6 +94,22 @@ class Milestone(NamedTuple):
             "duration_ms": entry.duration_ms if entry else None,
             "release": entry.release if entry else None,
         }
+
+
+class Planned(NamedTuple):
+    """A pending revision, and what it would mean for this database."""
+
+    milestone: Milestone
+    weighed: tuple[Weighed, ...]
+    code: str | None
+    """What it does: its `upgrade`, as it is written."""
+    instead: str
+    """What to write instead; empty when nothing speaks against it."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether a large table would stand still."""
+        return any(one.blocks for one in self.weighed)
 
 
 class Work(NamedTuple):
@@ -119,7 +134,8 @@ class Console(NamedTuple):
     flags: tuple[Flag, ...]
     work: tuple[Work, ...]
     """Of the migration that runs now, if one does and we may look at it."""
-    pending: tuple[Milestone, ...]
+    pending: tuple[Planned, ...]
+    """Oldest first."""
     revisions: tuple[Milestone, ...]
     """Newest first, the page that is shown."""
     revisions_page: Page
@@ -190,6 +206,7 @@ def read(settings: Settings, only: Filter) -> Console:
         entries = ledger.entries(connection, LEDGER_PAGE, offset=ledger_page.offset, only=only) if total else []
         work = _work(connection, seen) if seen.holder else ()
         known = _unless_locked(connection, lambda: tables.read(connection))
+        planned = _planned(connection, settings, now, found)
         differences = None if seen.holder else _unless_locked(connection, lambda: _drift(connection, now, seen))
     milestones = _milestones(now, found, arrivals)
     page = Page.asked_for("revisions", len(milestones), REVISIONS_PAGE)
@@ -200,7 +217,7 @@ def read(settings: Settings, only: Filter) -> Console:
         problem=found.problem,
         flags=tuple(_flags(now, seen, found)),
         work=work,
-        pending=tuple(one for one in reversed(milestones) if one.place == "pending"),
+        pending=planned,
         revisions=tuple(milestones[page.offset : page.offset + page.size]),
         revisions_page=page,
         ledger=tuple(entries),
@@ -216,7 +233,7 @@ def _unless_locked(connection: Connection, ask: Callable[[], T]) -> T | None:
         cursor.execute("SAVEPOINT question")
         try:
             return ask()
-        except psycopg2.errors.LockNotAvailable:
+        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.InFailedSqlTransaction):
             cursor.execute("ROLLBACK TO SAVEPOINT question")
             return None
 
@@ -246,7 +263,7 @@ def _flags(now: Status, seen: Look, found: History) -> Iterator[Flag]:
 
 def _milestones(now: Status, found: History, arrivals: Mapping[str, Entry]) -> list[Milestone]:
     """Return all revisions, newest first: those that only the database has, then those of the files."""
-    sealed = manifest.read()
+    sealed = manifest.entries()
     pending = {one.revision for one in now.pending}
     applied = found.ancestors(now.current)
     ours = [
@@ -258,8 +275,8 @@ def _milestones(now: Status, found: History, arrivals: Mapping[str, Entry]) -> l
     return [*reversed(newer), *reversed(ours)]
 
 
-def _milestone(one: Revision, place: str, sealed: Manifest | None, entry: Entry | None) -> Milestone:
-    line = sealed.entry(one.id) if sealed else None
+def _milestone(one: Revision, place: str, sealed: Mapping[str, manifest.Entry], entry: Entry | None) -> Milestone:
+    line = sealed.get(one.id)
     said = one.breaking if one.breaking is not None else line.breaking if line else None
     return Milestone(
         revision=one.id,
@@ -267,9 +284,31 @@ def _milestone(one: Revision, place: str, sealed: Manifest | None, entry: Entry 
         title=next(iter(one.message.splitlines()), ""),
         place=place,
         breaking=said if said is not None or entry is None else entry.breaking,
-        hazards=tuple(line.hazards.split(",")) if line and line.hazards != "-" else (),
+        hazards=line.tokens if line else (),
         entry=entry if place == "applied" else None,
-        code=_code(one.file) if place == "pending" else None,
+    )
+
+
+def _planned(connection: Connection, settings: Settings, now: Status, found: History) -> tuple[Planned, ...]:
+    """Weigh what the manifest says of the pending revisions against the sizes of the tables, as the start would."""
+    pending = [found.by_id[one.revision] for one in now.pending]
+    sealed = manifest.entries()
+    known = [(one, Finding.parse(token)) for one in pending if one.id in sealed for token in sealed[one.id].tokens]
+
+    def sizes(names: Sequence[str]) -> Mapping[str, float]:
+        return _unless_locked(connection, lambda: judgement.sizes_of(connection, names)) or {}
+
+    weighed = judgement.weigh(known, pending, settings, sizes)
+    return tuple(_plan(one, found, [own for own in weighed if own.revision.id == one.id], sealed) for one in pending)
+
+
+def _plan(one: Revision, found: History, weighed: Sequence[Weighed], sealed: Mapping[str, manifest.Entry]) -> Planned:
+    against = [own.finding for own in weighed if own.accepted is None]
+    return Planned(
+        milestone=_milestone(one, "pending", sealed, None),
+        weighed=tuple(weighed),
+        code=_code(one.file),
+        instead=judgement.rewritten(one, found, against) if against else "",
     )
 
 

@@ -73,7 +73,6 @@ def console() -> ResponseReturnValue:
             actions=ledger.ACTIONS,
             outcomes=ledger.OUTCOMES,
             picture=picture.draw(told.tables) if told.tables else None,
-            rows={table.name: table.rows for table in told.tables or ()},
             anchors={table.name: table.anchor for table in told.tables or ()},
             tone=_tone(told),
             refresh=0 if stopped else REFRESH,

@@ -130,6 +130,24 @@ def test_pending_stands_apart_with_its_plan(databases: Databases, migrated: Sett
     assert "Nothing yet: the first migration writes the first row." in page.text
 
 
+def test_hazard_of_a_pending_revision_is_weighed_against_the_table(project: Tree) -> None:
+    """What the start would refuse the page says beforehand, with the rows, the danger and what to write instead."""
+    project.write("0003_index", 'op.create_index("ix_task_title", "task", ["title"])', after="0002_add_task_due_on")
+    assert project.migrate("upgrade", "0002").returncode == 0
+    assert project.migrate("seal").returncode == 0
+    assert project.database is not None
+    rows_of(
+        project.database,
+        "INSERT INTO project (name) VALUES ('P');"
+        "INSERT INTO task (title, project_id) SELECT 'T', 1 FROM generate_series(1, 2000); ANALYZE task",
+    )
+    replica = Replica(project, {}, APP_ENV="development", MIGRATE_ON_START="off", MIGRATE_LARGE_TABLE="1000")
+    page = replica.get("/schema")
+    assert "0003_index would be refused" in page.text
+    assert "index-blocks-writes: task, about 2,000 rows" in page.text
+    assert "op.create_index_concurrently" in page.html.partition("What to write instead")[2].partition("</pre>")[0]
+
+
 def test_ledger_is_filtered_and_paged(own: Settings) -> None:
     """Rows are found by action, outcome, revision and release, twenty-five at a time."""
     change(
