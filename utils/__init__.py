@@ -33,6 +33,7 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     doctor       What could bite?
     losses       What would be lost?
     upgrade      The story of a start, of a downgrade and of a stamp.
+    plan         What would an upgrade do here, and what would that cost?
     report       How do we say it? Text and JSON of the same record.
     migrate      The front door: command line and start-up hook.
 

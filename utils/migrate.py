@@ -98,11 +98,10 @@ def _upgrade(parsed: argparse.Namespace, settings: Settings) -> int:
     if target == "head" and not parsed.dry_run and (heads := at_head(settings)) is not None:
         print(f"upgrade: nothing to do, the database is at {', '.join(heads)}")
         return errors.DONE
-    from utils import report, upgrade
-
     if parsed.dry_run:
-        print(report.steps_text("upgrade", upgrade.plan("upgrade", target, settings)))
-        return errors.DONE
+        return _plan(parsed, settings)
+    from utils import upgrade
+
     print(upgrade.run("upgrade", target, settings))
     return errors.DONE
 
@@ -116,6 +115,14 @@ def _status(parsed: argparse.Namespace, settings: Settings) -> int:
     found = status.read(settings, models=_models)
     print(report.as_json(found.record()) if parsed.json else report.status_text(found))
     return errors.NO if parsed.exit_code and found.state != "current" else errors.DONE
+
+
+def _plan(parsed: argparse.Namespace, settings: Settings) -> int:
+    from utils import plan, report
+
+    made = plan.make(parsed.revision, settings)
+    print(report.as_json(made.record()) if getattr(parsed, "json", False) else report.plan_text(made))
+    return errors.DONE
 
 
 def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
@@ -261,6 +268,8 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--exit-code", action="store_true", help="exit 1 unless the database is at head")
     downgrade = add("downgrade", _downgrade, "go back to a revision, after showing what will be lost")
     downgrade.add_argument("revision", metavar="REV", help="id, prefix, -N or base")
+    plan = add("plan", _plan, "show what an upgrade would do: SQL, locks, hazards on tables of this size")
+    plan.add_argument("revision", nargs="?", default="head", metavar="REV", help="id, prefix, +N or head (default)")
     drift = add("drift", _drift, "say where models.py, the migrations and the database differ; exit 1 when they do")
     ledger = add("log", _log, "show the ledger: who did what, when, how long, which release")
     ledger.add_argument("--limit", type=_count, metavar="N", default=50, help="the newest N rows (default 50)")
@@ -276,7 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")
     reset = add("reset", _reset, "development only: drop everything and migrate from nothing")
     doctor = add("doctor", _doctor, "look for everything that could bite; exit 1 when there is something")
-    for told in (status, drift, ledger, doctor):
+    for told in (status, plan, drift, ledger, doctor):
         told.add_argument("--json", action="store_true", help="the same record as JSON")
     for asking in (downgrade, reset):
         asking.add_argument("--yes", action="store_true", help="do not ask")

@@ -290,13 +290,24 @@ class _Text(NamedTuple):
 def _groups(steps: Sequence[_Step]) -> list[list[_Step]]:
     """Return the steps in runs that may share a revision; what does nothing to the database goes where it is used."""
     working = [step for step in steps if step.outside is not None]
-    groups = [list(group) for _, group in groupby(working, key=lambda step: bool(step.outside))]
+    groups = _fewer([list(group) for _, group in groupby(working, key=lambda step: bool(step.outside))])
     for step in reversed([step for step in steps if step.outside is None]):
         names = set(re.findall(r"^(\w+)\s*(?::.*)?=", step.code, re.MULTILINE))
         users = [group for group in groups if any(_mentions(one.code, names) for one in group)]
         for group in users or groups[:1]:
             group.insert(0, step)
     return groups or [list(steps)]
+
+
+def _fewer(groups: list[list[_Step]]) -> list[list[_Step]]:
+    """Return the groups with what is only built first put behind the plain steps that nothing is taken away by."""
+    if len(groups) < 3 or not _outside(groups[0]):
+        return groups
+    first, plain, later, *rest = groups
+    builds = all("op.create_" in step.code for step in first)
+    if builds and not any("drop" in step.code.lower() for step in plain):
+        return [plain, [*first, *later], *rest]
+    return groups
 
 
 def _mentions(code: str, names: set[str]) -> bool:

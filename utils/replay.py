@@ -199,6 +199,11 @@ class Failed(Exception):
         self.revision = revision
         self.error = error
 
+    @property
+    def cause(self) -> BaseException:
+        """Return the driver's error below SQLAlchemy's, or the error itself."""
+        return getattr(self.error, "orig", None) or self.error
+
 
 class _Crash(BaseException):
     """Raised in the place of a crash, to see whether a revision can run again from the top."""
@@ -596,6 +601,7 @@ def _as_new(driver: Driver, _record: object, _proxy: object) -> None:
         cursor.execute("DISCARD ALL")
         cursor.execute("SET client_min_messages = debug1")
     driver.autocommit = False
+    _notices(driver).taken()
 
 
 def _driver(connection: Connection) -> Driver:

@@ -13,6 +13,7 @@ from utils.doctor import Finding
 from utils.drift import Difference, Drift
 from utils.errors import labelled
 from utils.ledger import Entry
+from utils.plan import Plan, Planned
 from utils.revisions import Step
 from utils.seal import Sealed
 from utils.status import Pending, Status
@@ -80,9 +81,10 @@ def entry_line(entry: Entry) -> str:
     """Return one row of the ledger as one line."""
     seconds = f" in {entry.duration_ms} ms" if entry.duration_ms is not None else ""
     release = f", release {entry.release[:12]}" if entry.release else ""
-    error = f": {entry.error}" if entry.error else ""
+    error = f": {' '.join(entry.error.split())}" if entry.error else ""
     what = f"{entry.action} {entry.revision or ''}".strip()
-    return f"{entry.started_at:%Y-%m-%d %H:%M:%S}  {what} {entry.outcome}{seconds}, {entry.actor}{release}{error}"
+    when = f"{entry.started_at.astimezone():%Y-%m-%d %H:%M:%S %z}"  # this machine's time, as in the log
+    return f"{when}  {what} {entry.outcome}{seconds}, {entry.actor}{release}{error}"
 
 
 def drift_text(found: Drift) -> str:
@@ -124,6 +126,39 @@ def steps_text(action: str, steps: Iterable[Step]) -> str:
         f"  {action} {step.revision}" + (f"  (migrations/versions/{step.file})" if step.file else "") for step in steps
     ]
     return "\n".join(lines) or "nothing to do"
+
+
+def plan_text(plan: Plan) -> str:
+    """Return what an upgrade would do, revision by revision."""
+    if not plan.steps:
+        return f"plan: nothing to do, the database is {plan.place}"
+    count = f"{len(plan.steps)} revision{'' if len(plan.steps) == 1 else 's'}"
+    lines = [f"plan: {count} from {plan.place}"] + ([f"note: {plan.note}"] if plan.note else [])
+    for step in plan.steps:
+        lines += ["", *_planned(step)]
+    return "\n".join(lines)
+
+
+def _planned(step: Planned) -> Iterator[str]:
+    yield f"{step.revision}  ({step.file})"
+    for effect in step.statements:
+        does = f"\n  -- {', '.join(effect.does)}" if effect.does else ""
+        yield from labelled("sql", f"{effect.sql}{does}")
+    if step.source == "nothing":
+        yield from labelled("unsealed", f"nobody has looked at what this blocks:  {judgement.SEAL}")
+    for one in step.hazards:
+        weight = " (large)" if one.large else ""
+        accepted = f"\naccepted: {one.accepted}" if one.accepted else ""
+        shown = "" if one.accepted or (one.blocks and step.instead) else f"\n{one.finding.instead}"
+        yield from labelled("hazard", f"{one}{weight}\n{one.finding.danger}{shown}{accepted}")
+    if step.instead:
+        yield from labelled("refused", step.instead)
+    works = {None: "nobody knows whether it keeps working", True: "stops working", False: "keeps working"}[
+        step.breaking
+    ]
+    yield from labelled("previous", "\n".join([f"the release before this one {works}", *step.breaks]))
+    if step.source != "nothing":
+        yield from labelled("back", step.back or "its downgrade gives back the schema before it")
 
 
 def sealed_text(sealed: Sealed) -> str:

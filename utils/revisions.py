@@ -243,8 +243,26 @@ def downgrade_sql(steps: Sequence[Step]) -> str | None:
     try:
         command.downgrade(alembic_config, f"{next(iter(start))}:{next(iter(end), 'base')}", sql=True)
     except Exception:
-        return None  # op.get_bind() and its results are not there without a database, and what follows is anybody's code
+        return (
+            None  # op.get_bind() and its results are not there without a database, and what follows is anybody's code
+        )
     return output.getvalue()
+
+
+def upgrade_sql(revision: Revision) -> str | None:
+    """Return the SQL of a revision; None when it cannot be written without asking the database."""
+    if len(revision.parents) > 1:
+        return None
+    output = io.StringIO()
+    alembic_config = config()
+    alembic_config.output_buffer = output
+    try:
+        command.upgrade(alembic_config, f"{(*revision.parents, 'base')[0]}:{revision.id}", sql=True)
+    except Exception:
+        return None  # as above
+    statements = re.split(r";\s*\n", re.sub(r"^--.*\n", "", output.getvalue(), flags=re.MULTILINE))
+    ours = [one.strip() for one in statements if "alembic_version" not in one]
+    return ";\n".join(one for one in ours[1:] if one)[: -len(";\nCOMMIT")] or None  # between BEGIN and COMMIT
 
 
 @contextmanager

@@ -158,7 +158,7 @@ def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict
 
 def does_not_run(failed: Failed, server: Dsn) -> Stop:
     """Return the story of a revision that does not run from empty."""
-    cause = getattr(failed.error, "orig", None) or failed.error
+    cause = failed.cause
     code = getattr(cause, "pgcode", None)
     who = "PostgreSQL" if code else "Python"
     words = f"{database.said(cause)} (SQLSTATE {code})" if code else f"{type(cause).__name__}: {cause}"

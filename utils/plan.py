@@ -1,0 +1,231 @@
+"""What would an upgrade do here, and what would that cost?
+
+Shows the pending revisions with their SQL, their footprint and their hazards on tables of the size that they have. Changes
+nothing: what is not sealed is tried on a scratch database, in development only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import psycopg2
+
+from utils import breaking, database, hazards, judgement, lock, manifest, replay, revisions, upgrade
+from utils.hazards import Finding
+from utils.judgement import Weighed
+from utils.replay import STRENGTH, Failed, Footprint, Statement
+from utils.revisions import History, Revision
+from utils.settings import Settings
+
+
+class Effect(NamedTuple):
+    """One statement, and what it does."""
+
+    sql: str
+    does: tuple[str, ...]
+
+
+class Planned(NamedTuple):
+    """A revision that would be applied."""
+
+    revision: str
+    file: str
+    message: str
+    source: str
+    """How we know: `replay`, `manifest`, or `nothing` when nobody has looked."""
+    statements: tuple[Effect, ...]
+    hazards: tuple[Weighed, ...]
+    breaking: bool | None
+    """Whether the release before this one stops working; None when nobody knows."""
+    breaks: tuple[str, ...]
+    back: str | None
+    """Why its downgrade does not lead back; None when it does, or when nobody has looked."""
+    instead: str | None
+    """What to write instead, made from its own file, when it would be refused."""
+
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            "revision": self.revision,
+            "file": self.file,
+            "message": self.message,
+            "source": self.source,
+            "sql": [one.sql for one in self.statements],
+            "footprint": [{"sql": one.sql, "does": list(one.does)} for one in self.statements],
+            "hazards": [_record(one) for one in self.hazards],
+            "previous_release": None if self.breaking is None else "breaks" if self.breaking else "works",
+            "breaks": list(self.breaks),
+            "can_be_undone": None if self.source == "nothing" else self.back is None,
+            "back": self.back,
+            "instead": self.instead,
+        }
+
+
+class Plan(NamedTuple):
+    """What an upgrade would do."""
+
+    place: str
+    """Where the database is."""
+    target: str
+    steps: tuple[Planned, ...]
+    note: str | None
+    """Why it tells less than it could; None when it tells all."""
+
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            "at": self.place,
+            "target": self.target,
+            "pending": [one.record() for one in self.steps],
+            "note": self.note,
+        }
+
+
+def make(target: str, settings: Settings) -> Plan:
+    """Return what `upgrade` to `target` would do. Read-only; replays on scratch databases in development.
+
+    Raises Stop when there is no way to `target` or the database cannot be reached.
+    """
+    steps = upgrade.plan("upgrade", target, settings)
+    history = revisions.history()
+    pending = [history.by_id[step.revision] for step in steps if step.revision in history.by_id]
+    place = ", ".join(sorted(steps[0].source)) if steps else "there already"
+    footprints, note = _footprints(pending, history, settings) if pending else ({}, None)
+    connection = _connect(settings)
+    try:
+        planned = _planned(pending, history, footprints, settings, connection)
+    finally:
+        connection.close()
+    return Plan(place or "empty", target, planned, note)
+
+
+def _connect(settings: Settings) -> psycopg2.extensions.connection:
+    assert settings.migrate_database is not None
+    return database.open_now(settings.migrate_database, lock.name("plan", settings), settings.migrate_variable)
+
+
+def _footprints(
+    pending: Sequence[Revision], history: History, settings: Settings
+) -> tuple[dict[str, Footprint], str | None]:
+    """Return what PostgreSQL says of the revisions, and why it could not be asked about all of them."""
+    if settings.production:
+        return {}, "this is production: what is shown was sealed, nothing was tried"
+    found: dict[str, Footprint] = {}
+    try:
+        for one in replay.footprints(
+            replay.server(settings), history, [revision.id for revision in pending], lambda _: None
+        ):
+            found[one.revision] = one
+    except Failed as failed:
+        return found, f"{failed.revision.id} does not run on an empty database: {database.said(failed.cause)}"
+    except psycopg2.Error as error:
+        return found, f"there is no scratch database to try it on: {database.said(error)}"
+    return found, None
+
+
+def _planned(
+    pending: Sequence[Revision],
+    history: History,
+    footprints: Mapping[str, Footprint],
+    settings: Settings,
+    connection: psycopg2.extensions.connection,
+) -> tuple[Planned, ...]:
+    sealed = _sealed(pending)
+    known = [
+        (one, finding) for one in pending for finding in _findings(one, footprints.get(one.id), sealed.get(one.id))
+    ]
+    weighed = judgement.weigh(known, pending, settings, lambda tables: judgement.sizes_of(connection, tables))
+    return tuple(
+        _one(
+            revision,
+            history,
+            footprints.get(revision.id),
+            sealed.get(revision.id),
+            [one for one in weighed if one.revision.id == revision.id],
+        )
+        for revision in pending
+    )
+
+
+def _sealed(pending: Sequence[Revision]) -> dict[str, manifest.Entry]:
+    """Return the sealed lines that still speak of these files."""
+    entries = manifest.entries()
+    checksums = revisions.checksums({one.id: one.file for one in pending})
+    lines = {one.id: entries[one.id] for one in pending if one.id in entries}
+    return {one: entry for one, entry in lines.items() if entry.is_replayed and entry.checksum == checksums.get(one)}
+
+
+def _findings(revision: Revision, footprint: Footprint | None, entry: manifest.Entry | None) -> list[Finding]:
+    if footprint is not None:
+        return hazards.findings(footprint, revision)
+    return [Finding.parse(token) for token in entry.tokens] if entry else []
+
+
+def _one(
+    revision: Revision,
+    history: History,
+    footprint: Footprint | None,
+    entry: manifest.Entry | None,
+    weighed: Sequence[Weighed],
+) -> Planned:
+    refused = [
+        one.finding for one in weighed if one.blocks or (one.finding.slug == "not-repeatable" and not one.accepted)
+    ]
+    back = next(
+        (one.finding.thing or one.finding.hazard.thing for one in weighed if one.finding.slug == "not-reversible"), None
+    )
+    return Planned(
+        revision=revision.id,
+        file=f"migrations/versions/{revision.file}",
+        message=revision.message,
+        source="replay" if footprint else "manifest" if entry else "nothing",
+        statements=_effects(revision, footprint),
+        hazards=tuple(weighed),
+        breaking=hazards.is_breaking(footprint, revision) if footprint else _sealed_breaking(revision, entry),
+        breaks=tuple(one.why for one in breaking.breaks(footprint.before, footprint.after)) if footprint else (),
+        back=back,
+        instead=judgement.rewritten(revision, history, refused) if refused else None,
+    )
+
+
+def _sealed_breaking(revision: Revision, entry: manifest.Entry | None) -> bool | None:
+    return revision.breaking if revision.breaking is not None else entry.breaking if entry else None
+
+
+def _effects(revision: Revision, footprint: Footprint | None) -> tuple[Effect, ...]:
+    if footprint is not None:
+        return tuple(Effect(one.sql, tuple(_does(one))) for one in footprint.statements)
+    text = revisions.upgrade_sql(revision)
+    return (Effect(text, ()),) if text else ()
+
+
+def _does(statement: Statement) -> list[str]:
+    """Return what a statement does to the tables that were there, in words."""
+    told = [f"{_lock_words(mode)} on {table}" for table, mode in sorted(statement.taken.items())]
+    told += [f"writes all of {table} anew" for table in statement.rewritten]
+    told += [f"reads every row of {table}" for table in statement.scanned]
+    told += [f"builds the index {index} on {table}" for index, table in statement.indexed]
+    told += [f"checks {name} for every row of {table}" for name, table in statement.foreign_keys]
+    told += [f"changes rows of {table}" for table in statement.written]
+    return [*told, *(["outside the transaction"] if statement.outside and told else [])]
+
+
+def _lock_words(mode: int) -> str:
+    """Return a lock as PostgreSQL's manual writes it: ACCESS EXCLUSIVE."""
+    words = STRENGTH[mode].removesuffix("Lock")
+    return "".join(f" {letter}" if letter.isupper() else letter.upper() for letter in words).strip()
+
+
+def _record(one: Weighed) -> dict[str, object]:
+    return {
+        "slug": one.finding.slug,
+        "table": one.finding.table or None,
+        "rows": None if one.rows is None else round(one.rows),
+        "large": one.large,
+        "blocking": one.finding.hazard.blocking,
+        "refused": one.blocks,
+        "accepted": one.accepted,
+        "danger": one.finding.danger,
+        "instead": one.finding.instead,
+    }
