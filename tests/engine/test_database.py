@@ -1,0 +1,180 @@
+"""Reaching PostgreSQL, telling passing failures from permanent ones, and waiting with measure."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from tests.ground import eventually, rows_of
+from utils import database as reaching
+from utils.database import Allowance, Patience
+from utils.errors import Stop
+from utils.settings import Dsn
+
+
+def said_by(connection: Connection, statement: str) -> psycopg2.Error:
+    """Return the error that a statement ends with."""
+    with pytest.raises(psycopg2.Error) as caught, connection.cursor() as cursor:
+        cursor.execute(statement)
+    return caught.value
+
+
+def refusal(dsn: Dsn) -> psycopg2.OperationalError:
+    """Return the error that connecting ends with."""
+    with pytest.raises(psycopg2.OperationalError) as caught:
+        reaching.connect(dsn, "refused")
+    return caught.value
+
+
+def test_connection_has_a_name_and_commits_each_statement(database: Dsn) -> None:
+    """pg_stat_activity shows who it is, and nothing stays open by accident."""
+    connection = reaching.connect(database, "railhead test @ here")
+    try:
+        assert reaching.scalar(connection, "SHOW application_name") == "railhead test @ here"
+        assert connection.autocommit
+        assert not reaching.is_pooled(connection)
+        assert reaching.scalar(connection, "SELECT 1 WHERE false") is None
+        assert reaching.server_version(connection).startswith("PostgreSQL 1")
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "slug"),
+    [
+        ({"dbname": "nobody_made"}, "no-such-database"),
+        ({"user": "nobody_knows"}, "no-such-role"),
+        ({"sslmode": "sideways"}, "settings"),
+    ],
+)
+def test_what_waiting_cannot_mend_is_told_at_once(database: Dsn, change: dict[str, str], slug: str) -> None:
+    """With a minute to wait, a missing database, a missing role and a wrong parameter end the wait before it begins."""
+    began = time.monotonic()
+    with pytest.raises(Stop) as caught:
+        reaching.reach(
+            database.with_(**change), "test", variable="DATABASE_URL", allowance=Allowance(60, "MIGRATE_WAIT_DATABASE")
+        )
+    assert caught.value.slug == slug
+    assert "waited" not in dict(caught.value.facts)
+    assert time.monotonic() - began < 10
+
+
+def test_server_that_is_not_there_is_waited_for_as_long_as_allowed(tmp_path: Path) -> None:
+    """No socket there is a passing failure; the message says how long was waited and which setting said so."""
+    nowhere = Dsn.of(host=str(tmp_path), user="u", password="secret", dbname="d")
+    began = time.monotonic()
+    with pytest.raises(Stop) as caught:
+        reaching.reach(nowhere, "test", variable="DATABASE_URL", allowance=Allowance(0.5, "MIGRATE_WAIT_DATABASE"))
+    assert time.monotonic() - began >= 0.5
+    assert caught.value.slug == "unreachable"
+    assert dict(caught.value.facts)["waited"] == "0 s (MIGRATE_WAIT_DATABASE)"
+    assert "secret" not in caught.value.render()
+
+
+def test_ended_session_is_a_lost_connection(database: Dsn, connection: Connection) -> None:
+    """Whether the server says so or the socket does: what was not committed may be tried again."""
+    rows_of(database, "SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+    first = said_by(connection, "SELECT 1")
+    second = said_by(connection, "SELECT 1")
+    assert reaching.is_lost(first)
+    assert reaching.is_lost(second)
+
+
+def test_refused_socket_is_lost_and_wrong_name_is_not(database: Dsn, tmp_path: Path) -> None:
+    """A failed connection carries no SQLSTATE, so its words decide."""
+    assert reaching.is_lost(refusal(database.with_(host=str(tmp_path))))
+    assert not reaching.is_lost(refusal(database.with_(dbname="nobody_made")))
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1 / 0", "SELECT * FROM nothing", "SYNTAX"])
+def test_mistakes_in_sql_are_never_tried_again(connection: Connection, statement: str) -> None:
+    """They are neither a lost connection nor a missed lock."""
+    error = said_by(connection, statement)
+    assert not reaching.is_lost(error)
+    assert not reaching.is_lock_miss(error)
+
+
+def test_lock_timeout_is_a_missed_lock_and_the_blocker_has_a_name(
+    database: Dsn, connection: Connection, other_session: Connection
+) -> None:
+    """Who waits for a table can be told who is in the way: pid, application, state, age, first words of the query."""
+    with other_session.cursor() as cursor:
+        cursor.execute("SET application_name = report; CREATE TABLE thing (id int)")
+        other_session.commit()
+        cursor.execute("SELECT *\n  FROM thing")
+    waiting = psycopg2.connect(database, async_=True)
+    while waiting.poll() != psycopg2.extensions.POLL_OK:
+        pass
+    cursor = waiting.cursor()
+    cursor.execute("ALTER TABLE thing ADD COLUMN a int")
+    eventually(lambda: reaching.blockers(connection, waiting.info.backend_pid))
+    [who] = reaching.blockers(connection, waiting.info.backend_pid)
+    assert (who.pid, who.application) == (other_session.info.backend_pid, "report")
+    assert str(who) == f"pid {who.pid}, report, idle in transaction for {who.age:.0f} s: SELECT * FROM thing"
+    waiting.close()
+    with connection.cursor() as impatient:
+        impatient.execute("SET lock_timeout = 20")
+    assert reaching.is_lock_miss(said_by(connection, "ALTER TABLE thing ADD COLUMN b int"))
+
+
+def test_two_connections_know_whether_they_are_in_the_same_database(database: Dsn, server: Dsn) -> None:
+    """The same database of the same server is one place, another database is not."""
+    here, again, there = (reaching.connect(dsn, "test") for dsn in (database, database, server))
+    try:
+        assert reaching.identity(here) == reaching.identity(again)
+        assert reaching.identity(here) != reaching.identity(there)
+    finally:
+        for one in (here, again, there):
+            one.close()
+
+
+def climb(patience: Patience, wasted: float = 0.0) -> list[float]:
+    """Miss until patience is over; return the lock timeout of each attempt."""
+    timeouts = []
+    while patience.left > 0:
+        timeouts.append(patience.lock_timeout)
+        patience.miss(wasted or patience.lock_timeout)
+    return timeouts
+
+
+def test_ladder_is_gentle_for_half_a_minute_and_then_grows() -> None:
+    """100 ms at first, at most 200 ms for 30 s, then growing to MIGRATE_LOCK_TIMEOUT and never beyond."""
+    slept: list[float] = []
+    patience = Patience(240.0, 0.9, sleep=slept.append)
+    gentle = []
+    while patience.spent < Patience.GENTLE_FOR:
+        gentle.append(patience.lock_timeout)
+        patience.miss(patience.lock_timeout)
+    assert gentle[0] == 0.1
+    assert max(gentle) == 0.2
+    rest = climb(patience)
+    assert all(earlier <= later for earlier, later in pairwise(rest))
+    assert rest[-1] == 0.9
+    assert max(rest) <= 0.9
+    assert 0.4 <= slept[0] <= 0.6
+    assert max(slept) <= 6
+
+
+def test_budget_is_never_overslept() -> None:
+    """The last pause is as long as what is left, and what an attempt wasted counts."""
+    slept: list[float] = []
+    patience = Patience(10.0, 0.9, sleep=slept.append)
+    climb(patience, wasted=1.0)
+    assert patience.spent <= 11.0
+    assert sum(slept) + patience.misses * 1.0 == pytest.approx(patience.spent)
+
+
+def test_short_lock_timeout_is_respected_from_the_start() -> None:
+    """Whoever allows 50 ms only gets no attempt of 100."""
+    assert set(climb(Patience(5.0, 0.05, sleep=lambda _: None))) == {0.05}
+
+
+@pytest.mark.parametrize(("budget", "timeout"), [(240.0, 15.0), (40.0, 10.0), (8.0, 3.0), (0.0, 3.0)])
+def test_one_answer_may_take_a_quarter_of_the_budget(budget: float, timeout: float) -> None:
+    """So a network that vanished is noticed while there is time left; never less than 3 s, never more than 15."""
+    assert Patience(budget, 0.9).answer_timeout == timeout

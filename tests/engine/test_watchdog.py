@@ -1,0 +1,116 @@
+"""Waits that PostgreSQL does not end, ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from tests.ground import eventually, rows_of
+from utils import database as reaching
+from utils import watchdog
+from utils.settings import Dsn
+
+LONG = "SELECT pg_sleep(30)"
+
+
+@pytest.fixture
+def watched(database: Dsn) -> Iterator[Connection]:
+    """A connection that a signal cancels and a limit cuts."""
+    connection = reaching.connect(database, "watched")
+    with connection.cursor() as cursor:
+        cursor.execute("SET client_connection_check_interval = 50")  # so that what was cut off ends soon
+    yield connection
+    connection.close()
+
+
+def run(connection: Connection) -> None:
+    """Wait for the long statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(LONG)
+
+
+def test_answer_that_does_not_come_is_a_lost_connection(watched: Connection) -> None:
+    """When the limit is over the socket is cut, and the waiting call fails as if the server had gone."""
+    began = time.monotonic()
+    with watchdog.watching(), pytest.raises(psycopg2.OperationalError) as caught, watchdog.limit(watched, 0.2):
+        run(watched)
+    assert 0.2 <= time.monotonic() - began < 10
+    assert reaching.is_lost(caught.value)
+
+
+def test_answer_in_time_is_left_alone(watched: Connection) -> None:
+    """A limit ends with its block: what comes later may take its time."""
+    with watchdog.watching(), watched.cursor() as cursor:
+        with watchdog.limit(watched, 0.2):
+            cursor.execute("SELECT 1")
+        cursor.execute("SELECT pg_sleep(0.4)")
+
+
+def test_no_limit_is_longer_than_the_run_allows(watched: Connection) -> None:
+    """Inside `at_most` a longer limit is cut short, and afterwards is what it says again."""
+    began = time.monotonic()
+    with (
+        watchdog.watching(),
+        watchdog.at_most(0.2),
+        pytest.raises(psycopg2.OperationalError),
+        watchdog.limit(watched, 30),
+    ):
+        run(watched)
+    assert time.monotonic() - began < 10
+    assert watchdog.longest(30) == 30
+
+
+def test_without_a_watch_nothing_is_cut(watched: Connection) -> None:
+    """In a web worker, which does not watch, a limit has no effect."""
+    with watchdog.limit(watched, 0.01), watched.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.1)")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_cancels_what_runs(watched: Connection, database: Dsn, number: signal.Signals) -> None:
+    """A statement of half a minute ends at once, and whoever waited for it is told which signal came."""
+    before = signal.getsignal(number)
+    began = time.monotonic()
+    _when_it_runs(database, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(watchdog.Interrupted) as caught, watchdog.watching():
+        run(watched)
+    assert time.monotonic() - began < 10
+    assert (caught.value.signum, caught.value.exit_code) == (number, 128 + number)
+    assert signal.getsignal(number) is before
+    assert not rows_of(database, "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = %s", [LONG])
+
+
+def test_watches_may_be_nested(watched: Connection) -> None:
+    """The outermost counts: its handlers stay until it ends."""
+    before = signal.getsignal(signal.SIGTERM)
+    with watchdog.watching():
+        ours = signal.getsignal(signal.SIGTERM)
+        with watchdog.watching():
+            assert signal.getsignal(signal.SIGTERM) == ours
+        assert signal.getsignal(signal.SIGTERM) == ours
+        with pytest.raises(psycopg2.OperationalError), watchdog.limit(watched, 0.1):
+            run(watched)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_hanging_up_a_closed_connection_is_no_error(watched: Connection) -> None:
+    """Whoever cuts a connection need not know whether somebody closed it meanwhile."""
+    watched.close()
+    watchdog.hang_up(watched)
+
+
+def _when_it_runs(dsn: Dsn, act: Callable[[], None]) -> None:
+    """Call `act` from a thread, as soon as PostgreSQL shows the long statement."""
+
+    def wait() -> None:
+        eventually(lambda: rows_of(dsn, "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = %s", [LONG]))
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
