@@ -6,6 +6,7 @@ import compileall
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ _OURS = ("PG", "RAILWAY_", "MIGRATE_", "DATABASE_")
 _OURS_IN_FULL = {*Settings.__annotations__, "APP_ENV", "DEV_CREATE_TABLES", "SECRET_KEY", "ADMIN_PASSWORD", "PORT"}
 
 os.environ["TZ"] = "Asia/Kathmandu"  # 5:45 ahead, so that no test passes because the machine is in UTC
+time.tzset()
 for _name in [name for name in os.environ if name.startswith(_OURS) or name in _OURS_IN_FULL]:
     del os.environ[_name]  # a developer's shell decides nothing here
 

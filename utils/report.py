@@ -6,7 +6,7 @@ Only turns records into text: never connects, never decides.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from utils import judgement
 from utils.doctor import Finding
@@ -14,6 +14,7 @@ from utils.drift import Difference, Drift
 from utils.errors import labelled
 from utils.ledger import Entry
 from utils.plan import Plan, Planned
+from utils.rebase import Moved
 from utils.revisions import Step
 from utils.seal import Sealed
 from utils.status import Pending, Status
@@ -159,6 +160,15 @@ def _planned(step: Planned) -> Iterator[str]:
     yield from labelled("previous", "\n".join([f"the release before this one {works}", *step.breaks]))
     if step.source != "nothing":
         yield from labelled("back", step.back or "its downgrade gives back the schema before it")
+
+
+def rebased_text(moved: Sequence[Moved]) -> str:
+    """Return which revisions were put where."""
+    count = f"{len(moved)} revision{'' if len(moved) == 1 else 's'}"
+    lines = [f"rebase: {count} on top of {moved[0].parent}", ""]
+    for one in moved:
+        lines += labelled("moved", f"{one.was_file} -> {one.file}\ndown_revision = {one.parent}")
+    return "\n".join([*lines, "", *labelled("next", f"{judgement.SEAL}\npython utils/migrate.py upgrade")])
 
 
 def sealed_text(sealed: Sealed) -> str:
