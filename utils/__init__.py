@@ -31,6 +31,7 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     diagnosis    Why did it fail, and what now?
     status       Where are we, in one record?
     doctor       What could bite?
+    rebase       How does a forked history become one line again?
     losses       What would be lost?
     upgrade      The story of a start, of a downgrade and of a stamp.
     plan         What would an upgrade do here, and what would that cost?

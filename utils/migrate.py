@@ -201,6 +201,13 @@ def _seal(parsed: argparse.Namespace, settings: Settings) -> int:
     return errors.DONE
 
 
+def _rebase(parsed: argparse.Namespace, settings: Settings) -> int:
+    from utils import rebase, report
+
+    print(report.rebased_text(rebase.rebase(parsed.revision, settings)))
+    return errors.DONE
+
+
 def _reset(parsed: argparse.Namespace, settings: Settings) -> int:
     from utils import losses, upgrade
 
@@ -283,6 +290,8 @@ def _parser() -> argparse.ArgumentParser:
     seal.add_argument("--check", action="store_true", help="change nothing; exit 1 when the manifest is not true")
     seal.add_argument("--no-replay", action="store_true", help="list files, parents and checksums only")
     add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")
+    rebase = add("rebase", _rebase, "put a branch on top of the other head: new numbers, new parent, new file names")
+    rebase.add_argument("revision", metavar="REVISION", help="id or file of the revision to move")
     reset = add("reset", _reset, "development only: drop everything and migrate from nothing")
     doctor = add("doctor", _doctor, "look for everything that could bite; exit 1 when there is something")
     for told in (status, plan, drift, ledger, doctor):
