@@ -189,7 +189,7 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[Finding]:
             "leave MIGRATE_LOCK_TIMEOUT out (900 ms), or below deadlock_timeout",
         )
     role = _role(connection)
-    if not database.scalar(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE, USAGE')"):
+    if not database.scalar(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
         schema = database.scalar(connection, "SELECT quote_ident(current_schema())") or "public"
         yield Finding(
             "missing-privilege",
@@ -356,9 +356,11 @@ SELECT pid, coalesce(nullif(application_name, ''), 'unnamed'), state, extract(ep
    AND application_name !~ '^railhead (?!web)' AND xact_start < clock_timestamp() - make_interval(secs => %s) ORDER BY xact_start
 """
 
+# The locks of a prepared transaction have no pid, and one virtual transaction with the lock on its own number.
 _PREPARED = """
 SELECT p.gid, p.owner, extract(epoch FROM clock_timestamp() - p.prepared),
-       (SELECT string_agg(DISTINCT l.relation::regclass::text, ', ') FROM pg_locks l
-         WHERE l.virtualtransaction = '-1/' || p.transaction AND l.locktype = 'relation' AND l.relation >= 16384)
+       (SELECT string_agg(DISTINCT l.relation::regclass::text, ', ') FROM pg_locks l JOIN pg_locks own USING (virtualtransaction)
+         WHERE own.pid IS NULL AND own.transactionid = p.transaction
+           AND l.pid IS NULL AND l.locktype = 'relation' AND l.relation >= 16384)
   FROM pg_prepared_xacts p WHERE p.database = current_database() ORDER BY p.prepared
 """
