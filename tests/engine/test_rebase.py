@@ -1,0 +1,176 @@
+"""Two branches that each add a revision: git says so, the start refuses, `rebase` mends it, and both run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.ground import rows_of
+from tests.workshop import Workshop
+from utils.settings import Dsn
+
+HEAD = "0002_add_task_due_on"
+
+MESSY = '''\
+"""Ours, as Alembic's own template has it.
+
+Revision ID: 0003_messy
+Revises: 0002_add_task_due_on
+Create Date: 2024-05-01
+"""
+from typing import Union
+from alembic import op   # with a remark, ümlaut
+
+revision: str = '0003_messy'
+down_revision: Union[str, None] = "0002_add_task_due_on"   # the parent
+branch_labels = None
+
+
+def upgrade() -> None:
+    op.execute( "CREATE TABLE messy ()" )
+def downgrade() -> None:
+    op.execute("DROP TABLE messy")
+'''
+
+
+def forked(tree: Workshop) -> None:
+    """Add two revisions on top of the same one."""
+    tree.write("0003_ours", "op.execute('CREATE TABLE ours ()')", "op.execute('DROP TABLE ours')", after=HEAD)
+    tree.write("0003_theirs", "op.execute('CREATE TABLE theirs ()')", "op.execute('DROP TABLE theirs')", after=HEAD)
+
+
+def tables(database: Dsn) -> set[str]:
+    """Return the names of all tables."""
+    return {str(name) for (name,) in rows_of(database, "SELECT relname FROM pg_class WHERE relkind = 'r'")}
+
+
+def versions(tree: Workshop) -> list[str]:
+    """Return the names of the revision files."""
+    return sorted(path.name for path in tree.versions.glob("*.py"))
+
+
+def test_git_sees_that_two_branches_add_a_revision(workshop: Workshop, tmp_path: Path) -> None:
+    """The manifests of two branches that each add a revision cannot be merged without a look."""
+    place = workshop.root / "migrations" / "manifest.txt"
+    sides = {"base": place.read_text()}
+    for name in ("ours", "theirs"):
+        added = workshop.write(f"0003_{name}", after=HEAD)
+        assert workshop.migrate("seal", "--no-replay").returncode == 0
+        sides[name] = place.read_text()
+        added.unlink()
+    for name, text in sides.items():
+        (tmp_path / name).write_text(text)
+    merged = subprocess.run(
+        ["git", "merge-file", "-p", "ours", "base", "theirs"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert merged.returncode > 0
+    assert "<<<<<<<" in merged.stdout
+
+
+def test_fork_is_refused_mended_and_runs(workshop: Workshop, database: Dsn) -> None:
+    """Forced through, a fork is refused with the command that mends it; after that command both revisions run."""
+    assert workshop.migrate().returncode == 0
+    forked(workshop)
+    refused = workshop.migrate()
+    assert refused.returncode == 3
+    assert "[forked]" in refused.stderr
+    assert "python utils/migrate.py rebase 0003_theirs" in refused.stderr
+    mended = workshop.migrate("rebase", "0003_theirs")
+    assert mended.returncode == 0, mended.stderr
+    assert "0003_theirs.py -> 0004_theirs.py" in mended.stdout
+    assert versions(workshop)[2:] == ["0003_ours.py", "0004_theirs.py"]
+    assert workshop.migrate().returncode == 0
+    assert {"ours", "theirs"} <= tables(database)
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0004_theirs",)]
+
+
+def test_manifest_lists_what_was_moved(workshop: Workshop) -> None:
+    """After `rebase` the manifest lists the files as they are, keeps what it knew of the others, and asks for a replay."""
+    workshop.migrate()
+    forked(workshop)
+    workshop.migrate("rebase", "0003_theirs.py")
+    assert workshop.migrate("seal", "--check", "--no-replay").returncode == 0
+    assert workshop.migrate("seal", "--check").stdout.splitlines() == [
+        "0003_ours.py is listed, but nobody has looked at what it does",
+        "0004_theirs.py is listed, but nobody has looked at what it does",
+    ]
+
+
+def test_whole_branch_moves_in_order(workshop: Workshop, database: Dsn) -> None:
+    """A branch of several revisions moves as a whole, in its order, whichever of them is named."""
+    workshop.write("0003_ours", after=HEAD)
+    workshop.write("0004_more")
+    workshop.write("0003_theirs", "op.execute('CREATE TABLE theirs ()')", "op.execute('DROP TABLE theirs')", after=HEAD)
+    workshop.write("0004_again", "op.execute('DROP TABLE theirs')", "op.execute('CREATE TABLE theirs ()')")
+    ended = workshop.migrate("rebase", "0003_theirs")
+    assert ended.returncode == 0, ended.stderr
+    assert versions(workshop)[2:] == ["0003_ours.py", "0004_more.py", "0005_theirs.py", "0006_again.py"]
+    assert workshop.migrate().returncode == 0
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0006_again",)]
+
+
+def test_only_the_lines_that_say_so_are_edited(workshop: Workshop) -> None:
+    """Quotes, remarks, annotations and formatting stay; the lines of Alembic's docstring follow."""
+    workshop.write("0003_ours", after=HEAD)
+    (workshop.versions / "0003_messy.py").write_text(MESSY)
+    assert workshop.migrate("rebase", "0003_messy").returncode == 0
+    text = (workshop.versions / "0004_messy.py").read_text()
+    expected = MESSY.replace("0003_messy", "0004_messy").replace(HEAD, "0003_ours")
+    assert text == expected
+
+
+def test_one_id_twice_is_mended_by_naming_the_file(workshop: Workshop, database: Dsn) -> None:
+    """Two files with one id are refused as forked; the id is ambiguous, the file is not, and afterwards both run."""
+    workshop.migrate()
+    workshop.write("0003_a", "op.execute('CREATE TABLE a ()')", after=HEAD, revision="0003_add")
+    workshop.write("0003_b", "op.execute('CREATE TABLE b ()')", after=HEAD, revision="0003_add")
+    assert "[forked]" in workshop.migrate().stderr
+    assert workshop.migrate("rebase", "0003_add").returncode == 2
+    ended = workshop.migrate("rebase", "migrations/versions/0003_b.py")
+    assert ended.returncode == 0, ended.stderr
+    assert versions(workshop)[2:] == ["0003_a.py", "0004_b.py"]
+    assert workshop.migrate().returncode == 0
+    assert {"a", "b"} <= tables(database)
+
+
+def test_what_the_database_has_keeps_its_place(workshop: Workshop) -> None:
+    """A revision that was applied here is not moved; the other branch is."""
+    workshop.write("0003_ours", after=HEAD)
+    assert workshop.migrate().returncode == 0
+    workshop.write("0003_theirs", after=HEAD)
+    refused = workshop.migrate("rebase", "0003_ours")
+    assert (refused.returncode, "[already-applied]" in refused.stderr) == (3, True)
+    assert workshop.migrate("rebase", "0003_theirs").returncode == 0
+    assert workshop.migrate().returncode == 0
+
+
+def test_a_twin_that_was_applied_is_told_by_its_checksum(workshop: Workshop, database: Dsn) -> None:
+    """Of two files with one id, the ledger knows which was applied: only the other may move."""
+    workshop.write("0003_a", "op.execute('CREATE TABLE a ()')", after=HEAD, revision="0003_add")
+    assert workshop.migrate().returncode == 0
+    workshop.write("0003_b", "op.execute('CREATE TABLE b ()')", after=HEAD, revision="0003_add")
+    assert "[already-applied]" in workshop.migrate("rebase", "0003_a.py").stderr
+    assert workshop.migrate("rebase", "0003_b.py").returncode == 0
+    assert workshop.migrate().returncode == 0
+    assert {"a", "b"} <= tables(database)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "slug", "code"), [(HEAD, "nothing-to-rebase", 3), ("0009_none", "unknown-revision", 2)]
+)
+def test_nothing_to_do_is_said(workshop: Workshop, wanted: str, slug: str, code: int) -> None:
+    """One line needs no mending, and what does not exist cannot be moved."""
+    ended = workshop.migrate("rebase", wanted)
+    assert (ended.returncode, f"[{slug}]" in ended.stderr) == (code, True)
+
+
+def test_what_is_broken_otherwise_is_left_alone(workshop: Workshop) -> None:
+    """A parent that does not exist is said, and no file is touched."""
+    forked(workshop)
+    workshop.write("0004_lost", after="0003_gone")
+    before = versions(workshop)
+    ended = workshop.migrate("rebase", "0004_lost")
+    assert (ended.returncode, "[revision-file]" in ended.stderr) == (3, True)
+    assert versions(workshop) == before
