@@ -24,11 +24,18 @@ _ROW = f"locktype = 'advisory' AND classid = {_CLASS} AND objid = {_OBJECT} AND 
 _BRAND = "railhead.lock"
 _HERE = "(SELECT oid FROM pg_database WHERE datname = current_database())"
 
-# The server must never end this transaction for being idle, and must notice a host that vanished.
+TCP_LIMITS = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""With these the server notices within about 25 s that a client's host has vanished; milliseconds for the last, else seconds."""
+
+# The server must never end this transaction for being idle.
 _TAKE = f"""
 BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
-SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 3;
-SET LOCAL tcp_user_timeout = 20000; {{newer}}
+{"; ".join(f"SET LOCAL {name} = {value}" for name, value in TCP_LIMITS.items())}; {{newer}}
 SELECT pg_try_advisory_xact_lock({KEY}), pg_backend_pid(),
        (SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'virtualxid' LIMIT 1)
 """

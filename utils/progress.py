@@ -32,7 +32,8 @@ SELECT a.state = 'active', coalesce(a.wait_event_type = 'Lock', false),
        extract(epoch FROM clock_timestamp() - a.query_start),
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60),
        p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END
-  FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid) WHERE a.pid = %s
+  FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid)
+ WHERE a.pid = %s AND a.application_name = %s
 """
 
 
@@ -40,6 +41,7 @@ class Monitor:
     """Watches the session that migrates, from its own thread, while it is entered."""
 
     def __init__(self, dsn: Dsn, name: str) -> None:
+        """`name` is what the session that migrates calls itself: behind a pooler its pid may be somebody else's by now."""
         self.blockers: list[Blocker] = []
         """Who was last seen in the way of the statement that runs or has just failed."""
         self._dsn = dsn
@@ -84,7 +86,7 @@ class Monitor:
             if not self._pid:
                 continue
             try:
-                connection = connection or database.connect(self._dsn, self._name)
+                connection = connection or database.connect(self._dsn, f"{self._name} (progress)")
                 self._look(connection)
                 self._unanswered, self._answered = 0, time.monotonic()
             except psycopg2.Error as error:
@@ -94,7 +96,7 @@ class Monitor:
             connection.close()
 
     def _look(self, connection: Connection) -> None:
-        found = database.rows(connection, _LOOK, (self._pid,))
+        found = database.rows(connection, _LOOK, (self._pid, self._name))
         active, blocked, age, query, phase, percent = found[0] if found else (False, False, 0.0, "", None, None)
         if blocked:
             self.blockers = database.blockers(connection, self._pid) or self.blockers

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 from utils import catalog, database, ledger, manifest
 from utils.database import Patience
 from utils.errors import Stop
-from utils.lock import Lock, LockLost
+from utils.lock import TCP_LIMITS, Lock, LockLost
 from utils.logs import log
 from utils.progress import Monitor
 from utils.revisions import MigrationContext, Revision, Step, Way, checksums
@@ -51,7 +51,7 @@ class Runner:
         self._patience = patience
         self._run = run
         self._name = name
-        self._monitor = Monitor(self._dsn, f"{name} (progress)")
+        self._monitor = Monitor(self._dsn, name)
         self._engine = self._make_engine()
         self._checksums: Mapping[str, str | None] | None = None
         self._sealed: Mapping[str, manifest.Entry] | None = None
@@ -322,12 +322,14 @@ def _limits(local: str, version: int, lock_timeout: float, settings: Settings) -
     """Return the statements that keep a migration from freezing traffic and from outliving its client.
 
     `client_connection_check_interval` (PostgreSQL 14) ends a statement whose client has died; the server must be able
-    to notice, which it only is on Linux.
+    to notice, which it only is on Linux. A client whose whole machine has vanished is noticed by TCP only: without its
+    limits the server would keep the tables locked for a quarter of an hour, or for two hours if it has nothing to send.
     """
     limits = [
         f"SET {local}lock_timeout = '{max(1, round(lock_timeout * 1000))}ms'",
         f"SET {local}statement_timeout = '{round(settings.statement_timeout * 1000)}ms'",
         f"SET {local}idle_in_transaction_session_timeout = 0",
+        *(f"SET {local}{name} = {value}" for name, value in TCP_LIMITS.items()),
     ]
     if version >= 140000:
         scope = "true" if local else "false"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from tests.chaos import gate, sight
+from tests.chaos.ports import free_ports
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import standby_of
 from tests.ground import MIGRATE, Tree, eventually, rows_of
@@ -132,3 +134,30 @@ def test_migrator_whose_network_vanishes_in_a_long_statement_ends_within_its_bud
     assert diagnosis.NOBODY_ANSWERS in migrator.stderr
     proxy.end()
     gate.open_for(database)
+
+
+def test_server_notices_that_the_host_of_a_migrator_has_vanished(tree: Tree, own_server: Server) -> None:
+    """Over TCP the sessions of lock and migration ask for signs of life, so that tables are not locked for hours."""
+    rows_of(own_server.dsn, "CREATE ROLE owner SUPERUSER LOGIN PASSWORD 'secret'")
+    [port] = free_ports(1)
+    own_server.stop()
+    own_server.options.update(listen_addresses="127.0.0.1", port=str(port))
+    own_server.start()
+    far = Dsn.of(host="127.0.0.1", port=str(port), user="owner", password="secret", dbname="railhead")
+    names = ["tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"]
+    values = ", ".join(f"current_setting('{name}')" for name in names)
+    tree.write("0001_limits", f'op.execute("CREATE TABLE limits AS SELECT ARRAY[{values}] AS them")')
+    assert Tree(tree.root, far).migrate().returncode == 0
+    assert rows_of(own_server.dsn, "SELECT them FROM limits") == [(["10", "5", "3", "20s"],)]
+
+
+def test_revision_that_always_ends_its_own_session_is_given_up(tree: Tree, database: Dsn) -> None:
+    """It may be what brings the server down, so it is not tried for as long as there is time."""
+    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    assert tree.migrate().returncode == 0
+    tree.write("0002_deadly", "op.execute('SELECT pg_terminate_backend(pg_backend_pid())')")
+    result = tree.migrate()
+    assert result.returncode == 3, result.stderr
+    assert re.search(r"revision +0002_deadly", result.stderr)
+    assert "[connection-lost]" in result.stderr
+    assert sight.applied(database) == ["0001_thing"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -25,12 +27,9 @@ FACTORY = (sys.executable, "-c", "import app; app.create_app()")
 WAYS = {"migrate.py": MIGRATE, "alembic": (*ALEMBIC, "upgrade", "head"), "factory": FACTORY}
 
 
-def _may_be_first() -> bool:
+def _may_unshare(*what: str) -> bool:
     program = shutil.which("unshare")
-    return (
-        program is not None
-        and subprocess.run([program, "--fork", "--pid", "true"], capture_output=True).returncode == 0
-    )
+    return program is not None and subprocess.run([program, *what, "true"], capture_output=True).returncode == 0
 
 
 @pytest.fixture
@@ -75,7 +74,9 @@ def test_told_to_stop_while_waiting_for_the_lock(sleeping: Tree, database: Dsn) 
 
 
 @pytest.mark.alone
-@pytest.mark.skipif(not _may_be_first(), reason="needs `unshare --fork --pid`, which this user may not use here")
+@pytest.mark.skipif(
+    not _may_unshare("--fork", "--pid"), reason="needs `unshare --fork --pid`, which this user may not use here"
+)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
 def test_gunicorn_with_preload_told_to_stop_as_process_one(
     sleeping: Tree, database: Dsn, number: int, code: int
@@ -99,6 +100,24 @@ def test_killed_in_a_long_statement(sleeping: Tree, database: Dsn, way: str) -> 
     migrator.send(signal.SIGKILL)
     eventually(lambda: not sight.sessions(database) and not sight.locks(database), within=2, what="nobody is left")
     _nothing_left(database)
+
+
+@pytest.mark.alone
+@pytest.mark.skipif(not _may_unshare("--mount"), reason="needs `unshare --mount`, to have a name server of its own")
+def test_told_to_stop_while_the_name_server_is_silent(sleeping: Tree, tmp_path: Path) -> None:
+    """A look-up in the C library cannot be cancelled: the process ends all the same, with the code of the signal."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as name_server:
+        name_server.bind(("127.0.0.54", 53))
+        name_server.settimeout(20)
+        (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.54\n")
+        script = f'mount --bind "{tmp_path}/resolv.conf" /etc/resolv.conf && exec "$@"'
+        away = Tree(sleeping.root, Dsn.of(host="database.example", user="u", dbname="d"))
+        migrator = away.start("unshare", "--mount", "sh", "-c", script, "sh", *MIGRATE)
+        name_server.recv(512)
+        began = time.monotonic()
+        migrator.send(signal.SIGTERM)
+        assert migrator.wait(10) == 143, migrator.stderr
+        assert time.monotonic() - began < WITHIN
 
 
 def _sleeps(database: Dsn) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ground import MIGRATE, Tree, rows_of
+from tests.ground import MIGRATE, rows_of
+from tests.workshop import Workshop
 from utils.settings import Dsn
 
 THING = "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))"
@@ -16,11 +17,11 @@ HOLDER = " FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid 
 
 
 @pytest.fixture
-def at_first(tree: Tree) -> Tree:
+def at_first(bare: Workshop) -> Workshop:
     """A project whose first revision is applied."""
-    tree.write("0001_thing", f"{THING}\nop.execute('CREATE SEQUENCE tries')")
-    assert tree.migrate().returncode == 0
-    return tree
+    bare.write("0001_thing", f"{THING}\nop.execute('CREATE SEQUENCE tries')")
+    assert bare.migrate().returncode == 0
+    return bare
 
 
 def ledger(database: Dsn) -> list[tuple[object, ...]]:
@@ -28,7 +29,7 @@ def ledger(database: Dsn) -> list[tuple[object, ...]]:
     return rows_of(database, "SELECT revision, outcome, attempts FROM migration_ledger ORDER BY id")
 
 
-def test_revision_that_loses_the_lock_is_rolled_back_and_done_again(at_first: Tree, database: Dsn) -> None:
+def test_revision_that_loses_the_lock_is_rolled_back_and_done_again(at_first: Workshop, database: Dsn) -> None:
     """The fence stops the commit; the story begins again, takes the lock and looks where the database is."""
     at_first.write(
         "0002_more",
@@ -40,7 +41,7 @@ def test_revision_that_loses_the_lock_is_rolled_back_and_done_again(at_first: Tr
     assert ledger(database) == [("0001_thing", "applied", 1), ("0002_more", "applied", 1)]
 
 
-def test_revision_that_loses_its_own_connection_is_done_again(at_first: Tree, database: Dsn) -> None:
+def test_revision_that_loses_its_own_connection_is_done_again(at_first: Workshop, database: Dsn) -> None:
     """What PostgreSQL rolled back as a whole is tried once more on a new connection."""
     at_first.write(
         "0002_more",
@@ -54,7 +55,7 @@ def test_revision_that_loses_its_own_connection_is_done_again(at_first: Tree, da
     assert ledger(database) == [("0001_thing", "applied", 1), ("0002_more", "applied", 1)]
 
 
-def test_failed_revision_leaves_the_version_and_the_ones_before_it(at_first: Tree, database: Dsn) -> None:
+def test_failed_revision_leaves_the_version_and_the_ones_before_it(at_first: Workshop, database: Dsn) -> None:
     """Each revision is a transaction of its own: 0002 stays, 0003 leaves nothing but its failure in the ledger."""
     at_first.write("0002_more", "op.add_column('thing', sa.Column('a', sa.Text))")
     at_first.write("0003_wrong", "op.add_column('thing', sa.Column('b', sa.Text))\nop.execute('SELECT 1 / 0')")
@@ -70,7 +71,7 @@ def test_failed_revision_leaves_the_version_and_the_ones_before_it(at_first: Tre
     ]
 
 
-def test_revision_that_rolls_back_is_not_recorded_as_applied(at_first: Tree, database: Dsn) -> None:
+def test_revision_that_rolls_back_is_not_recorded_as_applied(at_first: Workshop, database: Dsn) -> None:
     """Alembic would say that it ran, and move the version."""
     at_first.write("0002_thief", "op.add_column('thing', sa.Column('a', sa.Text))\nop.execute('ROLLBACK; BEGIN')")
     result = at_first.migrate()
@@ -79,7 +80,7 @@ def test_revision_that_rolls_back_is_not_recorded_as_applied(at_first: Tree, dat
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0001_thing",)]
 
 
-def test_revision_outside_its_transaction_is_begun_and_ended_in_the_ledger(at_first: Tree, database: Dsn) -> None:
+def test_revision_outside_its_transaction_is_begun_and_ended_in_the_ledger(at_first: Workshop, database: Dsn) -> None:
     """A row says that it started, committed before the first statement that no rollback takes back."""
     at_first.write("0002_index", "op.create_index_concurrently('thing_id', 'thing', ['id'])")
     assert at_first.migrate().returncode == 0
@@ -90,7 +91,7 @@ def test_revision_outside_its_transaction_is_begun_and_ended_in_the_ledger(at_fi
     ]
 
 
-def test_second_process_waits_then_finds_nothing_to_do(at_first: Tree, database: Dsn) -> None:
+def test_second_process_waits_then_finds_nothing_to_do(at_first: Workshop, database: Dsn) -> None:
     """Two that start together: one applies the revision, the other says that there was nothing to do."""
     at_first.write("0002_more", "op.add_column('thing', sa.Column('a', sa.Text))\nop.execute('SELECT pg_sleep(0.5)')")
     both = [at_first.start(*MIGRATE) for _ in range(2)]
@@ -99,7 +100,7 @@ def test_second_process_waits_then_finds_nothing_to_do(at_first: Tree, database:
     assert ledger(database) == [("0001_thing", "applied", 1), ("0002_more", "applied", 1)]
 
 
-def test_limits_are_set_while_a_migration_runs(at_first: Tree, database: Dsn) -> None:
+def test_limits_are_set_while_a_migration_runs(at_first: Workshop, database: Dsn) -> None:
     """A short lock timeout, the statement timeout as told, and a server that notices when its client has died."""
     names = [
         "lock_timeout",
