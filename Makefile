@@ -31,7 +31,8 @@ test: $(INSTALLED)
 	@$(PYTHON) -m pytest -n 2 tests/house tests/engine tests/web
 
 chaos: $(INSTALLED) $(BROWSER)
-	@$(PYTHON) -m pytest tests/chaos
+	@$(PYTHON) -m pytest -n 2 -m "not alone" tests/chaos
+	@$(PYTHON) -m pytest -m alone tests/chaos
 
 check: $(INSTALLED)
 	@$(PYTHON) -m ruff check .

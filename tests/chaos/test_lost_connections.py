@@ -148,7 +148,7 @@ def test_server_notices_that_the_host_of_a_migrator_has_vanished(tree: Tree, own
     values = ", ".join(f"current_setting('{name}')" for name in names)
     tree.write("0001_limits", f'op.execute("CREATE TABLE limits AS SELECT ARRAY[{values}] AS them")')
     assert Tree(tree.root, far).migrate().returncode == 0
-    assert rows_of(own_server.dsn, "SELECT them FROM limits") == [(["10", "5", "3", "20s"],)]
+    assert rows_of(own_server.dsn, "SELECT them FROM limits") == [(["10", "5", "3", "20000"],)]
 
 
 def test_revision_that_always_ends_its_own_session_is_given_up(tree: Tree, database: Dsn) -> None:
