@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from utils import judgement
-from utils.doctor import Finding
-from utils.drift import Difference, Drift
 from utils.errors import labelled
-from utils.ledger import Entry
-from utils.plan import Plan, Planned
-from utils.rebase import Moved
-from utils.revisions import Step
-from utils.seal import Sealed
-from utils.status import Pending, Status
+
+if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
+    from utils.doctor import Finding
+    from utils.drift import Difference, Drift
+    from utils.ledger import Entry
+    from utils.plan import Plan, Planned
+    from utils.rebase import Moved
+    from utils.revisions import Step
+    from utils.seal import Sealed
+    from utils.status import Pending, Status
 
 _SENTENCES = {
     "current": "the database is at head",
