@@ -205,7 +205,7 @@ class Failed(Exception):
         return getattr(self.error, "orig", None) or self.error
 
 
-class _Crash(BaseException):
+class _Crash(Exception):
     """Raised in the place of a crash, to see whether a revision can run again from the top."""
 
 
@@ -327,10 +327,12 @@ class _Replay:
 
     def _crash(self, revision: Revision, point: _Point) -> None:
         """Begin a revision and leave the database as a crash at this point would."""
+        eyes = _Eyes(self._onlooker, crash_after=point.number)
         try:
-            self._run([self._step(revision, up=True)], _Eyes(self._onlooker, crash_after=point.number))
-        except _Crash:
-            pass
+            self._run([self._step(revision, up=True)], eyes)
+        except Exception:
+            if len(eyes.statements) < point.number:  # it failed before it could crash
+                raise
         if point.unfinished:
             with self._onlooker.cursor() as cursor:
                 cursor.execute(_INVALID, (point.unfinished,))

@@ -1,0 +1,269 @@
+"""A footprint tells what PostgreSQL did, not what the SQL looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from tests.ground import eventually, rows_of
+from tests.judging import SCHEMA, footprints_of
+from utils import replay
+from utils.replay import BLOCKS_WRITES, EXCLUSIVE, PREFIX, Footprint, Statement
+from utils.settings import Dsn
+
+Replayed = Callable[..., Footprint]
+
+REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002_it"
+down_revision = "0001_schema"
+
+def upgrade():
+{upgrade}
+
+def downgrade():
+{downgrade}
+"""
+
+
+def lines(code: str) -> str:
+    """Return code as the body of a function."""
+    return "\n".join(f"    {line}" for line in code.strip().splitlines())
+
+
+@pytest.fixture
+def replayed(server: Dsn, tmp_path: Path) -> Replayed:
+    """Replays a revision on top of the examples' schema, and of what is `prepared` there."""
+
+    def run(upgrade: str, downgrade: str = "pass", prepared: str = "SELECT") -> Footprint:
+        begin = "def upgrade() -> None:\n"
+        prepares = f"{begin}    op.execute({' '.join(prepared.split())!r})\n"
+        (tmp_path / SCHEMA.name).write_text(SCHEMA.read_text().replace(begin, prepares))
+        (tmp_path / "0002_it.py").write_text(REVISION.format(upgrade=lines(upgrade), downgrade=lines(downgrade)))
+        _, [footprint] = footprints_of(server, tmp_path)
+        return footprint
+
+    return run
+
+
+def only(footprint: Footprint) -> Statement:
+    """Return the one statement of a footprint."""
+    [statement] = footprint.statements
+    return statement
+
+
+def sql(statement: str) -> str:
+    """Return the call that runs a statement."""
+    return f"op.execute({statement!r})"
+
+
+def outside(statement: str) -> str:
+    """Return the block that runs a statement outside the transaction."""
+    return f"with op.get_context().autocommit_block():\n    {sql(statement)}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "table"),
+    [
+        ("ALTER TABLE task ALTER price TYPE bigint", "task"),
+        ("ALTER TABLE task ADD token uuid DEFAULT gen_random_uuid()", "task"),
+        ("ALTER TABLE task SET UNLOGGED", "task"),
+        ("CLUSTER task USING pk_task", "task"),
+    ],
+)
+def test_a_rewriting_is_seen(replayed: Replayed, statement: str, table: str) -> None:
+    """Whatever copies a table is seen, with or without a word from the server."""
+    assert only(replayed(sql(statement))).rewritten == (table,)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["ALTER TABLE task ADD done boolean DEFAULT false", "ALTER TABLE task ALTER title TYPE varchar", "TRUNCATE task"],
+)
+def test_what_copies_nothing_is_no_rewriting(replayed: Replayed, statement: str) -> None:
+    """A constant default, a wider type and a TRUNCATE rewrite nothing."""
+    assert only(replayed(sql(statement))).rewritten == ()
+
+
+def test_vacuum_full_is_seen_outside(replayed: Replayed) -> None:
+    """VACUUM FULL refuses to run inside a transaction, and is seen by the new file that it leaves."""
+    footprint = replayed(outside("VACUUM FULL task"))
+    assert only(footprint).rewritten == ("task",)
+
+
+def test_locks_of_a_statement_alone_are_seen(replayed: Replayed) -> None:
+    """The locks of a statement in autocommit are gone when it has ended; they are seen all the same."""
+    statement = only(replayed(outside("CREATE INDEX plain ON task (title)"), outside("DROP INDEX plain")))
+    assert statement.held["task"] >= BLOCKS_WRITES
+    assert statement.alone
+
+
+def test_concurrently_blocks_nobody(replayed: Replayed) -> None:
+    """CREATE INDEX CONCURRENTLY is no lock that others wait for."""
+    statement = only(replayed(outside("CREATE INDEX CONCURRENTLY soft ON task (title)"), outside("DROP INDEX soft")))
+    assert statement.indexed == (("soft", "task"),)
+    assert statement.held == {}
+
+
+@pytest.mark.parametrize(
+    ("statement", "written"),
+    [
+        ("UPDATE task SET price = 1", ("task",)),
+        ("DELETE FROM task WHERE price = 1", ("task",)),
+        ("INSERT INTO task (title) SELECT name FROM member", ("task",)),
+        ("INSERT INTO member (name) VALUES ('Ada'), ('Grace')", ()),
+        ("SELECT count(*) FROM task", ()),
+    ],
+)
+def test_rows_written(replayed: Replayed, statement: str, written: tuple[str, ...]) -> None:
+    """Changes of rows are seen on an empty table; rows that are inserted one by one do not count."""
+    assert only(replayed(sql(statement))).written == written
+
+
+def test_an_update_behind_an_alter_table_is_seen(replayed: Replayed) -> None:
+    """A strong lock that is there already does not hide the rows that are written."""
+    footprint = replayed("op.add_column('task', sa.Column('x', sa.Integer()))\n" + sql("UPDATE task SET x = 1"))
+    assert [statement.written for statement in footprint.statements] == [(), ("task",)]
+    assert footprint.statements[0].taken == {"task": EXCLUSIVE}
+
+
+def test_new_tables_are_nobodys_business(replayed: Replayed) -> None:
+    """What happens to a table that the revision itself has made leaves no footprint."""
+    footprint = replayed(
+        "op.create_table('x', sa.Column('id', sa.Integer(), primary_key=True))\nop.create_index('ix', 'x', ['id'])",
+        "op.drop_table('x')",
+    )
+    assert all(statement.held == {} and statement.indexed == () for statement in footprint.statements)
+
+
+def test_a_partition_counts_as_its_table(replayed: Replayed) -> None:
+    """What is done to partitions is told of the table that they are parts of."""
+    prepared = """
+        CREATE TABLE log (at date, text text) PARTITION BY RANGE (at);
+        CREATE TABLE log_1 PARTITION OF log FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+        CREATE TABLE log_2 PARTITION OF log FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')
+    """
+    footprint = replayed(sql("ALTER TABLE log ALTER text TYPE int USING 1"), prepared=prepared)
+    assert only(footprint).rewritten == ("log",)
+    assert set(only(footprint).held) == {"log"}
+
+
+def test_tables_of_one_name_in_two_schemas_are_told_apart(replayed: Replayed) -> None:
+    """The server names no schema; the one that is locked is meant."""
+    prepared = "CREATE SCHEMA archive; CREATE TABLE archive.task (id int)"
+    footprint = replayed(sql("ALTER TABLE archive.task ALTER id TYPE bigint"), prepared=prepared)
+    assert only(footprint).rewritten == ("archive.task",)
+
+
+def test_odd_names_are_told_as_sql_writes_them(replayed: Replayed) -> None:
+    """Capitals, blanks and quotes in a name survive."""
+    footprint = replayed(
+        sql('ALTER TABLE "Odd ""one"", 1" ALTER id TYPE bigint'), prepared='CREATE TABLE "Odd ""one"", 1" (id int)'
+    )
+    assert only(footprint).rewritten == ('"Odd ""one"", 1"',)
+
+
+def test_a_table_that_the_revision_renames_keeps_its_name(replayed: Replayed) -> None:
+    """Footprints speak of tables as they were called before the revision."""
+    footprint = replayed("op.rename_table('task', 'job')\n" + sql("ALTER TABLE job ALTER price TYPE bigint"))
+    assert footprint.statements[1].rewritten == ("task",)
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "downgrade", "told"),
+    [
+        ("op.add_column('task', sa.Column('x', sa.Integer()))", "op.drop_column('task', 'x')", None),
+        ("op.add_column('task', sa.Column('x', sa.Integer()))", "pass", "its downgrade leaves column task.x added"),
+        ("op.add_column('task', sa.Column('x', sa.Integer()))", "raise NotImplementedError", "its downgrade fails: "),
+        (
+            "op.execute('CREATE TYPE mood AS ENUM ()')\nop.create_table('m', sa.Column('id', sa.Integer()))",
+            "op.drop_table('m')",
+            "its downgrade leaves enum mood added",
+        ),
+    ],
+)
+def test_the_way_back(replayed: Replayed, upgrade: str, downgrade: str, told: str | None) -> None:
+    """Whether the downgrade gives back the schema is seen by doing it."""
+    undone = replayed(upgrade, downgrade).undone
+    assert undone == told if told is None else undone is not None and undone.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "downgrade", "told"),
+    [
+        (
+            "op.create_index_concurrently('a', 'task', ['title'])\nop.create_index_concurrently('b', 'task', ['price'])",
+            "op.drop_index_concurrently('a')\nop.drop_index_concurrently('b')",
+            None,
+        ),
+        (
+            "op.add_column('task', sa.Column('x', sa.Integer()))\nop.create_index_concurrently('a', 'task', ['x'])",
+            "op.drop_column('task', 'x')",
+            "it fails: column",
+        ),
+        (
+            outside("CREATE INDEX CONCURRENTLY a ON task (title)"),
+            outside("DROP INDEX a"),
+            "it fails: relation",
+        ),
+        (
+            outside("CREATE INDEX CONCURRENTLY IF NOT EXISTS a ON task (title)"),
+            outside("DROP INDEX IF EXISTS a"),
+            "keeps an INVALID index",
+        ),
+        (
+            outside("ALTER TYPE task_status ADD VALUE IF NOT EXISTS 'late'"),
+            "pass",
+            None,
+        ),
+    ],
+)
+def test_again_from_the_top(replayed: Replayed, upgrade: str, downgrade: str, told: str | None) -> None:
+    """Whether a revision that leaves its transaction can run again is seen by crashing it at every point."""
+    repeated = replayed(upgrade, downgrade).repeated
+    assert repeated == told if told is None else told in str(repeated), repeated
+
+
+def test_a_revision_that_needs_data_is_replayed(replayed: Replayed) -> None:
+    """A revision may ask the database and do what the answer says."""
+    footprint = replayed(
+        "names = op.get_bind().execute(sa.text('SELECT name FROM member')).scalars().all()\n"
+        "for name in names:\n    op.execute(sa.text('INSERT INTO task (title) VALUES (:name)').bindparams(name=name))"
+    )
+    assert len(footprint.statements) == 1
+
+
+def test_what_does_not_run_is_named(replayed: Replayed) -> None:
+    """A revision that fails on an empty database is named, with PostgreSQL's words."""
+    with pytest.raises(replay.Failed, match='0002_it: relation "nowhere" does not exist'):
+        replayed(sql("ALTER TABLE nowhere ADD x int"))
+
+
+def test_no_scratch_database_is_left(replayed: Replayed, server: Dsn) -> None:
+    """However a replay ends, its database is gone."""
+    with pytest.raises(replay.Failed):
+        replayed("raise ValueError")
+    eventually(lambda: not _scratch_databases(server), what="scratch databases of this test are gone")
+
+
+def test_what_a_killed_replay_left_is_swept_up(server: Dsn, tmp_path: Path) -> None:
+    """A scratch database that is an hour old and in nobody's use is dropped by the next replay."""
+    old = f"{PREFIX}{1:x}_feedbeef"
+    with closing(psycopg2.connect(server)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f'CREATE DATABASE "{old}"')
+    (tmp_path / SCHEMA.name).write_text(SCHEMA.read_text())
+    footprints_of(server, tmp_path)
+    assert old not in _scratch_databases(server)
+
+
+def _scratch_databases(server: Dsn) -> set[str]:
+    found = rows_of(server, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [PREFIX])
+    return {str(name) for (name,) in found}
