@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import sqlalchemy as sa
 from alembic.operations import MigrateOperation, Operations, ops
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.sql.elements import conv
 
 from utils import database
@@ -47,6 +47,14 @@ Done = TypeVar("Done")
 
 _TELL_EVERY = 5.0
 _PASSES = 5
+_ORPHANS = 10.0
+
+_BUILDERS = (
+    "SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE relation = to_regclass(:table)"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND mode = 'ShareUpdateExclusiveLock' AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
+"""Who has, or waits for, the lock under which PostgreSQL works CONCURRENTLY; autovacuum, which gives way, is no client."""
 
 
 class Verbs(MigrateOperation):
@@ -79,7 +87,7 @@ class Verbs(MigrateOperation):
         cls,
         operations: Operations,
         index_name: str,
-        table_name: str | None = None,  # noqa: ARG003  what op.drop_index takes
+        table_name: str | None = None,
         *,
         schema: str | None = None,
         if_exists: bool | None = None,  # noqa: ARG003  here it always holds
@@ -87,6 +95,8 @@ class Verbs(MigrateOperation):
     ) -> None:
         """Drop an index, if it is there, while its table is read and written; takes what `op.drop_index` takes."""
         with _outside(operations) as session:
+            if table_name:
+                session.wait_for_orphans(_Table(table_name, schema))
             session.unhurried(_drop_index(_name(index_name, schema)))
 
     @classmethod
@@ -307,6 +317,16 @@ class _Session:
 
         self._climb(attempt)
 
+    def wait_for_orphans(self, table: _Table) -> None:
+        """Return when nobody else builds or drops an index of the table concurrently, or after ten seconds. Read-only.
+
+        The backend of a killed process goes on for up to half a second, and two at the same index end in a deadlock or
+        in `tuple concurrently updated`. Asks again and again: to wait for the lock would be that deadlock.
+        """
+        deadline = time.monotonic() + _ORPHANS
+        while self.rows(_BUILDERS, table=str(table)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
     def constraint(self, table: _Table, name: str) -> _Constraint | None:
         """Return the constraint of that name, None when there is none. Read-only."""
         found = self.rows(
@@ -476,17 +496,12 @@ def _build_index(
     def build() -> None:
         _create_index(session, table, conv(name), columns, {**options, "postgresql_concurrently": True})
 
+    session.wait_for_orphans(table)
     there = _definition(session, table, name)
     if there is None:
-        try:
-            with _undoing(lambda: session.unhurried(drop_leftover)):
-                session.unhurried(drop_leftover, build)
-            return
-        except ProgrammingError:
-            # the server may have gone on with what the killed predecessor of this process began, and finished it
-            there = _definition(session, table, name)
-            if there is None:
-                raise
+        with _undoing(lambda: session.unhurried(drop_leftover)):
+            session.unhurried(drop_leftover, build)
+        return
     wanted = session.short(lambda: _wanted_definition(session, table, columns, options))
     if there != wanted:
         raise _differs(table, name, there, str(wanted))
