@@ -27,6 +27,8 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     mending      Which SQL takes a change of the schema back?
     drift        Is the schema what models.py and the ledger say?
     adoption     Which revision is this unmanaged database at?
+    failure      What did PostgreSQL say, taken apart?
+    violations   Which rows are in the way, and how are they put right?
     causes       What does PostgreSQL's error mean for who wrote the migration?
     diagnosis    Why did it fail, and what now?
     status       Where are we, in one record?
@@ -38,7 +40,8 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     report       How do we say it? Text and JSON of the same record.
     migrate      The front door: command line and start-up hook.
 
-Beside the ladder stand `operations` (the safe verbs for migrations), `autogenerate` (turns Alembic's proposals into files),
-`rewrites` (turns each proposed change into verbs) and `layout` (how generated code looks): `migrations/env.py` and the
-engine's comparisons use them, and they import nothing above `database`.
+Beside the ladder stand `operations` (the safe verbs for migrations) on `outside` (how they work outside the revision's
+transaction) and `backfill` (how they write many rows), and `autogenerate` (turns Alembic's proposals into files) on `rewrites`
+(turns each proposed change into `steps`, after a `probe` of what PostgreSQL would do) and `layout` (how generated code looks):
+`migrations/env.py` and the engine's comparisons use them, and they import nothing above `database`.
 """

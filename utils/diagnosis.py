@@ -11,9 +11,10 @@ from pathlib import Path
 import psycopg2
 
 from utils import causes, database
-from utils.causes import Ask, Cause
+from utils.causes import Cause
 from utils.database import Allowance, Blocker
 from utils.errors import LEFT_BEHIND, ROLLED_BACK, Fact, Stop
+from utils.failure import Ask
 from utils.lock import Holder
 from utils.revisions import Step
 from utils.settings import Dsn

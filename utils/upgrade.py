@@ -37,9 +37,9 @@ from utils import (
     status,
 )
 from utils import lock as locks
-from utils.causes import Ask
 from utils.database import Allowance, Patience
 from utils.errors import LEFT_BEHIND, Stop
+from utils.failure import Ask
 from utils.lock import Lock, LockLost
 from utils.logs import log
 from utils.revisions import EnvironmentContext, History, Step, Way

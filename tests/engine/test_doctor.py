@@ -168,7 +168,7 @@ def test_a_transaction_left_open_is_found_and_may_be_ended(at_head: Dsn) -> None
     """Who sits idle in a transaction is named with pid, application and age; ending him is what mends it."""
     with closing(psycopg2.connect(at_head, application_name="forgotten")) as session, session.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM task")
-        time.sleep(0.1)
+        eventually(lambda: found(at_head))
         (one,) = found(at_head)
         assert one.slug == "idle-in-transaction"
         assert f"pid {session.info.backend_pid}, forgotten, idle in transaction for " in one.what

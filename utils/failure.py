@@ -1,0 +1,164 @@
+"""What did PostgreSQL say, taken apart?
+
+One record of an error, its names as SQL writes them. Never connects: what only the database knows is asked through the `Ask` that
+the caller gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import psycopg2
+
+Ask = Callable[[str, tuple[object, ...]], object]
+"""Gives the first value that a question is answered with; None when there is none, or nobody answers."""
+
+NAME = r'(?:"(?:[^"]|"")+"|[\w.]+)+'
+"""A name in SQL, schema and all."""
+
+FOREIGN_KEY = re.compile(rf"FOREIGN KEY\s*\((.+?)\)\s*REFERENCES\s+({NAME})\s*(?:\((.+?)\))?", re.IGNORECASE)
+CHECK = re.compile(r"CHECK\s*\((.*)\)", re.IGNORECASE | re.DOTALL)
+
+_QUOTED = re.compile(r"[\"«„“](.+?)[\"»“”]")
+"""A name in a sentence of PostgreSQL's, which may speak the language of its operator (lc_messages)."""
+
+_KEY = re.compile(r"\((.+?)\)=\(")
+"""The columns in `Key (name)=(a) is duplicated.`"""
+
+_BUILDS = re.compile(r"\s*(?:CREATE\s+UNIQUE\s+INDEX|ALTER\s+TABLE)", re.IGNORECASE)
+_MAKES_INDEX = re.compile(
+    r"\s*(?:CREATE\s+(?:UNIQUE\s+)?INDEX|ALTER\s+TABLE\b.*\bADD\s+CONSTRAINT)", re.IGNORECASE | re.DOTALL
+)
+_KINDS = (
+    "column",
+    "type",
+    "enum label",
+    "constraint",
+    "index",
+    "table",
+    "view",
+    "materialized view",
+    "sequence",
+    "schema",
+    "function",
+    "extension",
+    "trigger",
+    "policy",
+    "role",
+)
+
+
+class Failure(NamedTuple):
+    """What PostgreSQL said, taken apart. Names are as SQL writes them, and empty where it did not tell."""
+
+    code: str
+    sentence: str
+    detail: str
+    hint: str
+    table: str
+    column: str
+    constraint: str
+    schema: str
+    statement: str
+    revision: str
+    file: str
+    ask: Ask
+
+    @property
+    def names(self) -> list[str]:
+        """Return what stands in quotation marks in PostgreSQL's sentence."""
+        return _QUOTED.findall(self.sentence)
+
+    @property
+    def name(self) -> str:
+        """Return the first of the names, as SQL writes it; PostgreSQL names a missing table with its schema."""
+        if self.code == "42P01":
+            return ".".join(map(quoted, self.names[0].split(".", 1))) if self.names else "it"
+        return quoted(self.names[0]) if self.names else "it"
+
+    @property
+    def last_word(self) -> str:
+        """Return what the sentence ends with: `task` in `permission denied for table task`."""
+        return quoted(self.sentence.split(" ")[-1].strip('"'))
+
+    @property
+    def relation(self) -> str:
+        """Return the second of the names: the table in `column "n" of relation "task" already exists`."""
+        return quoted(self.names[1]) if len(self.names) > 1 else ""
+
+    @property
+    def path(self) -> str:
+        """Return what the sentence is about, with its table: `task.n`."""
+        return f"{self.relation}.{self.name}" if self.relation else self.name
+
+    @property
+    def kind(self) -> str:
+        """Return what kind of thing the sentence is about; what PostgreSQL calls a relation is told from the statement."""
+        if self.sentence.startswith("relation "):
+            is_made = self.code == "42P07" and _MAKES_INDEX.match(self.statement)
+            return "index" if is_made else "table"
+        told = next((kind for kind in _KINDS if self.sentence.startswith(f"{kind} ")), "object")
+        return "enum value" if told == "enum label" else told
+
+    @property
+    def builds(self) -> bool:
+        """Tell whether the statement builds an index or a constraint, rather than writing a row that breaks one."""
+        return bool(_BUILDS.match(self.statement))
+
+    @property
+    def place(self) -> str:
+        """Return the table, the column in it if there is one."""
+        return f"{self.table}.{self.column}" if self.column else self.table
+
+    @property
+    def key(self) -> str:
+        """Return the columns that the detail names: `name` in `Key (name)=(a) is duplicated.`"""
+        match = _KEY.search(self.detail)
+        return match[1] if match else ""
+
+    @property
+    def definition(self) -> str:
+        """Return how the violated constraint is made: from the statement that makes it, or from the database."""
+        _, found, rest = self.statement.partition(self.constraint)
+        if found and (FOREIGN_KEY.search(rest) or CHECK.search(rest)):
+            return rest
+        return str(self.ask(_CONSTRAINT, (self.constraint, self.schema, self.table)) or "")
+
+    @property
+    def role(self) -> str:
+        """Return who migrates."""
+        return quoted(str(self.ask("SELECT current_user", ()) or "the_role"))
+
+
+def of(error: psycopg2.Error, statement: str, revision: str, file: str, ask: Ask) -> Failure:
+    """Return an error taken apart: `statement` is what failed, in `file` of `revision`."""
+    told = error.diag
+    schema = told.schema_name or ""
+    prefix = "" if schema in {"", "public"} else f"{quoted(schema)}."
+    return Failure(
+        code=error.pgcode or "",
+        sentence=told.message_primary or "",
+        detail=told.message_detail or "",
+        hint=told.message_hint or "",
+        table=f"{prefix}{quoted(told.table_name)}" if told.table_name else "",
+        column=quoted(told.column_name or ""),
+        constraint=told.constraint_name or "",
+        schema=schema,
+        statement=statement,
+        revision=revision,
+        file=file,
+        ask=ask,
+    )
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL writes it: in quotation marks where it needs them."""
+    return name if not name or re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
+
+
+_CONSTRAINT = """
+SELECT pg_get_constraintdef(c.oid) FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
+ WHERE c.conname = %s AND n.nspname = %s AND c.conrelid = to_regclass(%s)
+"""
