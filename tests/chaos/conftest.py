@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.chaos.pooler import Pooler
 from tests.chaos.servers import QUICK
-from tests.ground import memory
+from tests.ground import Tree, memory
+from tests.web.replica import Replica
 from utils.cluster import Server
 from utils.settings import Dsn
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture
@@ -37,3 +43,41 @@ def own_server(room: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.stop("immediate")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One chromium for all tests in a browser."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="requirements-browser.txt is not installed")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(project: Tree, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Start the application with these settings and open a window on it; what the console complains of fails the test."""
+    complaints: list[str] = []
+
+    def open_(*, width: int = 1440, scheme: str = "light", script: bool = False, **variables: str) -> Page:
+        replica = Replica(project, {}, **{"APP_ENV": "development", **variables})
+        window = browser.new_context(
+            base_url=replica.address,
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            java_script_enabled=script,
+            reduced_motion="reduce",  # a colour that is still on its way has no contrast to speak of
+        )
+        page = window.new_page()
+        page.on("console", lambda message: complaints.append(f"{page.url}: {message.text}"))
+        page.set_default_timeout(10_000)
+        return page
+
+    yield open_
+    for window in browser.contexts:
+        window.close()
+    assert not [one for one in complaints if "Failed to load resource: the server responded with" not in one]

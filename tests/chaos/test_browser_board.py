@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chaos.eyes import SCHEMES, WIDTHS, faults, press_to
 from tests.ground import Tree, rows_of
-from tests.web.replica import Replica
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
-
-playwright = pytest.importorskip("playwright.sync_api", reason="requirements-browser.txt is not installed")
-axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+    from playwright.sync_api import Page
 
 PASSWORD = "correct horse battery staple"
-WIDTHS = (360, 1440)
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 SEED = """
     INSERT INTO project (name, description) VALUES ('Harbour move', 'From here to there'), ('Garden', '');
@@ -34,52 +26,10 @@ SEED = """
 """
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One chromium for all tests of this file."""
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(project: Tree, browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Start the application with these settings and open a window on it; what the console complains of fails the test."""
-    complaints: list[str] = []
-
-    def open_(*, width: int = 1440, scheme: str = "light", script: bool = False, **variables: str) -> Page:
-        replica = Replica(project, {}, **{"APP_ENV": "development", **variables})
-        window = browser.new_context(
-            base_url=replica.address,
-            viewport={"width": width, "height": 900},
-            color_scheme=scheme,
-            java_script_enabled=script,
-        )
-        page = window.new_page()
-        page.on("console", lambda message: complaints.append(f"{page.url}: {message.text}"))
-        page.set_default_timeout(10_000)
-        return page
-
-    yield open_
-    for window in browser.contexts:
-        window.close()
-    assert not [one for one in complaints if "responded with a status of 4" not in one]
-
-
 def seed(project: Tree) -> None:
     """Fill the board."""
     assert project.database is not None
     rows_of(project.database, SEED)
-
-
-def press_to(page: Page, target: Locator) -> None:
-    """Press Tab until `target` has the focus."""
-    for _ in range(60):
-        if target.evaluate("element => element === document.activeElement"):
-            return
-        page.keyboard.press("Tab")
-    raise AssertionError(f"Tab does not lead to {target}")
 
 
 def test_whole_board_by_mouse_without_javascript(opened: Callable[..., Page]) -> None:
@@ -181,11 +131,7 @@ def test_every_page_is_accessible_and_fits(
     found: list[str] = []
 
     def look(name: str) -> None:
-        result = axe.Axe().run(page)
-        wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        found.extend([f"{name}: {result.generate_report()}"] if result.violations_count else [])
-        found.extend([f"{name}: {wider} px too wide"] if wider > 0 else [])
-        page.screenshot(path=tmp_path / f"{name}-{scheme}-{width}.png")
+        found.extend(faults(page, tmp_path / f"{name}-{scheme}-{width}.png"))
 
     def visit(name: str, path: str) -> None:
         page.goto(path)
@@ -213,12 +159,66 @@ def test_every_page_is_accessible_and_fits(
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_what_a_visitor_sees_is_accessible(opened: Callable[..., Page], project: Tree, scheme: str) -> None:
-    """The read-only board, a task and the sign-in, right and wrong, pass as well."""
-    page = opened(scheme=scheme, script=True, ADMIN_PASSWORD=PASSWORD, SECRET_KEY="k" * 32)
+def test_what_a_visitor_sees_is_accessible(
+    opened: Callable[..., Page], project: Tree, width: int, scheme: str, tmp_path: Path
+) -> None:
+    """The read-only board, a task and the sign-in, right, wrong and too often, pass as well."""
+    page = opened(width=width, scheme=scheme, script=True, ADMIN_PASSWORD=PASSWORD, SECRET_KEY="k" * 32)
     seed(project)
-    for path in ("/", "/tasks/1", "/projects", "/sign-in"):
+    found: list[str] = []
+    for path in ("/", "/tasks/1", "/projects", "/members", "/sign-in"):
         page.goto(path)
-        result = axe.Axe().run(page)
-        assert not result.violations_count, path + result.generate_report()
+        found += faults(page, tmp_path / f"visitor{path.replace('/', '-')}-{scheme}-{width}.png")
+    for number in range(6):
+        page.goto("/sign-in")
+        page.get_by_label("Password").fill("guess")
+        page.get_by_role("button", name="Sign in").click()
+        if number in {0, 5}:
+            found += faults(page, tmp_path / f"visitor-wrong-{number}-{scheme}-{width}.png")
+    assert page.get_by_role("heading", name="Too many tries").is_visible()
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_error_page_is_accessible(
+    opened: Callable[..., Page], project: Tree, width: int, scheme: str, tmp_path: Path
+) -> None:
+    """What goes wrong is told on a page that passes too: a form that has expired, is too long, breaks us, or finds no database."""
+    page = opened(width=width, scheme=scheme, script=True)
+    found: list[str] = []
+
+    def look(code: int) -> None:
+        assert page.locator(".error .code").inner_text() == str(code)
+        found.extend(faults(page, tmp_path / f"error-{code}-{scheme}-{width}.png"))
+
+    assert project.database is not None
+    rows_of(project.database, "ALTER TABLE project ADD CONSTRAINT nobody_knows_me CHECK (name <> 'break us')")
+    page.goto("/tasks/1/move")
+    look(405)
+    for name, description, code in (("break us", "", 500), ("too long", "x" * 70_000, 413)):
+        page.goto("/projects")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Description").fill(description)
+        page.get_by_role("button", name="Add project").click()
+        look(code)
+    page.goto("/projects")
+    page.context.clear_cookies()
+    page.get_by_label("Name").fill("expired")
+    page.get_by_role("button", name="Add project").click()
+    look(400)
+    page = opened(width=width, scheme=scheme, script=True, APP_ENV="production")
+    page.goto("/tasks/new")
+    look(403)
+    page = opened(
+        width=width,
+        scheme=scheme,
+        script=True,
+        MIGRATE_ON_START="off",
+        DATABASE_URL="postgresql://nobody@127.0.0.1:9/nothing",
+    )
+    page.goto("/")
+    look(503)
+    assert not found, "\n".join(found)
