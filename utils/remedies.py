@@ -363,14 +363,28 @@ def _unfolded(node: ast.With) -> list[ast.Call] | None:
     if _name(context) != "batch_alter_table" or not context.args:
         return None
     table = context.args[0]
-    schema = [keyword for keyword in context.keywords if keyword.arg == "schema"]
-    return [_unbatched(call, table, schema) for call in calls]
+    schema = [one for one in context.keywords if one.arg == "schema" and getattr(one.value, "value", "") is not None]
+    name = node.items[0].optional_vars
+    batch = name.id if isinstance(name, ast.Name) else ""
+    return [_unbatched(_WithoutBatch(batch).visit(call), table, schema) for call in calls]
+
+
+class _WithoutBatch(ast.NodeTransformer):
+    """Puts `op` where a batch was spoken of, as in `batch_op.f("name")`."""
+
+    def __init__(self, batch: str) -> None:
+        self._batch = batch
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        """Return `op` for the batch."""
+        return ast.Name("op", node.ctx) if node.id == self._batch else node
 
 
 def _unbatched(call: ast.Call, table: ast.expr, schema: list[ast.keyword]) -> ast.Call:
     behind_name = _name(call).startswith("create_") or _name(call) == "drop_constraint"
     arguments = [*call.args]
-    keywords = [*call.keywords, *schema]
+    place = "source_schema" if _name(call) == "create_foreign_key" else "schema"
+    keywords = [*call.keywords, *(ast.keyword(place, one.value) for one in schema)]
     if _name(call) == "drop_index":
         keywords.insert(0, ast.keyword("table_name", table))
     else:
@@ -517,7 +531,7 @@ def _split(text: str) -> list[str]:
 
 
 def _bracketed(value: str) -> str:
-    return value if re.fullmatch(r"[\w.]+|'[^']*'", value) else f"({value})"
+    return value if re.fullmatch(r"[\w.]+|'[^']*'|\([^()]*\)", value) else f"({value})"
 
 
 def _sql(call: ast.Call) -> str | None:

@@ -1,0 +1,197 @@
+"""What a refusal tells to write instead is run: it does the same, and blocks nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from tests.judging import EXAMPLES, SCHEMA, footprints_of
+from utils import hazards, remedies
+from utils.hazards import HAZARDS, Finding
+from utils.remedies import Remedy
+from utils.settings import Dsn
+
+BLOCKING = [slug for slug, hazard in HAZARDS.items() if hazard.blocking]
+
+HEAD = '''\
+"""Something."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002_it"
+down_revision = "0001_schema"
+
+
+def upgrade() -> None:
+{upgrade}
+
+
+def downgrade() -> None:
+{downgrade}
+'''
+
+EVERYWHERE = [Finding(slug, "task") for slug in BLOCKING]
+
+
+def file(upgrade: str, downgrade: str = "pass") -> str:
+    """Return a revision file on top of the examples' schema."""
+    indented = ["\n".join(f"    {line}" for line in dedent(code).strip().splitlines()) for code in (upgrade, downgrade)]
+    return HEAD.format(upgrade=indented[0], downgrade=indented[1])
+
+
+def rewritten(upgrade: str, downgrade: str = "pass", found: list[Finding] | None = None) -> Remedy:
+    """Return what becomes of a revision in which everything that blocks was found."""
+    remedy = remedies.remedy(file(upgrade, downgrade), "0002_it.py", found or EVERYWHERE, 3)
+    assert remedy is not None
+    return remedy
+
+
+def body(remedy: Remedy, part: int = 0) -> list[str]:
+    """Return the lines of a part's `upgrade`."""
+    upgrade, _, _ = remedy.parts[part].functions.partition("\n\n\n")
+    return [line.strip() for line in upgrade.splitlines()[1:]]
+
+
+def run(server: Dsn, folder: Path, remedy: Remedy) -> list[str]:
+    """Replay the parts of a remedy and return what blocks in them, or would spoil a crash or a way back."""
+    (folder / SCHEMA.name).write_text(SCHEMA.read_text())
+    for part in remedy.parts:
+        (folder / part.file).write_text(part.source)
+    history, found = footprints_of(server, folder, [f"{part.file.removesuffix('.py')}" for part in remedy.parts])
+    judged = [finding for one in found for finding in hazards.findings(one, history.by_id[one.revision])]
+    bad = {*BLOCKING, "not-repeatable", "not-reversible"}
+    return [str(finding) for finding in judged if finding.slug in bad]
+
+
+@pytest.mark.parametrize("slug", [slug for slug in BLOCKING if slug != "rewrites-table"] + ["not-repeatable"])
+def test_bad_examples_are_mended(server: Dsn, tmp_path: Path, slug: str) -> None:
+    """What each bad example becomes runs up, down and up, survives crashes and blocks nobody."""
+    source = (EXAMPLES / slug / "bad.py").read_text().replace("0002_bad", "0002_it")
+    remedy = remedies.remedy(source, "0002_it.py", [Finding(slug, "task")], 3)
+    assert remedy is not None
+    assert run(server, tmp_path, remedy) == []
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "downgrade"),
+    [
+        (
+            """
+            with op.batch_alter_table("task", schema=None) as batch_op:
+                batch_op.add_column(sa.Column("reviewer_id", sa.BigInteger(), nullable=True))
+                batch_op.create_index(batch_op.f("ix_task_reviewer_id"), ["reviewer_id"], unique=False)
+                batch_op.create_foreign_key("fk_reviewer", "member", ["reviewer_id"], ["id"])
+                batch_op.create_unique_constraint("uq_title", ["title"])
+                batch_op.alter_column("title", existing_type=sa.Text(), nullable=False)
+            """,
+            """
+            with op.batch_alter_table("task", schema=None) as batch_op:
+                batch_op.alter_column("title", existing_type=sa.Text(), nullable=True)
+                batch_op.drop_constraint("uq_title", type_="unique")
+                batch_op.drop_constraint("fk_reviewer", type_="foreignkey")
+                batch_op.drop_index(batch_op.f("ix_task_reviewer_id"))
+                batch_op.drop_column("reviewer_id")
+            """,
+        ),
+        (
+            'op.add_column("task", sa.Column("token", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False))',
+            'op.drop_column("task", "token")',
+        ),
+        (
+            """
+            op.add_column("task", sa.Column("owner_id", sa.BigInteger(), sa.ForeignKey("member.id", ondelete="CASCADE"), index=True))
+            op.add_column("task", sa.Column("slug", sa.Text(), unique=True))
+            """,
+            """
+            op.drop_column("task", "slug")
+            op.drop_column("task", "owner_id")
+            """,
+        ),
+        (
+            """
+            op.create_check_constraint(None, "task", "price >= 0")
+            op.create_foreign_key(None, "task", "member", ["assignee_id"], ["id"])
+            op.create_unique_constraint(None, "task", ["title", "price"])
+            """,
+            "pass",
+        ),
+        (
+            """
+            rows = "UPDATE task SET price = 0 WHERE price IS NULL"
+            op.execute("CREATE INDEX ix_one ON task (title, price)")
+            op.execute(sa.text("UPDATE task SET price = 1, note = 'a, b' WHERE title = 'x'"))
+            """,
+            "op.drop_index('ix_one', table_name='task')",
+        ),
+    ],
+    ids=["batch", "default", "column", "nameless", "raw"],
+)
+def test_what_people_write_is_mended(server: Dsn, tmp_path: Path, upgrade: str, downgrade: str) -> None:
+    """Batch blocks, volatile defaults, constraints in columns or without a name, and raw SQL become what blocks nobody."""
+    assert run(server, tmp_path, rewritten(upgrade, downgrade)) == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "backfill"),
+    [
+        ("UPDATE task SET price = 0 WHERE price IS NULL", '"price = 0", "price IS NULL"'),
+        ("UPDATE task SET price = 0", '"price = 0", "price IS DISTINCT FROM 0"'),
+        ("update task set price = 0 where price > 9;", '"price = 0", "(price > 9) AND price IS DISTINCT FROM 0"'),
+        (
+            "UPDATE task SET price = (SELECT 1 FROM member)",
+            '"price = (SELECT 1 FROM member)", "price IS DISTINCT FROM (SELECT 1 FROM member)"',
+        ),
+    ],
+)
+def test_an_update_becomes_a_backfill(sql: str, backfill: str) -> None:
+    """The condition of the batches no longer holds for a row that is done."""
+    assert body(rewritten(f"op.execute({sql!r})")) == [f'op.backfill("task", {backfill})']
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'op.execute("UPDATE task SET price = price * 2")',
+        'op.execute("UPDATE task SET price = m.id FROM member m WHERE m.id = assignee_id")',
+        'op.execute("DELETE FROM task")',
+        "op.execute(some.function())",
+    ],
+)
+def test_what_cannot_tell_its_done_rows_is_left_to_words(statement: str) -> None:
+    """Where nobody can see which rows are done there is no rewriting, and none is made up."""
+    assert remedies.remedy(file(statement), "0002_it.py", EVERYWHERE, 3) is None
+
+
+def test_another_type_is_told_in_three_steps_with_its_names() -> None:
+    """A change of type has no one-file answer: the three steps name the reader's table, column and type."""
+    remedy = rewritten('op.alter_column("task", "price", type_=sa.BigInteger())')
+    assert remedy.parts == ()
+    for words in ('sa.Column("price_new", sa.BigInteger(), nullable=True)', 'op.backfill("task", "price_new = price"'):
+        assert words in remedy.text
+
+
+def test_other_tables_stay_as_they_are() -> None:
+    """Only what was found is rewritten; remarks and everything else stay to the letter."""
+    remedy = rewritten(
+        """
+        # a remark
+        op.create_index( "ix_a", 'member', ["name"] )
+        op.create_index("ix_b", "task", ["title"])
+        """,
+        found=[Finding("index-blocks-writes", "task")],
+    )
+    assert body(remedy, 0) == ["# a remark", 'op.create_index( "ix_a", \'member\', ["name"] )']
+    assert body(remedy, 1) == ['op.create_index_concurrently("ix_b", "task", ["title"])']
+
+
+def test_the_second_file_names_its_parent_and_its_successor() -> None:
+    """A part that was split off builds on the first, and what built on the first builds on it."""
+    source = (EXAMPLES / "not-repeatable" / "bad.py").read_text()
+    remedy = remedies.remedy(source, "0002_bad.py", [Finding("not-repeatable")], 7, "0003_next.py")
+    assert remedy is not None
+    assert [part.file for part in remedy.parts] == ["0002_bad.py", "0007_bad_finish.py"]
+    assert 'revision = "0007_bad_finish"\ndown_revision = "0002_bad"' in remedy.parts[1].source
+    assert 'in migrations/versions/0003_next.py:\ndown_revision = "0007_bad_finish"' in remedy.text
