@@ -183,6 +183,12 @@ def footprints(
                 return
 
 
+def build(dsn: Dsn, history: History) -> None:
+    """Bring an empty scratch database to head. Changes the schema. Raises Failed."""
+    with _Replay(dsn) as replay:
+        replay.up(list(history.by_id.values()))
+
+
 def catalogs(server: Dsn, history: History) -> Iterator[tuple[str, Catalog]]:
     """Yield the catalog after each revision, oldest first. Changes a scratch database only. Raises Failed."""
     with scratch(server) as dsn, _Replay(dsn) as replay:

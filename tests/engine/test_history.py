@@ -1,0 +1,84 @@
+"""The migrations of this project: one line, reversible, sealed, without surprises. Keep this file; it knows nothing of the board."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import psycopg2
+import pytest
+
+from models import Base
+from utils import drift, hazards, judgement, manifest, replay, revisions, seal
+from utils.replay import Footprint
+from utils.revisions import LONGEST_ID, History
+from utils.settings import Dsn
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    """The revisions in migrations/versions."""
+    return revisions.history()
+
+
+@pytest.fixture(scope="module")
+def footprints(server: Dsn, history: History) -> dict[str, Footprint]:
+    """What each revision does: forwards, backwards, and forwards again."""
+    found = replay.footprints(server, history, history.by_id, lambda _: None)
+    return {footprint.revision: footprint for footprint in found}
+
+
+def test_history_has_a_single_head(history: History) -> None:
+    """The files form one history with one head; if not: python utils/migrate.py rebase REVISION."""
+    assert history.problem is None, history.problem and history.problem.render()
+    assert len(history.heads) == 1
+
+
+def test_ids_fit_into_the_version_table(history: History) -> None:
+    """No revision id is longer than the column that holds it: it would fail only when it is applied."""
+    assert [one for one in history.by_id if len(one) > LONGEST_ID] == []
+
+
+def test_manifest_is_sealed() -> None:
+    """The manifest tells what each revision does; if not: python utils/migrate.py seal."""
+    assert seal.differences() == []
+
+
+def test_every_revision_goes_up_down_and_up(history: History, footprints: dict[str, Footprint]) -> None:
+    """Each downgrade gives back the schema before it, and the upgrade after it the same schema again."""
+    told = {
+        one.revision: one.undone
+        for one in footprints.values()
+        if one.undone and not history.by_id[one.revision].accepted_hazards.get("not-reversible")
+    }
+    assert told == {}
+
+
+def test_no_revision_blocks_a_table_without_saying_why(history: History, footprints: dict[str, Footprint]) -> None:
+    """What would block traffic on a large table, or could not be mended after a crash, is written another way or accepted."""
+    told = [
+        f"{one.revision}: {finding.danger}\n{judgement.rewritten(history.by_id[one.revision], history, [finding])}"
+        for one in footprints.values()
+        for finding in hazards.findings(one, history.by_id[one.revision])
+        if finding.hazard.blocking or finding.slug == "not-repeatable"
+        if hazards.accepted(history.by_id[one.revision], finding) is None
+    ]
+    assert told == [], "\n\n".join(told)
+
+
+def test_accepted_hazards_exist(history: History) -> None:
+    """`accepted_hazards` names hazards that there are: a misspelt one accepts nothing."""
+    assert [(one.file, name) for one in history.by_id.values() for name in hazards.unknown_slugs(one)] == []
+
+
+def test_sealed_facts_are_true(footprints: dict[str, Footprint]) -> None:
+    """The fingerprints in the manifest are those of the schemas that the revisions make today."""
+    sealed = {revision: entry.catalog for revision, entry in manifest.entries().items()}
+    assert sealed == {revision: footprint.after.fingerprint for revision, footprint in footprints.items()}
+
+
+def test_models_equal_head(server: Dsn, history: History) -> None:
+    """The migrations lead to what models.py says; if not: alembic revision --autogenerate."""
+    with replay.scratch(server) as dsn:
+        replay.build(dsn, history)
+        with closing(psycopg2.connect(dsn)) as connection:
+            assert [str(one) for one in drift.models_ahead(Base.metadata, connection)] == []
