@@ -7,33 +7,27 @@ Asks PostgreSQL with temporary tables what would rewrite a table, and leaves not
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from alembic.autogenerate import render_op_text, renderers
-from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, ops
 from alembic.runtime.migration import MigrationContext
 from alembic_postgresql_enum.operations.add_enum_values import AddEnumValuesOp
 from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
 from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
 from alembic_postgresql_enum.operations.sync_enum_values import SyncEnumValuesOp
-from alembic_postgresql_enum.sql_commands.column_default import get_column_default
-from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
-from sqlalchemy.exc import DBAPIError
 
-from utils import layout
+from utils.outside import literal
+from utils.probe import Server
+from utils.steps import Key, Remark, Renumbered, Retyped, Verb, as_written
 
 PREPARE, VALUES, CHANGE, FINISH = range(4)
 """The parts of the work, in order: what is taken away by verbs, new enum values, what stays in its transaction, what is
 built and looked at by verbs."""
 
 _Enum = CreateEnumOp | DropEnumOp | AddEnumValuesOp | SyncEnumValuesOp
-
-Key = tuple[str | None, str]
-"""A table: its schema and its name."""
 
 
 class Change(NamedTuple):
@@ -47,80 +41,6 @@ class Change(NamedTuple):
     """In the order in which they run."""
     locks: bool = False
     """Whether it keeps everybody from an existing table until its transaction ends."""
-
-
-class Verb(MigrateOperation):
-    """A call of one of our verbs: in the words of a plain operation, or with arguments of its own."""
-
-    def __init__(self, name: str, *args: str, like: MigrateOperation | None = None, schema: str | None = None) -> None:
-        self.name = name
-        self.args = args
-        self.like = like
-        self.schema = schema
-
-
-class Remark(MigrateOperation):
-    """A comment of one or more lines."""
-
-    def __init__(self, *lines: str) -> None:
-        self.lines = lines
-
-
-class Renumbered(MigrateOperation):
-    """A column becomes an identity, another one, or none: Alembic must be told what it was."""
-
-    def __init__(self, like: ops.AlterColumnOp, existing: sa.Identity | None) -> None:
-        self.like = like
-        self.existing = existing
-
-    def reverse(self) -> Renumbered:
-        """Return the way back."""
-        back = copy.copy(self.like)
-        back.modify_server_default = self.existing
-        was = self.like.modify_server_default
-        return Renumbered(back, was if isinstance(was, sa.Identity) else None)
-
-
-class Retyped(MigrateOperation):
-    """A change of type that needs to be told how to convert."""
-
-    def __init__(self, like: ops.AlterColumnOp, using: str) -> None:
-        self.like = like
-        self.using = using
-
-
-@renderers.dispatch_for(Verb)
-def _render_verb(context: AutogenContext, verb: Verb) -> str:
-    if verb.like is not None:
-        text = render_op_text(context, verb.like).replace(", unique=False", "")
-        return text.replace(text[: text.index("(")], f"op.{verb.name}", 1)
-    args = [repr(str(arg)) for arg in verb.args] + ([f"schema={str(verb.schema)!r}"] if verb.schema else [])
-    return f"op.{verb.name}({', '.join(args)})"
-
-
-@renderers.dispatch_for(Remark)
-def _render_remark(_context: AutogenContext, remark: Remark) -> list[str]:
-    lines = [tidied for line in remark.lines for tidied in _tidied(line)]
-    return [f"# {line}" for line in lines]
-
-
-def _tidied(line: str) -> list[str]:
-    return layout.tidy(line).splitlines() if line.startswith("op.") else [line]
-
-
-@renderers.dispatch_for(Renumbered)
-def _render_renumbered(context: AutogenContext, renumbered: Renumbered) -> str:
-    text = render_op_text(context, renumbered.like)
-    if renumbered.existing is None:
-        return text
-    existing = ops.AlterColumnOp("_", "_", existing_server_default=renumbered.existing)
-    argument = render_op_text(context, existing).partition("existing_server_default=")[2]
-    return f"{text[:-1]}, existing_server_default={argument}"
-
-
-@renderers.dispatch_for(Retyped)
-def _render_retyped(context: AutogenContext, retyped: Retyped) -> str:
-    return f"{render_op_text(context, retyped.like)[:-1]}, postgresql_using={retyped.using!r})"
 
 
 class Part(NamedTuple):
@@ -180,7 +100,7 @@ class _Rewriting:
         self._proposed = [_named(one) for one in _flat(proposed.ops)]
         self._created = {_key(one) for one in self._proposed if isinstance(one, ops.CreateTableOp)}
         self._dropped = {_key(one) for one in self._proposed if isinstance(one, ops.DropTableOp)}
-        self._server = _Server(context)
+        self._server = Server(context)
         self._partitioned = self._server.partitioned()
         self._replaced = _replaced(self._proposed)
 
@@ -320,10 +240,10 @@ class _Rewriting:
         if not isinstance(operation.modify_server_default, sa.Identity) and not isinstance(was, sa.Identity):
             return _plain(default)
         forth = Renumbered(default, was if isinstance(was, sa.Identity) else None)
-        table = _literal(".".join(_quoted(part) for part in (operation.schema, operation.table_name) if part))
+        table = literal(".".join(as_written(part) for part in (operation.schema, operation.table_name) if part))
         column = operation.column_name
-        source = f"(SELECT max({_quoted(column)}) FROM {table[1:-1]})"
-        next_number = f"SELECT setval(pg_get_serial_sequence({table}, {_literal(column)}), {source})"
+        source = f"(SELECT max({as_written(column)}) FROM {table[1:-1]})"
+        next_number = f"SELECT setval(pg_get_serial_sequence({table}, {literal(column)}), {source})"
         remarks = (
             []
             if isinstance(was, sa.Identity)
@@ -345,7 +265,7 @@ class _Rewriting:
         fill = _backfill(operation, name, value) if value else None
         remark = Remark(
             "Fails while a row has NULL, and leaves nothing behind then. To give those rows a value first:",
-            f"op.backfill({operation.table_name!r}, {f'{_quoted(name)} = ...'!r}, {f'{_quoted(name)} IS NULL'!r})",
+            f"op.backfill({operation.table_name!r}, {f'{as_written(name)} = ...'!r}, {f'{as_written(name)} IS NULL'!r})",
         )
         return Change(FINISH, _key(operation), [fill or remark, bound], [free])
 
@@ -370,7 +290,9 @@ class _Rewriting:
         steps: list[MigrateOperation] = [bare]
         if needs_using:
             steps = [
-                Retyped(bare, f"{_quoted(operation.column_name)}::text::{self._server.name_of(operation.modify_type)}")
+                Retyped(
+                    bare, f"{as_written(operation.column_name)}::text::{self._server.name_of(operation.modify_type)}"
+                )
             ]
         if with_default and (needs_using or default != operation.existing_server_default):
             if operation.existing_server_default:
@@ -390,7 +312,7 @@ class _Rewriting:
                 Remark(f"{guess} is only a guess: which {column.name} is right for the rows that are there?"),
                 _backfill(operation, column.name, guess),
             ]
-        call = f"op.backfill({operation.table_name!r}, {f'{_quoted(column.name)} = ...'!r}, {f'{_quoted(column.name)} IS NULL'!r})"
+        call = f"op.backfill({operation.table_name!r}, {f'{as_written(column.name)} = ...'!r}, {f'{as_written(column.name)} IS NULL'!r})"
         return [
             Remark(
                 f"Which {column.name} is right for the rows that are there? Without one this stops at the first row:",
@@ -436,88 +358,6 @@ class _Rewriting:
             for new in created:
                 if _column_names(new) == columns:
                     yield Change(CHANGE, _key(new), [_renamed_table(table.table_name, new.table_name)], [])
-
-
-class _Server:
-    """Questions to the database, each answered in a savepoint that is rolled back."""
-
-    def __init__(self, context: MigrationContext) -> None:
-        assert context.connection is not None
-        self._context = context
-        self._connection = context.connection
-        self.default_schema = context.dialect.default_schema_name
-
-    def partitioned(self) -> set[Key]:
-        """Return the partitioned tables. Read-only."""
-        found = self._connection.execute(
-            sa.text(
-                "SELECT nspname, relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'p'"
-            )
-        )
-        return {(None if schema == self.default_schema else schema, name) for schema, name in found}
-
-    def name_of(self, type_: sa.types.TypeEngine[object] | None) -> str:
-        """Return a type as SQL writes it."""
-        return type_.compile(dialect=self._context.dialect) if type_ is not None else ""
-
-    def read_defaults(self, operation: AddEnumValuesOp) -> None:
-        """Note what the columns' defaults are now: that is what they will be again when the values are taken back."""
-        operation.affected_columns = [
-            replace(
-                one,
-                existing_server_default=get_column_default(
-                    self._connection, str(one.table_schema), one.table_name, one.column_name
-                ),
-            )
-            for one in operation.affected_columns
-        ]
-
-    def rewrites_when_added(self, operation: ops.AddColumnOp) -> bool:
-        """Tell whether every row is written when the column is added; no, when PostgreSQL cannot be asked. Read-only."""
-        impl = self._context.impl
-        rewritten, _ = self._try(operation, lambda copy: impl.add_column(copy, operation.column))
-        return bool(rewritten)
-
-    def effect_of_retyping(self, operation: ops.AlterColumnOp) -> tuple[bool, bool]:
-        """Tell whether every row is written, and whether PostgreSQL must be told how to convert. Read-only."""
-        impl, name = self._context.impl, operation.column_name
-        plain = {"type_": operation.modify_type, "existing_type": operation.existing_type}
-        self_made = sa.Column(name, operation.existing_type)
-
-        def prepare(copy: str) -> None:
-            self._connection.execute(sa.text(f"ALTER TABLE {copy} DROP COLUMN {_quoted(name)}"))
-            impl.add_column(copy, sa.Column(name, self_made.type))
-
-        def convert(copy: str) -> None:
-            impl.alter_column(copy, name, **plain)
-
-        rewritten, sqlstate = self._try(operation, convert, prepare)
-        if rewritten is not None:
-            return rewritten, False
-        return True, sqlstate in {"42804", "42704", "42846"} and self.name_of(operation.existing_type) != ""
-
-    def _try(
-        self,
-        operation: ops.AddColumnOp | ops.AlterColumnOp,
-        change: Callable[[str], object],
-        prepare: Callable[[str], object] = lambda _copy: None,
-    ) -> tuple[bool | None, str | None]:
-        """Make a change to an empty copy of the table; tell whether that rewrote it, or else with which error it failed."""
-        table = ".".join(_quoted(part) for part in (operation.schema, operation.table_name) if part)
-        savepoint = self._connection.begin_nested()
-        try:
-            self._connection.execute(sa.text(f"CREATE TEMPORARY TABLE railhead_copy (LIKE {table})"))
-            prepare("railhead_copy")
-            before = self._file()
-            change("railhead_copy")
-            return self._file() != before, None
-        except DBAPIError as error:
-            return None, getattr(error.orig, "pgcode", None)
-        finally:
-            savepoint.rollback()
-
-    def _file(self) -> object:
-        return self._connection.scalar(sa.text("SELECT pg_relation_filenode('pg_temp.railhead_copy'::regclass)"))
 
 
 def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
@@ -622,8 +462,8 @@ def _not_null(verb: str, operation: ops.AddColumnOp | ops.AlterColumnOp, column:
 
 
 def _backfill(operation: ops.AddColumnOp | ops.AlterColumnOp, column: str, value: str) -> Verb:
-    quoted = _quoted(column)
-    return Verb("backfill", operation.table_name, f"{quoted} = {value}", f"{quoted} IS NULL", schema=operation.schema)
+    name = as_written(column)
+    return Verb("backfill", operation.table_name, f"{name} = {value}", f"{name} IS NULL", schema=operation.schema)
 
 
 def _with_column(operation: ops.AddColumnOp, **changed: object) -> ops.AddColumnOp:
@@ -650,7 +490,7 @@ def _alter(operation: ops.AddColumnOp | ops.AlterColumnOp, **modified: object) -
 def _rewrites(what: str, operation: ops.AddColumnOp | ops.AlterColumnOp) -> Remark:
     name = operation.column.name if isinstance(operation, ops.AddColumnOp) else operation.column_name
     table, new = operation.table_name, f"{name}_new"
-    rest = f"{_quoted(new)} IS NULL AND {_quoted(name)} IS NOT NULL"
+    rest = f"{as_written(new)} IS NULL AND {as_written(name)} IS NOT NULL"
     if isinstance(operation, ops.AddColumnOp):
         return Remark(
             f"PostgreSQL writes every row for {what} while nobody can read or write {table}: fine for a small table.",
@@ -659,13 +499,13 @@ def _rewrites(what: str, operation: ops.AddColumnOp | ops.AlterColumnOp) -> Rema
     return Remark(
         f"PostgreSQL writes every row for {what} while nobody can read or write {table}: fine for a small table.",
         f"For a large one add {new} with the new type, let the application write both, and in a file of its own:",
-        f"op.backfill({table!r}, {f'{_quoted(new)} = {_quoted(name)}'!r}, {rest!r})",
+        f"op.backfill({table!r}, {f'{as_written(new)} = {as_written(name)}'!r}, {rest!r})",
         f"Then read {new} in the next release, and drop {name} in the one after.",
     )
 
 
 def _create_type(operation: CreateEnumOp | DropEnumOp) -> ops.ExecuteSQLOp:
-    values = ", ".join(_literal(value) for value in operation.enum_values)
+    values = ", ".join(literal(value) for value in operation.enum_values)
     return ops.ExecuteSQLOp(f"CREATE TYPE {_type_name(operation)} AS ENUM ({values})")
 
 
@@ -675,9 +515,9 @@ def _drop_type(operation: CreateEnumOp | DropEnumOp) -> ops.ExecuteSQLOp:
 
 def _type_name(operation: _Enum) -> str:
     return (
-        _quoted(operation.name)
+        as_written(operation.name)
         if operation.schema == "public"
-        else f"{_quoted(operation.schema)}.{_quoted(operation.name)}"
+        else f"{as_written(operation.schema)}.{as_written(operation.name)}"
     )
 
 
@@ -695,7 +535,7 @@ def _settled(operation: AddEnumValuesOp | SyncEnumValuesOp) -> None:
 
 def _default_text(default: object) -> str | None:
     if isinstance(default, sa.DefaultClause):
-        return _literal(default.arg) if isinstance(default.arg, str) else str(default.arg)
+        return literal(default.arg) if isinstance(default.arg, str) else str(default.arg)
     return None if default is None else str(default)
 
 
@@ -707,9 +547,9 @@ def _more_values(operation: AddEnumValuesOp) -> Change:
         if value in known:
             continue
         after = operation.new_values[position - 1] if position else None
-        place = f" AFTER {_literal(after)}" if after else f" BEFORE {_literal(known[0])}" if known else ""
+        place = f" AFTER {literal(after)}" if after else f" BEFORE {literal(known[0])}" if known else ""
         forth.append(
-            ops.ExecuteSQLOp(f"ALTER TYPE {_type_name(operation)} ADD VALUE IF NOT EXISTS {_literal(value)}{place}")
+            ops.ExecuteSQLOp(f"ALTER TYPE {_type_name(operation)} ADD VALUE IF NOT EXISTS {literal(value)}{place}")
         )
         known.insert(position, value)
     back: MigrateOperation = operation.reverse()  # type: ignore[no-untyped-call]  # the package's own
@@ -732,7 +572,7 @@ def _other_values(operation: SyncEnumValuesOp) -> Change:
         ),
     ]
     if len(gone) == len(come) == 1:
-        rename = f"ALTER TYPE {_quoted(operation.name)} RENAME VALUE {_literal(gone[0])} TO {_literal(come[0])}"
+        rename = f"ALTER TYPE {as_written(operation.name)} RENAME VALUE {literal(gone[0])} TO {literal(come[0])}"
         lines += [
             f"Was {gone[0]!r} renamed to {come[0]!r}? Then write this instead, which touches no row, and its opposite in downgrade:",
             f"op.execute({rename!r})",
@@ -765,7 +605,7 @@ def _value_of(column: sa.Column[object], context: MigrationContext) -> str | Non
     default = column.server_default
     if isinstance(default, sa.DefaultClause):
         given = default.arg
-        return _literal(given) if isinstance(given, str) else _sql(given, context)
+        return literal(given) if isinstance(given, str) else _sql(given, context)
     python = column.default
     if python is None or not isinstance(python, sa.ColumnDefault) or python.is_callable or python.is_sequence:
         return None
@@ -786,7 +626,7 @@ def _neutral(type_: sa.types.TypeEngine[object]) -> str | None:
     """Return a value of the type that means nothing in particular; None where there is none."""
     match type_:
         case sa.Enum():
-            return _literal(str(type_.enums[0]))
+            return literal(str(type_.enums[0]))
         case sa.Boolean():
             return "false"
         case sa.Integer() | sa.Numeric():
@@ -804,13 +644,3 @@ def _neutral(type_: sa.types.TypeEngine[object]) -> str | None:
         case sa.Interval():
             return "'0'"
     return None
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    """Return a name as SQL wants it: in quotes where it is not plain lower case."""
-    plain = name.isidentifier() and name == name.lower() and name.isascii() and name not in RESERVED_WORDS
-    return name if plain else '"' + name.replace('"', '""') + '"'
