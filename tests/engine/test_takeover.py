@@ -34,7 +34,7 @@ command.upgrade(config, os.environ["TARGET"])
 READING = (
     *[
         (*MIGRATE, *command)
-        for command in (("status",), ("drift",), ("log",), ("upgrade", "--dry-run"), ("wait",))
+        for command in (("status",), ("drift",), ("log",), ("plan",), ("upgrade", "--dry-run"), ("wait",))
     ],
     *[
         (*ALEMBIC, *command)
@@ -253,7 +253,7 @@ def test_every_command_that_changes_something_works_on_it(theirs: Workshop) -> N
     """Seal, half way up, to head, back over the merge and the data, up again, stamp, adopt, reset: each ends with 0."""
     assert theirs.database
     commands = [
-        (*MIGRATE, "seal", "--no-replay"),
+        (*MIGRATE, "seal"),
         (*MIGRATE, "upgrade", Project.id(20)),
         (*ALEMBIC, "upgrade", "+5"),
         (*MIGRATE, "upgrade"),
@@ -265,6 +265,7 @@ def test_every_command_that_changes_something_works_on_it(theirs: Workshop) -> N
         (*MIGRATE, "downgrade", "base", "--yes"),
         (*MIGRATE, "upgrade"),
         (*MIGRATE, "reset", "--yes"),
+        (*MIGRATE, "doctor"),
     ]
     for command in commands:
         ended = theirs.run(*command)
