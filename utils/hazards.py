@@ -317,7 +317,7 @@ _RECORDS = (
     ),
     Hazard(
         slug="long-lock-chain",
-        danger="{table} is locked while {thing} is locked too: traffic on all of them stands still until the last lock is there.",
+        danger="Locking {table} while {thing} is locked makes traffic on all of them stand still until the last lock is there.",
         thing="another table",
         instead="One revision for each table, so that each gives its lock back before the next one waits. What needs two tables\n"
         "by its nature (dropping a foreign key or a table that has some) gives way by itself: it waits for at most\n"
@@ -365,7 +365,7 @@ _RECORDS = (
     ),
     Hazard(
         slug="not-reversible",
-        danger="Its downgrade does not lead back to the schema before: {thing}.",
+        danger="Going back does not give the schema from before: {thing}.",
         thing="something is left, or it fails",
         instead="Write into downgrade() the opposite of each step of upgrade(), in the opposite order.\n"
         "A type that op.create_table made is not dropped with the table: op.execute('DROP TYPE ...').",
