@@ -33,7 +33,7 @@ _SENTENCES = {
 }
 _NEXT = {
     "behind": "python utils/migrate.py upgrade",
-    "ahead": "deploy the release that has this revision, or go on if this one can serve",
+    "ahead": "deploy the release that has this revision",
     "unknown": "deploy the release that has this revision, or see whether this is the right database",
     "unmanaged": "python utils/migrate.py adopt",
     "fallback": "python utils/migrate.py adopt          or, to start from nothing:  python utils/migrate.py reset",
@@ -56,7 +56,9 @@ def sentence(status: Status) -> str:
 
 def next_step(status: Status) -> str | None:
     """Return what to do about the state; None when there is nothing to do."""
-    return _NEXT.get(status.state)
+    if status.state == "forked" and len(status.heads) > 1:
+        return f"python utils/migrate.py rebase {status.heads[-1]}"
+    return None if status.state == "ahead" and status.can_serve else _NEXT.get(status.state)
 
 
 def status_text(status: Status) -> str:

@@ -141,6 +141,8 @@ def read(
     """
     assert settings.database is not None
     history = history or revisions.history()
+    if history.problem and history.problem.slug != "forked":
+        raise history.problem
     connection = database.open_now(settings.database, lock.name("status", settings), settings.database_variable)
     try:
         return of(connection, settings, history, models, closely=closely)

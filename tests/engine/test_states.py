@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.ground import rows_of
+from tests.ground import MIGRATE, rows_of
 from tests.workshop import Workshop
 
 SERVE = (sys.executable, "-c", "from app import create_app; create_app(); print('serving')")
@@ -191,3 +191,12 @@ def sql(tree: Workshop, statement: str) -> list[tuple[object, ...]]:
     """Return the rows of one statement in the database of the tree."""
     assert tree.database
     return rows_of(tree.database, statement)
+
+
+def test_status_names_the_file_that_cannot_be_loaded(workshop: Workshop) -> None:
+    """A broken revision file is no fork: `status` says which file it is, and ends with 3."""
+    (workshop.versions / "0003_bad.py").write_text("def (")
+    ended = workshop.run(*MIGRATE, "status")
+    assert ended.returncode == 3
+    assert "0003_bad.py, line 1" in ended.stderr
+    assert "[revision-file]" in ended.stderr
