@@ -219,7 +219,12 @@ class Way:
 
 def offline(environment: EnvironmentContext) -> None:
     """Write the SQL of what was typed to standard output (`--sql`); touches no database."""
-    environment.configure(url="postgresql+psycopg2://", literal_binds=True, transaction_per_migration=True)
+    environment.configure(
+        url="postgresql+psycopg2://",
+        literal_binds=True,
+        transaction_per_migration=True,
+        dialect_opts={"paramstyle": "named"},  # psycopg2's own style would double every percent sign
+    )
     with translated(), environment.begin_transaction():
         environment.run_migrations()
 

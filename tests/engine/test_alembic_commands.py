@@ -265,3 +265,10 @@ def test_only_commands_that_move_carry_a_destination(
     with pytest.raises(Seen) as seen:
         run(config)
     assert seen.value.args == (moves,)
+
+
+def test_offline_sql_keeps_percent_signs(bare: Workshop) -> None:
+    """A percent sign in a migration is one percent sign in the text of `--sql`."""
+    bare.write("0001_percent", upgrade="op.execute(\"CREATE TABLE t (a text CHECK (a LIKE '5%'))\")")
+    text = bare.alembic("upgrade", "head", "--sql").stdout
+    assert "LIKE '5%')" in text
