@@ -16,6 +16,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from tests.ground import Databases, Tree, copy_project, eventually, memory, rows_of
+from tests.workshop import Workshop
 from utils import embedded
 from utils.errors import Stop
 from utils.settings import Dsn, Settings, parse_url
@@ -184,3 +185,31 @@ def tree(project: Tree) -> Tree:
     project.versions.mkdir()
     (project.root / "migrations" / "manifest.txt").unlink(missing_ok=True)
     return project
+
+
+@pytest.fixture(scope="session")
+def _workshop(tmp_path_factory: pytest.TempPathFactory, _pristine: Path) -> Iterator[Workshop]:
+    """One for each worker; its place stays, its files are put back for each test."""
+    root = tmp_path_factory.mktemp("workshop") / "tree"
+    shutil.copytree(_pristine, root)
+    workshop = Workshop(root, _pristine)
+    yield workshop
+    workshop.close()
+
+
+@pytest.fixture
+def workshop(_workshop: Workshop, database: Dsn) -> Iterator[Workshop]:
+    """A copy of the project as it is, whose commands are told `database` and start in no time."""
+    _workshop.renew()
+    _workshop.database = database
+    yield _workshop
+    _workshop.end()
+
+
+@pytest.fixture
+def bare(workshop: Workshop) -> Workshop:
+    """The same with an empty revision folder, to be filled by `bare.write`."""
+    shutil.rmtree(workshop.versions)
+    workshop.versions.mkdir()
+    (workshop.root / "migrations" / "manifest.txt").unlink(missing_ok=True)
+    return workshop

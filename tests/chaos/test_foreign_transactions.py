@@ -6,6 +6,7 @@ import pytest
 
 from tests.chaos import sight
 from tests.ground import ALEMBIC, MIGRATE, Tree, rows_of
+from tests.workshop import Workshop
 from utils.settings import Dsn
 
 BEGUN = "op.add_column('thing', sa.Column('a', sa.Text))"
@@ -46,15 +47,15 @@ with engine.connect() as connection:
 
 
 @pytest.fixture
-def at_first(tree: Tree) -> Tree:
+def at_first(bare: Workshop) -> Workshop:
     """A project whose first revision is applied."""
-    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
-    assert tree.migrate().returncode == 0
-    return tree
+    bare.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    assert bare.migrate().returncode == 0
+    return bare
 
 
 @pytest.mark.parametrize("thief", THIEVES)
-def test_revision_that_ends_its_own_transaction_is_told_so(at_first: Tree, database: Dsn, thief: str) -> None:
+def test_revision_that_ends_its_own_transaction_is_told_so(at_first: Workshop, database: Dsn, thief: str) -> None:
     """It is never recorded as applied, the version does not move, and the message says what may have stayed behind."""
     at_first.write("0002_thief", THIEVES[thief])
     result = at_first.migrate()
@@ -69,18 +70,18 @@ def test_revision_that_ends_its_own_transaction_is_told_so(at_first: Tree, datab
 @pytest.mark.parametrize(
     "thief", ["rolls back in SQL", "rolls back the driver's connection", "commits and begins in SQL"]
 )
-def test_thief_among_many_on_an_empty_database_is_told_so(tree: Tree, thief: str) -> None:
+def test_thief_among_many_on_an_empty_database_is_told_so(bare: Workshop, thief: str) -> None:
     """Where one transaction holds all revisions, none of them may take it either."""
-    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
-    tree.write("0002_thief", THIEVES[thief])
-    tree.write("0003_last", "op.create_table('last', sa.Column('id', sa.Integer, primary_key=True))")
-    result = tree.migrate()
+    bare.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    bare.write("0002_thief", THIEVES[thief])
+    bare.write("0003_last", "op.create_table('last', sa.Column('id', sa.Integer, primary_key=True))")
+    result = bare.migrate()
     assert result.returncode == 6, result.stderr
     assert "[stolen-transaction]" in result.stderr
 
 
 @pytest.mark.parametrize("way", [MIGRATE, ALEMBIC], ids=["migrate.py", "alembic"])
-def test_env_that_executes_something_first_is_told_so(at_first: Tree, database: Dsn, way: tuple[str, ...]) -> None:
+def test_env_that_executes_something_first_is_told_so(at_first: Workshop, database: Dsn, way: tuple[str, ...]) -> None:
     """Alembic would take the transaction for somebody else's and commit nothing, and say that all went well."""
     at_first.write("0002_more", BEGUN)
     _listen(at_first, "engine_connect", "connection.execute(text('SELECT 1'))")
@@ -91,7 +92,9 @@ def test_env_that_executes_something_first_is_told_so(at_first: Tree, database: 
 
 
 @pytest.mark.parametrize("way", [MIGRATE, ALEMBIC], ids=["migrate.py", "alembic"])
-def test_commit_that_commits_nothing_is_seen_from_outside(at_first: Tree, database: Dsn, way: tuple[str, ...]) -> None:
+def test_commit_that_commits_nothing_is_seen_from_outside(
+    at_first: Workshop, database: Dsn, way: tuple[str, ...]
+) -> None:
     """Whatever goes wrong without an error: a fresh connection looks whether the version is there."""
     at_first.write("0002_more", BEGUN)
     _listen(at_first, "commit", "connection.connection.dbapi_connection.rollback()")
@@ -102,7 +105,7 @@ def test_commit_that_commits_nothing_is_seen_from_outside(at_first: Tree, databa
     assert sight.versions(database) == ["0001_thing"]
 
 
-def test_env_that_does_its_own_work_is_told_so(at_first: Tree, database: Dsn) -> None:
+def test_env_that_does_its_own_work_is_told_so(at_first: Workshop, database: Dsn) -> None:
     """A stock env.py gives no account of what it did, so nothing is claimed."""
     at_first.write("0002_more", BEGUN)
     (at_first.root / "migrations" / "env.py").write_text(STOCK)

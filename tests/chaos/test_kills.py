@@ -13,6 +13,7 @@ import pytest
 
 from tests.chaos import histories, sight
 from tests.ground import MIGRATE, Databases, Running, Tree, copy_project, eventually, rows_of
+from tests.workshop import Workshop
 from utils.settings import Dsn
 
 REVISIONS = list(histories.THIRTY)
@@ -23,21 +24,24 @@ SOME_DATA_FROM = 3
 class Undisturbed:
     """What a run that nobody disturbs does, and how long it takes."""
 
-    def __init__(self, tree: Tree, databases: Databases) -> None:
-        self.tree = tree
+    def __init__(self, workshop: Workshop, databases: Databases) -> None:
+        """Run it in `workshop`, from nothing and from half way."""
+        self.workshop = workshop
         self.half_way = databases.new()
-        self._migrate(self.half_way, f"+{SOME_DATA_FROM}")
+        self.migrate(self.half_way, f"+{SOME_DATA_FROM}")
         whole, stepwise = databases.new(), databases.new(self.half_way.parameters()["dbname"])
         began = time.monotonic()
-        self._migrate(whole)
+        self.migrate(whole)
         self.seconds = time.monotonic() - began
-        said = self._migrate(stepwise)
+        said = self.migrate(stepwise)
         self.steps = {name: float(ms) / 1000 for name, ms in re.findall(r"upgrade: (\w+) in (\d+) ms", said)}
         self.schema = sight.schema(whole)
         assert sight.schema(stepwise) == self.schema
 
-    def _migrate(self, database: Dsn, target: str = "head") -> str:
-        result = Tree(self.tree.root, database).migrate("upgrade", target)
+    def migrate(self, database: Dsn, target: str = "head") -> str:
+        """Bring a database to `target` and return what was said meanwhile."""
+        self.workshop.database = database
+        result = self.workshop.migrate("upgrade", target)
         assert result.returncode == 0, result.stderr
         return result.stderr
 
@@ -47,12 +51,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, server: Dsn, worker_id
     """A project with the thirty revisions, and what they come to."""
     root = tmp_path_factory.mktemp("kills") / "tree"
     copy_project(root)
-    tree = Tree(root)
-    shutil.rmtree(tree.versions)
-    tree.versions.mkdir()
-    histories.write_thirty(tree)
+    workshop = Workshop(root, root)
+    shutil.rmtree(workshop.versions)
+    workshop.versions.mkdir()
+    histories.write_thirty(workshop)
     databases = Databases(server, f"railhead_kills_{worker_id}_{random.randrange(10**6)}")
-    yield Undisturbed(tree, databases)
+    yield Undisturbed(workshop, databases)
+    workshop.close()
     databases.drop()
 
 
@@ -74,15 +79,13 @@ def test_killed_at_any_moment_the_next_start_finishes(
 
 def _kill_and_start_again(undisturbed: Undisturbed, database: Dsn, chance: random.Random, told: str) -> bool:
     """Tell whether the kill came when something was applied, and something was not."""
-    tree = Tree(undisturbed.tree.root, database)
-    doomed = tree.start(*MIGRATE)
+    doomed = Tree(undisturbed.workshop.root, database).start(*MIGRATE)
     moment = _wait_for_a_moment(doomed, database, undisturbed, chance)
     doomed.end()
     print(f"{told}: killed {moment}")
     in_the_middle = 0 < len(sight.applied(database)) < len(REVISIONS)
     eventually(lambda: not sight.sessions(database) and not sight.locks(database), within=2, what="nobody is left")
-    again = tree.start(*MIGRATE)
-    assert again.wait() == 0, again.stderr
+    undisturbed.migrate(database)
     assert sight.versions(database) == REVISIONS[-1:]
     assert sorted(sight.applied(database)) == REVISIONS
     assert sight.schema(database) == undisturbed.schema
@@ -96,7 +99,7 @@ def _wait_for_a_moment(doomed: Running, database: Dsn, undisturbed: Undisturbed,
     """Return at a random moment of the run, read off its log where it tells its steps, and say which."""
     eventually(lambda: sight.sessions(database, "railhead upgrade%") or doomed.process.poll() is not None, within=30)
     if not sight.versions(database):  # from nothing, when one transaction holds all up to the first step that leaves it
-        after = chance.uniform(0, undisturbed.seconds / 2)
+        after = chance.uniform(0, undisturbed.seconds)
         time.sleep(after)
         return f"{after * 1000:.0f} ms after it connected"
     step = chance.randrange(SOME_DATA_FROM, len(REVISIONS))

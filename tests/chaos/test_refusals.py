@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos import sight
-from tests.ground import ALEMBIC, MIGRATE, Tree
+from tests.ground import ALEMBIC, MIGRATE
+from tests.workshop import Workshop
 from utils.settings import Dsn
 
 MIXED = {
@@ -27,17 +28,17 @@ def work():
 
 
 @pytest.fixture
-def at_first(tree: Tree) -> Tree:
+def at_first(bare: Workshop) -> Workshop:
     """A project whose first revision is applied."""
-    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
-    assert tree.migrate().returncode == 0
-    return tree
+    bare.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    assert bare.migrate().returncode == 0
+    return bare
 
 
 @pytest.mark.parametrize("way", [MIGRATE, ALEMBIC], ids=["migrate.py", "alembic"])
 @pytest.mark.parametrize("mixed", MIXED)
 def test_mixed_revision_is_refused_before_anything_is_touched(
-    at_first: Tree, database: Dsn, mixed: str, way: tuple[str, ...]
+    at_first: Workshop, database: Dsn, mixed: str, way: tuple[str, ...]
 ) -> None:
     """Exit 3: not even the ordinary revision before it is applied, and the schema is as it was."""
     before = sight.schema(database)
@@ -52,7 +53,7 @@ def test_mixed_revision_is_refused_before_anything_is_touched(
     assert sight.schema(database) == before
 
 
-def test_mixture_that_only_shows_when_it_runs_is_rolled_back(at_first: Tree, database: Dsn) -> None:
+def test_mixture_that_only_shows_when_it_runs_is_rolled_back(at_first: Workshop, database: Dsn) -> None:
     """PostgreSQL tells, at the moment when the transaction would be left, that something was changed in it."""
     before = sight.schema(database)
     at_first.write("0002_hidden", "work()", extra=HIDDEN)
