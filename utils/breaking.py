@@ -114,7 +114,9 @@ class _Column(NamedTuple):
 
 def _narrower_column(was: str, now: str, enums: set[str]) -> Iterator[str]:
     old, new = _Column.parse(was), _Column.parse(now)
-    if not holds(new.type, old.type) and not (old.type in enums and new.type in {"text", "character varying"}):
+    if not holds(new.type, old.type) and not (
+        old.type.removeprefix("public.") in enums and new.type in {"text", "character varying"}
+    ):
         yield f"is {new.type} now, not {old.type}"
     if new.not_null and not old.not_null:
         yield "must be given a value now"

@@ -1,0 +1,148 @@
+"""`plan` shows what an upgrade would do to this database, and does nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.ground import rows_of
+from tests.workshop import Workshop
+from utils.settings import Dsn
+
+HEAD = "0002_add_task_due_on"
+
+TOLD = """\
+plan: 1 revision from 0002_add_task_due_on
+
+0003_search  (migrations/versions/0003_search.py)
+  sql        CREATE INDEX ix_task_title ON task (title)
+               -- SHARE on task, builds the index ix_task_title on task
+  hazard     index-blocks-writes: task, about 1,200 rows (large)
+             Building the index ix_task_title blocks every write to task until it is finished.
+  refused    write it so:
+
+             in migrations/versions/0003_search.py:
+             def upgrade() -> None:
+                 op.create_index_concurrently("ix_task_title", "task", ["title"])
+
+
+             def downgrade() -> None:
+                 op.drop_index_concurrently("ix_task_title", table_name="task")
+  previous   the release before this one keeps working
+  back       its downgrade gives back the schema before it
+"""
+
+
+@pytest.fixture
+def busy(workshop: Workshop, database: Dsn) -> Workshop:
+    """A database at head with 1,234 tasks, and a pending revision that builds an index on them."""
+    assert workshop.migrate().returncode == 0
+    rows_of(database, "INSERT INTO project (name) VALUES ('p')")
+    rows_of(database, "INSERT INTO task (project_id, title) SELECT 1, 'task ' || n FROM generate_series(1, 1234) n")
+    rows_of(database, "ANALYZE task")
+    workshop.write(
+        "0003_search",
+        'op.create_index("ix_task_title", "task", ["title"])',
+        'op.drop_index("ix_task_title", table_name="task")',
+        after=HEAD,
+    )
+    return workshop
+
+
+def planned(tree: Workshop, **variables: str) -> dict[str, Any]:
+    """Return the JSON of a plan."""
+    ended = tree.migrate("plan", "--json", **variables)
+    assert ended.returncode == 0, ended.stderr
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def test_plan_tells_all(busy: Workshop, database: Dsn) -> None:
+    """SQL, locks, hazards against the live sizes with what to write instead, the previous release, the way back."""
+    ended = busy.migrate("plan", MIGRATE_LARGE_TABLE="1000")
+    assert (ended.returncode, ended.stdout) == (0, TOLD)
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+
+
+def test_dry_run_shows_the_same(busy: Workshop, database: Dsn) -> None:
+    """`upgrade --dry-run` is the plan."""
+    ended = busy.migrate("upgrade", "--dry-run", MIGRATE_LARGE_TABLE="1000")
+    assert (ended.returncode, ended.stdout) == (0, TOLD)
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+
+
+def test_json_is_the_same_record(busy: Workshop) -> None:
+    """The JSON has every fact of the text under a name."""
+    [step] = planned(busy, MIGRATE_LARGE_TABLE="1000")["pending"]
+    [hazard] = step["hazards"]
+    assert (step["revision"], step["source"], step["previous_release"]) == ("0003_search", "replay", "works")
+    assert step["can_be_undone"] is True
+    assert step["sql"] == ["CREATE INDEX ix_task_title ON task (title)"]
+    assert step["footprint"][0]["does"] == ["SHARE on task", "builds the index ix_task_title on task"]
+    assert (hazard["slug"], hazard["table"], hazard["rows"]) == ("index-blocks-writes", "task", 1234)
+    assert (hazard["large"], hazard["refused"], hazard["accepted"]) == (True, True, None)
+
+
+def test_small_table_is_told_and_not_refused(busy: Workshop) -> None:
+    """Below MIGRATE_LARGE_TABLE the hazard is shown with its rows."""
+    [step] = planned(busy)["pending"]
+    assert (step["hazards"][0]["large"], step["hazards"][0]["refused"], step["instead"]) == (False, False, None)
+
+
+def test_production_tries_nothing(busy: Workshop) -> None:
+    """In production the plan is made from what was sealed and from `--sql`; no scratch database is made."""
+    assert busy.migrate("seal").returncode == 0
+    found = planned(busy, APP_ENV="production", MIGRATE_LARGE_TABLE="1000")
+    [step] = found["pending"]
+    assert found["note"] == "this is production: what is shown was sealed, nothing was tried"
+    assert (step["source"], step["previous_release"]) == ("manifest", "works")
+    assert step["sql"] == ["CREATE INDEX ix_task_title ON task (title)"]
+    assert [one["slug"] for one in step["hazards"]] == ["index-blocks-writes"]
+
+
+def test_unsealed_in_production_nobody_knows(busy: Workshop) -> None:
+    """Where nothing was sealed and nothing may be tried, the plan says so and shows the SQL."""
+    ended = busy.migrate("plan", APP_ENV="production")
+    assert "nobody has looked at what this blocks:  python utils/migrate.py seal" in ended.stdout
+    assert "nobody knows whether it keeps working" in ended.stdout
+    assert "CREATE INDEX ix_task_title ON task (title)" in ended.stdout
+
+
+def test_what_breaks_and_what_cannot_be_undone_is_told(workshop: Workshop) -> None:
+    """The previous release's losses and the reason why there is no way back are named."""
+    workshop.migrate()
+    workshop.write("0003_drop", 'op.drop_column("task", "due_on")', "raise NotImplementedError('gone')", after=HEAD)
+    [step] = planned(workshop)["pending"]
+    assert (step["previous_release"], step["breaks"]) == ("breaks", ["column task.due_on is gone"])
+    assert (step["can_be_undone"], step["back"]) == (False, "its downgrade fails: gone")
+
+
+def test_accepted_hazard_is_told_with_its_reason(busy: Workshop) -> None:
+    """What the file accepts is not refused, and the reason is shown."""
+    path = busy.versions / "0003_search.py"
+    reason = 'accepted_hazards = {"index-blocks-writes": "at night"}'
+    path.write_text(path.read_text().replace("def upgrade", f"{reason}\n\n\ndef upgrade"))
+    ended = busy.migrate("plan", MIGRATE_LARGE_TABLE="1000")
+    assert "accepted: at night" in ended.stdout
+    assert "refused" not in ended.stdout
+
+
+def test_revision_that_does_not_run_from_empty(workshop: Workshop) -> None:
+    """The plan says which revision could not be tried, and shows what it can."""
+    workshop.migrate()
+    workshop.write("0003_lost", 'op.execute("ALTER TABLE nowhere ADD x int")', after=HEAD)
+    found = planned(workshop)
+    assert found["note"] == '0003_lost does not run on an empty database: relation "nowhere" does not exist'
+    assert found["pending"][0]["source"] == "nothing"
+    assert found["pending"][0]["sql"] == ["ALTER TABLE nowhere ADD x int"]
+
+
+def test_target_ends_the_plan(busy: Workshop) -> None:
+    """A plan may end before head; at its end there is nothing to plan."""
+    busy.write("0004_more")
+    assert [step["revision"] for step in planned(busy)["pending"]] == ["0003_search", "0004_more"]
+    ended = busy.migrate("plan", "0003")
+    assert ended.stdout.startswith("plan: 1 revision from")
+    assert busy.migrate("plan", HEAD).stdout.startswith("plan: nothing to do")
