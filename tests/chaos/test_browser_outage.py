@@ -13,9 +13,13 @@ from typing import Literal
 
 import pytest
 
+from tests.chaos import load
 from tests.ground import Tree, eventually, memory, rows_of
 from tests.web.replica import Replica
 from utils.cluster import Server
+
+SECONDS = 10
+"""For which fifty visitors look at the board meanwhile."""
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -67,9 +71,12 @@ class Worker(threading.Thread):
             return error
 
 
-@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize(("mode", "visitors"), [("fast", False), ("immediate", False), ("immediate", True)])
 def test_outage_is_503_then_over_and_loses_nothing(
-    project: Tree, own_server: Server, mode: Literal["fast", "immediate"]
+    project: Tree,
+    own_server: Server,
+    mode: Literal["fast", "immediate"],
+    visitors: bool,
 ) -> None:
     """While the server is away every answer is 503; soon after it is back work goes on; what was reported as done is there."""
     tree = Tree(project.root, own_server.dsn)
@@ -78,6 +85,7 @@ def test_outage_is_503_then_over_and_loses_nothing(
         workers = [Worker(replica, f"worker {number}") for number in range(4)]
         for worker in workers:
             worker.start()
+        crowd = load.begin(tree, replica, SECONDS) if visitors else None
         eventually(lambda: all(worker.done for worker in workers), what="work begins")
         own_server.stop(mode)
         eventually(lambda: all(worker.answers[503] for worker in workers), what="they are told")
@@ -88,9 +96,12 @@ def test_outage_is_503_then_over_and_loses_nothing(
         for worker in workers:
             worker.enough.set()
             worker.join()
+        seen = load.figures(crowd) if crowd else None
         kept = {str(row[0]) for row in rows_of(own_server.dsn, "SELECT name FROM project")}
     finally:
         tree.end()
+    if seen:
+        assert (seen.lost, seen.codes) == (0, {200, 503})
     assert {answer for worker in workers for answer in worker.answers} == {303, 503}
     assert {name for worker in workers for name in worker.done} <= kept
     assert took < 2

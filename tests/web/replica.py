@@ -14,14 +14,16 @@ from tests.web.visitor import Page
 class Replica:
     """One gunicorn; the cookies it is given may be shared with another, as behind one address."""
 
-    def __init__(self, project: Tree, cookies: dict[str, str], **variables: str) -> None:
+    def __init__(
+        self, project: Tree, cookies: dict[str, str], application: str = "app:create_app()", **variables: str
+    ) -> None:
         """Start it on a port of its own, and wait until it answers."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.cookies = cookies
         self.process: Running = project.start(
-            *GUNICORN, "app:create_app()", **{"PORT": str(self.port), "APP_ENV": "production", **variables}
+            *GUNICORN, application, **{"PORT": str(self.port), "APP_ENV": "production", **variables}
         )
         eventually(self._answers, within=30, what=f"gunicorn answers\n{self.process.stdout}")
 

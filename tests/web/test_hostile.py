@@ -11,12 +11,17 @@ from tests.web.hostile import Request, judge, requests
 
 def test_no_request_breaks_the_application(app: Flask, session: Session, transaction: Connection) -> None:
     """Whatever is sent, the answer is a page, a redirect on this site or a clear refusal."""
+    attack(app, session, transaction, count=150)
+
+
+def attack(app: Flask, session: Session, transaction: Connection, count: int) -> None:
+    """Send that many requests to a board with a task, and judge each answer."""
     app.config["WTF_CSRF_ENABLED"] = False  # so that what is sent reaches the database
     task = Task(title="<script>alert(1)</script>", project=Project(name="P"), assignee=Member(name="M"))
     session.add(task)
     session.commit()
 
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=count, deadline=None, database=None)
     @given(requests(app, [task.id, task.project_id]))
     def send(sent: Request) -> None:
         before = transaction.begin_nested()
