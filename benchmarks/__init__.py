@@ -10,6 +10,7 @@
     tools        How does each tool want its history, and how is it started?
     results      What was measured?
     measures     How is each thing measured?
+    busy         What does each kind of change do to the traffic of a large table?
     machine      On what was it measured?
     tables       How does a sample look in a table?
     chart        What does the no-op cost look like, as a picture?

@@ -1,6 +1,6 @@
 """Measure, and write docs/benchmarks.md and docs/benchmarks.svg.
 
-python -m benchmarks               everything, about 15 minutes; writes both files
+python -m benchmarks               everything, about 25 minutes; writes both files
 python -m benchmarks --quick       fewer rounds, shorter histories; prints the report, writes nothing
 python -m benchmarks --only a,b    some measures; prints the report, writes nothing
 python -m benchmarks --again       write both files again from the last complete run, without measuring

@@ -1,16 +1,18 @@
 """Where do the databases come from, and who drops them?
 
 One server for all tools: TEST_DATABASE_URL, or the embedded one. Every timed run gets a database of its own under a new name;
-all are dropped at the very end, because a DROP DATABASE of many files makes what comes after it slower for a while (ext4).
+all but the large ones are dropped at the very end, because a DROP DATABASE of many files makes what comes after it slower for a while
+(ext4).
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import quote, urlencode
 
 import psycopg2
@@ -42,16 +44,27 @@ class Server:
         """Reach the server by `dsn`, whose role must be allowed to create databases."""
         self.dsn = dsn
         self.made: list[str] = []
+        self.numbers = itertools.count()
         self.admin = _connect(dsn)
 
     def create(self, template: str = "template0") -> str:
         """Create a database like `template` and return its name. Connects to it once, as the first to come builds its caches."""
-        name = f"railhead_bench_{os.getpid()}_{len(self.made)}"
+        name = f"railhead_bench_{os.getpid()}_{next(self.numbers)}"
         order = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         self._when_left(order)
         self.made.append(name)
         self.connect(name).close()
         return name
+
+    def drop(self, name: str) -> None:
+        """Drop a database that `create` made before the run is over, because it is large."""
+        self.admin.cursor().execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        self.made.remove(name)
+
+    def settle(self) -> None:
+        """Have the server write now what it would write in the middle of a measurement, where it lets us."""
+        with suppress(errors.InsufficientPrivilege):
+            self.admin.cursor().execute("CHECKPOINT")
 
     def connect(self, database: str) -> connection:
         """Return a connection to `database` that commits every statement."""

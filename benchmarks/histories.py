@@ -16,6 +16,8 @@ class Revision(NamedTuple):
     name: str
     upgrade: str
     downgrade: str
+    code: str = ""
+    """What Alembic's files hold in the place of `upgrade`, when it is not SQL."""
 
     @property
     def identity(self) -> str:

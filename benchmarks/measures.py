@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from benchmarks import places, processes, tools
+from benchmarks import busy, places, processes, tools
 from benchmarks.databases import Server
 from benchmarks.histories import history, table
 from benchmarks.results import Results
-from benchmarks.stall import longest_wait
+from benchmarks.stall import Client, longest_wait
 from benchmarks.tools import Tool
 
 T = TypeVar("T")
@@ -42,9 +42,11 @@ class Plan(NamedTuple):
     pending: int = 200
     reader: float = 4.0
     """Seconds for which the long reader stays in its transaction."""
+    rows: int = 1_000_000
+    """Rows of the table that is changed while a client uses it."""
 
 
-QUICK = Plan(rounds=2, sizes=(1, 100), long_rounds=1, processes=8, crowd_size=100, pending=40, reader=1.5)
+QUICK = Plan(rounds=2, sizes=(1, 100), long_rounds=1, processes=8, crowd_size=100, pending=40, reader=1.5, rows=100_000)
 
 
 class Bench:
@@ -204,6 +206,44 @@ def opening(bench: Bench) -> None:
                 bench.results.add("imports", package, size, seconds)
 
 
+def changes_under_load(bench: Bench) -> None:
+    """Measure the longest wait of a client that reads and writes a large table while each kind of change is made to it."""
+    everyone = (*bench.mine, tools.ALEMBIC)
+    count, template = bench.plan.rows, _large(bench, everyone[0])
+    trees = {(change, tool): _change_tree(change, tool) for change in busy.CHANGES for tool in everyone}
+    after: dict[str, list[str]] = {}
+    for change, tool in rounds("changes to a busy table", bench.plan.long_rounds, [*trees]):
+        database = bench.server.create(template)
+        bench.server.settle()
+        environment = bench.server.environment(database)
+        with Client(bench.server.connect(database), busy.traffic(count), busy.PAUSE) as client:
+            ended = processes.once(tools.command_of(tool), trees[change, tool], environment)
+        bench.results.add(f"busy-{tool.name}", change.label, count, client.longest)
+        bench.results.add(f"busy-{tool.name}-done", change.label, count, ended.seconds)
+        found = bench.server.catalog(database)
+        if found != after.setdefault(change.label, found):
+            raise processes.ProgramFailed(f"{tool.label} arrives at another schema: {change.label}")
+        bench.server.drop(database)
+
+
+def _large(bench: Bench, tool: Tool) -> str:
+    """Return a database with the large table, and a version table that both tools go on from."""
+    say(f"  a table of {bench.plan.rows} rows")
+    database = bench.server.create()
+    tree = tools.laid(tool, busy.START, "busy")
+    processes.once(tools.command_of(tool), tree, bench.server.environment(database))
+    session = bench.server.connect(database)
+    for statement in busy.rows(bench.plan.rows):
+        session.cursor().execute(statement)
+    session.close()
+    return database
+
+
+def _change_tree(change: busy.Change, tool: Tool) -> Path:
+    history = change.history(safe=tool is tools.RAILHEAD)
+    return tools.laid(tool, history, f"busy-{busy.CHANGES.index(change)}")
+
+
 MEASURES: dict[str, Callable[[Bench], None]] = {
     "inside": no_op_inside,
     "whole": no_op_whole,
@@ -213,6 +253,7 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "crowd": crowd,
     "race": race,
     "opening": opening,
+    "busy": changes_under_load,
 }
 
 

@@ -73,6 +73,16 @@ def _traffic(results: Results) -> Iterator[Promise]:
         yield Promise(
             f"Longest wait of a client behind a {reader:g} s reader", "≤ 250 ms", f"{time(worst)} ms", worst <= 0.25
         )
+    measure = f"busy-{RAILHEAD}"
+    for size in results.sizes(measure):
+        waits = [(max(results.values(measure, change, size)), change) for change in results.names(measure)]
+        longest, change = max(waits)
+        yield Promise(
+            f"Longest wait of a client while a table of {size:,} rows is changed in each of {len(waits)} ways (longest: {change})",
+            "≤ 300 ms",
+            f"{time(longest)} ms",
+            longest <= 0.3,
+        )
 
 
 def _crowds(results: Results) -> Iterator[Promise]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import tools
+from benchmarks import busy, tools
 from benchmarks.promises import promises
 from benchmarks.results import Results
 from benchmarks.tables import by_measure, by_size, memory, table, time, times, whole, yes
 
-RAILHEAD = tools.RAILHEAD.name
+ALEMBIC, RAILHEAD = tools.ALEMBIC.name, tools.RAILHEAD.name
 HEAVIEST = 12
 """How many packages the last table names."""
 
@@ -32,6 +32,7 @@ def text(results: Results) -> str:
         _empty,
         _pending,
         _stall,
+        _busy,
         _crowd,
         _race,
         _application,
@@ -129,6 +130,43 @@ def _stall(results: Results) -> str:
     )
 
 
+def _busy(results: Results) -> str:
+    sizes = results.sizes(f"busy-{ALEMBIC}")
+    if not sizes:
+        return ""
+    size = sizes[0]
+    columns = [
+        (f"busy-{name}{part}", f"{label}: {what}, ms", time)
+        for part, what in (("", "longest wait"), ("-done", "migrated after"))
+        for name, label in ((ALEMBIC, "Alembic"), (RAILHEAD, "Railhead"))
+        if results.sizes(f"busy-{name}")
+    ]
+    return (
+        "## Changes to a busy table\n\n"
+        f"A table of {size:,} rows; a client that reads one row and writes another every {busy.PAUSE * 1000:.0f} ms, found by their "
+        "keys. Meanwhile each kind of change is\nmade by `alembic upgrade head` with what Alembic's autogenerate writes, and by "
+        "`python utils/migrate.py` with what Railhead's writes: how\nlong did the client wait for one answer at most?\n\n"
+        + by_measure(results, size, columns)
+        + "\n\n"
+        + _backfill(results, size)
+    )
+
+
+def _backfill(results: Results, size: int) -> str:
+    """Return how fast each way gives all rows a value."""
+    label = busy.BACKFILL.label
+    ways = (
+        (ALEMBIC, "one UPDATE in one transaction"),
+        (RAILHEAD, "`op.backfill`, at most 5,000 rows in a transaction"),
+    )
+    rows = []
+    for name, way in ways:
+        seconds, longest = results.median(f"busy-{name}-done", label, size), results.median(f"busy-{name}", label, size)
+        if seconds and longest:
+            rows.append((way, f"{size / seconds:,.0f}", time(longest)))
+    return f"{label}, the start of the command included:\n\n" + table(["", "Rows a second", "Longest wait, ms"], rows)
+
+
 def _crowd(results: Results) -> str:
     sizes = results.sizes("crowd")
     if not sizes:
@@ -191,7 +229,9 @@ def _method(results: Results) -> str:
         "- Each tool is laid out as its own `init` command or its documentation shows. Django has no application but the one that is migrated; dbmate "
         "does not\n  dump the schema. All Python tools share one virtual environment, and Railhead's files are this project's own.\n"
         "- Every timed run that changes something gets a new database; a run that changes nothing keeps its own. None is dropped "
-        "before the end.\n"
+        "before the end, but for those with a large table.\n"
+        "- The large table: a clone of one database for each run, after a CHECKPOINT. The client's wait is for one statement, its commit "
+        "included;\n  the schema is the same after both tools.\n"
         f"- {results.plan['rounds']:.0f} rounds, {results.plan['long_rounds']:.0f} of what takes seconds each; every round starts with "
         "another tool. Python's bytecode is there before the clock starts.\n"
         "- Time and memory of a process are taken by a small program that starts it (about 10 MB: no process can show less)."

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
+import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
@@ -48,17 +49,18 @@ class LongReader:
 
 
 class Client:
-    """Reads one row every PAUSE seconds while it is entered, and remembers its longest wait."""
+    """Does the same every few milliseconds while it is entered, and remembers its longest wait for one answer."""
 
-    def __init__(self, session: connection, table: str) -> None:
-        """Read `table` through `session`, which it closes in the end."""
-        self.session, self.query = session, _first_row(table)
+    def __init__(self, session: connection, turn: Sequence[sql.Composable], pause: float) -> None:
+        """Execute `turn` every `pause` seconds through `session`, which it closes in the end; each statement gives rows."""
+        self.session, self.turn, self.pause = session, turn, pause
         self.longest = 0.0
+        self.failure: Exception | None = None
         self.over = threading.Event()
-        self.thread = threading.Thread(target=self._read)
+        self.thread = threading.Thread(target=self._work)
 
     def __enter__(self) -> Self:
-        """Begin to read."""
+        """Begin."""
         self.thread.start()
         return self
 
@@ -67,22 +69,31 @@ class Client:
     ) -> None:
         self.over.set()
         self.thread.join()
+        if self.failure:
+            raise self.failure
 
-    def _read(self) -> None:
-        cursor = self.session.cursor()
-        while not self.over.wait(PAUSE):
-            began = time.perf_counter()
-            cursor.execute(self.query)
-            cursor.fetchall()
-            self.longest = max(self.longest, time.perf_counter() - began)
+    def _work(self) -> None:
+        try:
+            while not self.over.wait(self.pause):
+                for statement in self.turn:
+                    self._ask(statement)
+        except psycopg2.Error as error:
+            self.failure = error  # told at the end: a client that has gone away waits for nobody
         self.session.close()
+
+    def _ask(self, statement: sql.Composable) -> None:
+        began = time.perf_counter()
+        with self.session.cursor() as cursor:
+            cursor.execute(statement)
+            cursor.fetchall()
+        self.longest = max(self.longest, time.perf_counter() - began)
 
 
 def longest_wait(
     connect: Callable[[], connection], table: str, seconds: float, migrate: Callable[[], T]
 ) -> tuple[float, T]:
     """Return the longest wait of a client, in seconds, while `migrate` runs behind a reader of `seconds`, and what it returns."""
-    with Client(connect(), table) as client, LongReader(connect(), table, seconds):
+    with Client(connect(), [_first_row(table)], PAUSE) as client, LongReader(connect(), table, seconds):
         done = migrate()
     return client.longest, done
 

@@ -73,11 +73,13 @@ def write_alembic_versions(folder: Path, history: Sequence[Revision]) -> None:
     folder.mkdir(exist_ok=True)
     parent: str | None = None
     for revision in history:
+        imports = "import sqlalchemy as sa\n" if revision.code else ""
+        forth = revision.code or f"op.execute({revision.upgrade!r})"
+        back = f"op.execute({revision.downgrade!r})" if revision.downgrade else "pass"
         (folder / f"{revision.identity}.py").write_text(
-            f'"""{revision.name}"""\n\nfrom alembic import op\n\n'
+            f'"""{revision.name}"""\n\n{imports}from alembic import op\n\n'
             f"revision = {revision.identity!r}\ndown_revision = {parent!r}\nbranch_labels = None\ndepends_on = None\n\n\n"
-            f"def upgrade():\n    op.execute({revision.upgrade!r})\n\n\n"
-            f"def downgrade():\n    op.execute({revision.downgrade!r})\n"
+            f"def upgrade():\n    {forth}\n\n\ndef downgrade():\n    {back}\n"
         )
         parent = revision.identity
 
@@ -175,14 +177,9 @@ def command_of(tool: Tool) -> list[str]:
     return [str(places.PROGRAMS / program), *arguments]
 
 
-def tree_of(tool: Tool, length: int) -> Path:
-    """Return the tree of `tool` with a history of `length`; `laid` makes it."""
-    return places.TREES / tool.family / str(length)
-
-
-def laid(tool: Tool, history: Sequence[Revision]) -> Path:
-    """Return a freshly laid tree of `tool` with `history`."""
-    tree = tree_of(tool, len(history))
+def laid(tool: Tool, history: Sequence[Revision], name: str = "") -> Path:
+    """Return a freshly laid tree of `tool` with `history`, in a folder called by its length unless it has a `name`."""
+    tree = places.TREES / tool.family / (name or str(len(history)))
     shutil.rmtree(tree, ignore_errors=True)
     tree.mkdir(parents=True)
     tool.lay(tree, history)
