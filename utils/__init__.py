@@ -35,7 +35,8 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     doctor       What could bite?
     rebase       How does a forked history become one line again?
     losses       What would be lost?
-    upgrade      The story of a start, of a downgrade and of a stamp.
+    story        What happens in one run, from the first look to the verification?
+    upgrade      How does one get in?
     plan         What would an upgrade do here, and what would that cost?
     report       How do we say it? Text and JSON of the same record.
     migrate      The front door: command line and start-up hook.

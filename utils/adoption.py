@@ -9,12 +9,13 @@ from __future__ import annotations
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import catalog, database, ledger, manifest, replay
+from utils import catalog, database, ledger, manifest, replay, revisions, runner
 from utils.catalog import Change
 from utils.errors import Stop
 from utils.lock import Lock, LockLost
+from utils.logs import log
 from utils.revisions import History
-from utils.settings import Dsn
+from utils.settings import Dsn, Settings
 
 MOST_DIFFERENCES = 12
 """How many differences a message tells; the rest is counted."""
@@ -58,6 +59,35 @@ def assert_equal(connection: Connection, server: Dsn, history: History, revision
     differences = catalog.difference(there, catalog.read(connection))
     if differences:
         raise _unlike(revision, differences, place)
+
+
+def take_over(
+    connection: Connection,
+    lock: Lock,
+    settings: Settings,
+    history: History,
+    place: str,
+    revision: str | None = None,
+    *,
+    force: bool = False,
+) -> str:
+    """Say that an unmanaged database is at the revision that its schema equals, and return it. Writes the ledger.
+
+    With `revision`, that one must be equal, unless `force`. Raises Stop when nothing is, LockLost when the lock is gone.
+    """
+    server = settings.migrate_database
+    assert server is not None
+    if revision is None:
+        found = choose(connection, server, history, place)
+    else:
+        found = revisions.find(history, revision)
+        if not force:
+            assert_equal(connection, server, history, found, place)
+    ledger.create(connection)
+    checksum = revisions.checksums({found: history.by_id[found].file}).get(found)
+    adopt(connection, lock, runner.new_run("adopt", settings), found, checksum)
+    log.info("adopt: the schema is that of %s%s", found, ", because you say so" if force else "; taken over there")
+    return found
 
 
 def adopt(connection: Connection, lock: Lock, run: ledger.Run, revision: str, checksum: str | None) -> None:

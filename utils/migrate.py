@@ -179,7 +179,7 @@ def _wait(_parsed: argparse.Namespace, settings: Settings) -> int:
     if not there:
         from utils import upgrade
 
-        there = upgrade.wait(settings)
+        there = upgrade.wait(settings, _models)
     waited = f"not at head after {settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
     print(f"wait: the database is {'at head' if there else waited}")
     return errors.DONE if there else errors.NO

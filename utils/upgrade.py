@@ -1,21 +1,17 @@
-"""The story of a start, of a downgrade and of a stamp.
+"""How does one get in?
 
-One way in for all: `migrations/env.py` calls `enter`, whether the start-up hook, the command line or somebody's hand typed the
-command. Finds the database, takes the lock, looks again, carries out the steps, retries what may be retried, verifies from
-outside. Says "done" only after it has seen it done.
+`migrations/env.py` calls `enter`, whether the start-up hook, the command line or somebody's hand typed the command, so that all
+of them are the same story. The other functions are what the front door asks for. Nothing here retries or decides.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import psycopg2
 import sqlalchemy
-from psycopg2.extensions import connection as Connection
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 
@@ -27,54 +23,22 @@ from utils import (
     diagnosis,
     drift,
     embedded,
-    hazards,
-    judgement,
     ledger,
     logs,
-    manifest,
     revisions,
     runner,
     status,
 )
 from utils import lock as locks
-from utils.database import Allowance, Patience
-from utils.errors import LEFT_BEHIND, Stop
-from utils.failure import Ask
-from utils.lock import Lock, LockLost
+from utils.database import Allowance
+from utils.errors import Stop
+from utils.lock import Lock
 from utils.logs import log
-from utils.revisions import EnvironmentContext, History, Step, Way
-from utils.runner import Runner
-from utils.settings import Dsn, Settings, load
-from utils.status import Look, Models
-from utils.watchdog import Interrupted, at_most, watching
-
-MOST_LOSSES = 5
-"""How often one revision may lose its connection before we stop: it may be what brings the server down."""
-
-_SECONDS_TO_TELL = 5.0
-T = TypeVar("T")
-UNMANAGED = {"unmanaged", "fallback"}
-_NOBODY_THERE = {"unreachable", "too-many-connections"}
-_PASSING = (psycopg2.Error, DBAPIError, LockLost)
-
-
-class Outcome(NamedTuple):
-    """What a run did. `waited` and `duration` are seconds."""
-
-    action: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
-    applied: tuple[str, ...]
-    waited: float
-    duration: float
-
-    def __str__(self) -> str:
-        place = ", ".join(self.after) or "base"
-        if not self.applied:
-            return f"{self.action}: nothing to do, the database is at {place}"
-        count = f"{len(self.applied)} revision{'' if len(self.applied) == 1 else 's'}"
-        waited = f", of which {self.waited:.1f} s waiting" if self.waited >= 0.05 else ""
-        return f"{self.action}: {count}, the database is at {place} ({self.duration:.2f} s{waited})"
+from utils.revisions import EnvironmentContext, Step, Way
+from utils.settings import Settings, load
+from utils.status import Models
+from utils.story import Outcome, Story
+from utils.watchdog import Interrupted
 
 
 def enter(environment: EnvironmentContext, models: Models) -> None:
@@ -94,7 +58,7 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
         if way.moves and environment.config.attributes.get("only_plan"):
             environment.config.attributes["outcome"] = _plan(way, settings)
         elif way.moves:
-            outcome = environment.config.attributes["outcome"] = _Story(way, settings, models).tell()
+            outcome = environment.config.attributes["outcome"] = Story(way, settings, models).tell()
             if not called:
                 log.info("%s", outcome)
         elif way.obstacle:
@@ -129,7 +93,7 @@ def plan(action: str, target: str, settings: Settings) -> list[Step]:
     return steps
 
 
-def wait(settings: Settings) -> bool:
+def wait(settings: Settings, models: Models) -> bool:
     """Tell whether the database came to head within MIGRATE_WAIT_LOCK, without ever migrating it. Read-only.
 
     Waits up to MIGRATE_WAIT_DATABASE for a server that does not answer. Raises Stop when it could never come to head.
@@ -137,8 +101,8 @@ def wait(settings: Settings) -> bool:
     history = revisions.history()
     deadline = time.monotonic() + settings.wait_lock
     for pause in locks.pauses():
-        found = status.read(settings, history)
-        if found.state == "current":
+        found = status.read(settings, history, models, closely=False)
+        if found.can_serve:
             return True
         if found.state != "behind":
             raise diagnosis.unknown_version(found.current, found.heads)
@@ -192,401 +156,11 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
             time.sleep(pause)
         work = database.open_now(settings.migrate_database, locks.name("adopt", settings), settings.migrate_variable)
         try:
-            return _adopt(work, lock, settings, history, seen.place, revision, force=force)
+            return adoption.take_over(work, lock, settings, history, seen.place, revision, force=force)
         finally:
             work.close()
     finally:
         lock.release()
-
-
-def adopt_exactly(connection: Connection, lock: Lock, settings: Settings, history: History, place: str) -> str:
-    """Take over an unmanaged database whose schema equals exactly one revision's. Writes the ledger. Raises Stop."""
-    return _adopt(connection, lock, settings, history, place, None, force=False)
-
-
-def _adopt(
-    connection: Connection,
-    lock: Lock,
-    settings: Settings,
-    history: History,
-    place: str,
-    revision: str | None,
-    *,
-    force: bool,
-) -> str:
-    server = settings.migrate_database
-    assert server is not None
-    if revision is None:
-        found = adoption.choose(connection, server, history, place)
-    else:
-        found = revisions.find(history, revision)
-        if not force:
-            adoption.assert_equal(connection, server, history, found, place)
-    ledger.create(connection)
-    checksum = revisions.checksums({found: history.by_id[found].file}).get(found)
-    adoption.adopt(connection, lock, runner.new_run("adopt", settings), found, checksum)
-    log.info("adopt: the schema is that of %s%s", found, ", because you say so" if force else "; taken over there")
-    return found
-
-
-class _Story:
-    """One run, from the first look to the verification."""
-
-    def __init__(self, way: Way, settings: Settings, models: Models) -> None:
-        assert settings.migrate_database is not None
-        self.way = way
-        self.models = models
-        self.ahead = False
-        self.settings = settings
-        self.dsn: Dsn = settings.migrate_database
-        self.name = locks.name(way.action, settings)
-        self.patience = Patience(settings.wait_lock, settings.lock_timeout)
-        self.run = runner.new_run(way.action, settings)
-        self.started = time.monotonic()
-        self.before: tuple[str, ...] | None = None
-        self.allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
-        self.losses: dict[str | None, int] = {}
-        """How often connections were lost, by the revision that ran; the latest stands last."""
-        self.answered = time.monotonic()
-        """When the database was last known to be there, as long as nothing is carried out."""
-
-    def tell(self) -> Outcome:
-        """Run the story, again from the start as long as connections are lost and patience is left."""
-        with watching(), at_most(self.patience.answer_timeout):
-            while True:
-                try:
-                    return self._once()
-                except _Lost as lost:
-                    self._survive(lost)
-
-    def _once(self) -> Outcome:
-        connection = self._reach()
-        lock = Lock(connection)
-        try:
-            after = self._under(lock) if self._take(lock) else None
-            applied = self._verify(after)
-        except _PASSING as error:
-            if self._is_hopeless(error):
-                raise self._refused(error, self._ask) from error
-            connection.close()
-            raise _Lost(error, None, time.monotonic() - self.answered) from error
-        except _Lost:
-            connection.close()  # without a ROLLBACK, whose answer might never come
-            raise
-        finally:
-            lock.release()
-        return self._outcome(applied)
-
-    def _reach(self) -> Connection:
-        """Return the connection for the lock. Once one was lost, the time that this takes is spent of the budget."""
-        began = time.monotonic()
-        try:
-            return database.reach(
-                self.dsn, self.name, variable=self.settings.migrate_variable, allowance=self.allowance
-            )
-        except Stop as stop:
-            if not self.losses:
-                raise
-            if stop.slug in _NOBODY_THERE:
-                raise self._given_up(dict(stop.facts)["PostgreSQL"]) from stop
-            stop.database = diagnosis.NOBODY_ANSWERS
-            raise
-        finally:
-            self.answered = time.monotonic()
-            if self.losses:
-                self.patience.spend(self.answered - began)
-
-    def _take(self, lock: Lock) -> bool:
-        """Wait for the lock, and tell whether there is still something to do under it."""
-        told = 0.0
-        started = time.monotonic()
-        for pause in locks.pauses():
-            seen = status.look(lock.connection)
-            if self.before is None:
-                self.before = seen.versions
-            if self._is_there(lock.connection, seen):
-                return False
-            if lock.try_take():
-                return True
-            waited = time.monotonic() - started
-            if self.patience.left <= 0:
-                raise diagnosis.lock_busy(seen.holder, seen.place, self._waited())
-            if waited >= told:
-                told = waited + _SECONDS_TO_TELL
-                log.info("waiting for the migration lock, held by %s", seen.holder or "nobody when we looked")
-            time.sleep(min(pause, self.patience.left))
-            before, self.answered = self.answered, time.monotonic()
-            self.patience.spend(self.answered - before)
-        raise AssertionError  # pauses never end
-
-    def _is_there(self, connection: Connection, seen: Look) -> bool:
-        """Tell whether nothing is left to do. Raises Stop when the database is where this command must not touch it."""
-        if self.way.moved_elsewhere(seen.versions):
-            raise diagnosis.moved(self.way.target, ", ".join(self.before or ()) or "base", seen.place)
-        if self.way.history.problem:
-            raise self.way.history.problem
-        if self.way.purge:
-            return False  # `stamp --purge` is how somebody says that what alembic_version holds does not count
-        newer = status.on_top(connection, seen, self.way.history)
-        where = status.state(seen, self.way.history, newer)
-        if where == "unknown" or (newer and self.way.action != "upgrade"):
-            raise diagnosis.unknown_version(seen.versions, self.way.history.heads)
-        if self.way.action == "upgrade" and where in UNMANAGED:
-            return False
-        self.ahead = bool(newer)
-        if self.ahead:
-            self._assert_served(connection, newer, seen)
-        return self.ahead or not self.way.steps(seen.versions)
-
-    def _assert_served(self, connection: Connection, newer: tuple[str, ...], seen: Look) -> None:
-        """Raise Stop unless this older release finds all that its models need on the newer schema. Read-only."""
-        unmet = drift.unmet(self.models(), connection)
-        if unmet:
-            raise diagnosis.ahead(newer, unmet, ledger.release_of(connection, newer[-1]), seen.place)
-        log.warning(
-            "the database is ahead of this release by %s; all that its models need is still there", ", ".join(newer)
-        )
-
-    def _under(self, lock: Lock) -> frozenset[str]:
-        """Do what is to be done now that nobody else does. Returns the versions that the database must have then."""
-        seen = status.look(lock.connection)
-        if self._is_there(lock.connection, seen):
-            return frozenset(seen.versions)
-        if self.way.action == "upgrade" and status.state(seen, self.way.history) in UNMANAGED:
-            self._with_connection(lambda one: adopt_exactly(one, lock, self.settings, self.way.history, seen.place))
-            return self._under(lock)
-        steps = self.way.steps(() if self.way.purge else seen.versions)
-        whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
-        self._judge(steps, empty=whole, seen=seen)
-        if lock.pooled:
-            log.warning(
-                "a pooler stands between us and the database (%s); set MIGRATE_DATABASE_URL to a direct connection",
-                self.settings.migrate_variable,
-            )
-        if not seen.has_ledger:
-            self._with_connection(ledger.create)
-        with Runner(self.way, self.settings, lock, self.patience, self.run, self.name) as carrier:
-            return self._attempts(carrier, whole=whole)
-
-    def _attempts(self, carrier: Runner, *, whole: bool) -> frozenset[str]:
-        """Try until it is done, until waiting is no longer allowed, or until it cannot be done."""
-        while True:
-            try:
-                return carrier.attempt(whole=whole)
-            except LockLost as error:
-                raise _Lost(error, carrier.current) from error
-            except Stop as stop:
-                raise self._recorded(stop, carrier) from stop
-            except Exception as error:
-                self.answered = time.monotonic()
-                cause = diagnosis.cause(error)
-                if self._may_repeat(carrier) and database.is_lock_miss(cause):
-                    self._missed(error, carrier, carrier.uncommitted)
-                elif self._may_repeat(carrier) and self._is_lost(error):
-                    raise _Lost(error, carrier.current, carrier.silence) from error
-                elif whole and self._may_repeat(carrier) and diagnosis.is_too_much_at_once(cause):
-                    log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)
-                    whole = False
-                else:
-                    raise self._recorded(None, carrier, error) from error
-
-    def _missed(self, error: Exception, carrier: Runner, wasted: float) -> None:
-        """Sleep before the next attempt; say who was in the way."""
-        who = carrier.blockers
-        step = carrier.current
-        log.info(
-            "%s: %s did not get its locks within %.0f ms, rolled back; in the way: %s",
-            self.way.action,
-            step.revision if step else "the run",
-            self.patience.lock_timeout * 1000,
-            "; ".join(map(str, who)) or "nobody any more",
-        )
-        self.patience.miss(wasted)
-        if self.patience.left <= 0:
-            stop = diagnosis.table_busy(error, step, self._place(), self._waited(), who)
-            raise self._recorded(stop, carrier) from error
-
-    def _survive(self, lost: _Lost) -> None:
-        """Return when the story may be told once more; raise Stop when the budget is spent."""
-        revision = lost.step.revision if lost.step else None
-        self.losses[revision] = self.losses.pop(revision, 0) + 1
-        told = (
-            "the migration lock was lost"
-            if isinstance(lost.error, LockLost)
-            else database.said(diagnosis.cause(lost.error))
-        )
-        if self.patience.left <= 0 or self.losses[revision] > MOST_LOSSES:
-            raise self._given_up(told) from lost.error
-        log.warning("%s; connecting again and looking where the database is", told)
-        self.patience.miss(lost.silence)
-        self.allowance = Allowance(max(1.0, self.patience.left), "MIGRATE_WAIT_LOCK")
-
-    def _given_up(self, told: str) -> Stop:
-        *_, (revision, _) = self.losses.items()
-        return diagnosis.connection_lost(revision, told, sum(self.losses.values()), self._waited())
-
-    def _verify(self, after: frozenset[str] | None) -> tuple[str, ...]:
-        """Look from outside, through every URL there is, that it is really done. Returns what this run has applied."""
-        seen: dict[str, tuple[Look, tuple[str, ...], object]] = {}
-        for variable, dsn in self._addresses():
-            self.answered = time.monotonic()
-            try:
-                connection = database.reach(dsn, self.name, variable=variable, allowance=self.allowance)
-            except Stop as stop:
-                stop.database = seen[self.settings.migrate_variable][0].place if seen else diagnosis.NOBODY_ANSWERS
-                raise
-            try:
-                found = status.look(connection)
-                seen[variable] = (
-                    found,
-                    _applied(connection, self.run) if found.has_ledger else (),
-                    database.identity(connection),
-                )
-            except psycopg2.errors.InsufficientPrivilege as error:
-                raise self._refused(error, partial(database.scalar, connection)) from error
-            finally:
-                connection.close()
-        (variable, (here, applied, identity)), *others = seen.items()
-        for other, (_, _, elsewhere) in others:
-            if elsewhere != identity:
-                raise diagnosis.two_databases(self._addresses(), here.place, variable, other)
-        there = (
-            frozenset(here.versions) == after if after is not None else self.ahead or not self.way.steps(here.versions)
-        )
-        if not there:
-            raise diagnosis.not_verified(", ".join(sorted(after or ())) or self.way.target, here.place)
-        self.after = here.versions
-        return applied
-
-    def _outcome(self, applied: tuple[str, ...]) -> Outcome:
-        duration = time.monotonic() - self.started
-        return Outcome(self.way.action, self.before or (), self.after, applied, self.patience.spent, duration)
-
-    def _waited(self) -> Allowance:
-        return Allowance(self.settings.wait_lock, "MIGRATE_WAIT_LOCK")
-
-    def _addresses(self) -> list[tuple[str, Dsn]]:
-        """Return every different address of the database, the migrations' first."""
-        addresses = [(self.settings.migrate_variable, self.dsn)]
-        if self.settings.database is not None and self.settings.database != self.dsn:
-            addresses.append((self.settings.database_variable, self.settings.database))
-        return addresses
-
-    def _judge(self, steps: Iterable[Step], *, empty: bool, seen: Look) -> None:
-        """Refuse, before anything is touched, what could not be mended after a crash and what would block a large table."""
-        if self.way.action == "stamp":
-            return
-        history = self.way.history
-        pending = [history.by_id[step.revision] for step in steps if step.file and step.revision in history.by_id]
-        judgement.assert_repeatable(pending, history, self.way.action, seen.place, empty=empty)
-        if self.way.action == "upgrade":
-            judgement.warn_of_unsealed(pending, self.settings, closely=not empty)
-        if self.way.action == "upgrade" and not empty:
-            judgement.judge(pending, history, self.settings, self._sizes, seen.place)
-
-    def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
-        """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
-        return self._with_connection(lambda one: judgement.sizes_of(one, tables))
-
-    def _may_repeat(self, carrier: Runner) -> bool:
-        """Tell whether the failed step may be tried again: rolled back as a whole, or made of verbs that allow it."""
-        step = carrier.current
-        return (
-            not carrier.left
-            or step is None
-            or step.file is None
-            or not hazards.mixes(manifest.FOLDER / step.file, self.way.action)
-        )
-
-    def _is_lost(self, error: Exception) -> bool:
-        cause = diagnosis.cause(error)
-        if getattr(cause, "pgcode", None) == "25006":
-            return bool(self._with_connection(lambda one: database.scalar(one, "SELECT pg_is_in_recovery()")))
-        return database.is_lost(cause) or bool(getattr(error, "connection_invalidated", False))
-
-    def _refused(self, error: Exception, ask: Ask) -> Stop:
-        """Return what is to be raised when PostgreSQL refuses what comes before and after the migrations."""
-        place = self._place()
-        place = "unchanged" if place == diagnosis.NOBODY_ANSWERS else place  # somebody did answer: he refused
-        return diagnosis.refused(error, place, ask=ask, again=self._again())
-
-    def _is_hopeless(self, error: Exception) -> bool:
-        """Tell whether asking again would get the same answer: a privilege, a name, a role that only reads."""
-        code = getattr(diagnosis.cause(error), "pgcode", None) or ""
-        return code.startswith("42") or (code == "25006" and not self._is_lost(error))
-
-    def _recorded(self, stop: Stop | None, carrier: Runner, error: Exception | None = None) -> Stop:
-        """Write the failure to the ledger and return what is to be raised for it."""
-        step = carrier.current
-        place = self._place()
-        if stop is None:
-            assert error is not None
-            stop = diagnosis.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
-        elif carrier.left and stop.slug == "table-busy":
-            stop.database += "; what the revision has done outside its transaction stays, and is not done twice"
-        elif carrier.left:
-            stop.exit_code = LEFT_BEHIND
-        if stop.database == runner.UNCHANGED:
-            left = (
-                f"{place.removeprefix('unchanged, ')}; part of {step.revision if step else 'the run'} may stay behind"
-            )
-            stop.database = left if carrier.left else place
-        words = "; ".join(text for label, text in stop.facts if label in {"PostgreSQL", "Python"}) or stop.headline
-        try:
-            self._with_connection(lambda one: self._note_failure(one, step, words, left=carrier.left))
-        except psycopg2.Error as trouble:
-            log.warning("the failure could not be written to the ledger: %s", database.said(trouble))
-        return stop
-
-    def _note_failure(self, connection: Connection, step: Step | None, words: str, *, left: bool) -> None:
-        """Write the failure to the ledger, with the catalog if this run has changed it: the next drift is measured from there."""
-        changed = left or bool(_applied(connection, self.run))
-        kept = catalog.read(connection).text if changed else None
-        revision = step.revision if step else None
-        ledger.note(connection, self.run, "failed", revision=revision, error=words, catalog=kept)
-
-    def _ask(self, question: str, values: tuple[object, ...]) -> object:
-        """Return the first value that a question is answered with, None when there is none or nobody answers. Read-only."""
-        try:
-            return self._with_connection(lambda one: database.scalar(one, question, values))
-        except psycopg2.Error:
-            return None
-
-    def _again(self) -> str:
-        """Return the command that repeats this run."""
-        if self.way.action == "stamp":
-            return f"alembic stamp {self.way.target}"
-        return (
-            diagnosis.UPGRADE
-            if self.way.target == "head"
-            else f"python utils/migrate.py {self.way.action} {self.way.target}"
-        )
-
-    def _place(self) -> str:
-        """Return where the database is now, for a message."""
-        try:
-            place = self._with_connection(status.look).place
-        except psycopg2.Error:
-            return diagnosis.NOBODY_ANSWERS
-        return f"unchanged, {place}" if place == _place_of(self.before) else place
-
-    def _with_connection(self, ask: Callable[[Connection], T]) -> T:
-        connection = database.connect(self.dsn, self.name)
-        try:
-            return ask(connection)
-        finally:
-            connection.close()
-
-
-class _Lost(Exception):
-    """A connection or the lock was lost; what was not committed is rolled back."""
-
-    def __init__(self, error: Exception, step: Step | None, silence: float = 0.0) -> None:
-        """`silence` is for how many seconds nobody had answered before we saw it."""
-        super().__init__(str(error))
-        self.error = error
-        self.step = step
-        self.silence = silence
 
 
 def _only_read(environment: EnvironmentContext, settings: Settings, models: Models) -> None:
@@ -623,16 +197,3 @@ def _settings_of_hand() -> Settings:
     settings = embedded.fill(load())
     logs.configure(settings)
     return settings
-
-
-def _applied(connection: Connection, run_of: ledger.Run) -> tuple[str, ...]:
-    found = database.rows(
-        connection,
-        f"SELECT revision FROM {ledger.TABLE} WHERE run = %s AND outcome = 'applied' ORDER BY id",
-        (run_of.id,),
-    )
-    return tuple(str(row[0]) for row in found)
-
-
-def _place_of(versions: tuple[str, ...] | None) -> str:
-    return f"at {', '.join(versions)}" if versions else "empty"

@@ -214,13 +214,13 @@ def test_an_env_that_commits_nothing_is_found_out(workshop: Workshop, database: 
 def test_waiting_for_others_to_migrate(settings: Settings) -> None:
     """`wait` never migrates: false when time is up, true at head, a Stop when head can never be reached."""
     hurried = settings._replace(wait_lock=0.0)
-    assert upgrade.wait(hurried) is False
+    assert upgrade.wait(hurried, lambda: Base.metadata) is False
     upgrade.run("upgrade", "head", settings)
-    assert upgrade.wait(hurried) is True
+    assert upgrade.wait(hurried, lambda: Base.metadata) is True
     assert settings.database is not None
     rows_of(settings.database, "UPDATE alembic_version SET version_num = 'garbage'")
     with pytest.raises(Stop) as stopped:
-        upgrade.wait(hurried)
+        upgrade.wait(hurried, lambda: Base.metadata)
     assert stopped.value.slug == "unknown-version"
 
 
