@@ -18,6 +18,8 @@ from tests.ground import GUNICORN, MIGRATE, Running, Tree, eventually
 from utils import lock
 from utils.settings import Dsn
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 WITHOUT_PRELOAD = """\
 from pathlib import Path
 exec(Path(__file__).with_name("gunicorn.conf.py").read_text())

@@ -15,6 +15,8 @@ from tests.chaos.pooler import NEEDED, Pooler
 from tests.ground import MIGRATE, Running, Tree, eventually, rows_of
 from utils.settings import Dsn
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 HELD = 9.0
 """Seconds for which a reader holds the table, counted from when the migration first wants it."""
 
