@@ -11,6 +11,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from models import Base
 from tests.ground import ALEMBIC, eventually, rows_of
 from tests.workshop import Workshop
 from utils import lock, upgrade
