@@ -33,6 +33,9 @@ SET LOCAL quote_all_identifiers = off; SET LOCAL standard_conforming_strings = o
 """
 """Everything that the words of pg_get_expr and its kin follow; jit only costs time here."""
 
+_KEPT = "railhead_catalog"
+"""The statement's name where the server keeps its plan."""
+
 _OWN_TRANSACTION = "TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _ATTEMPTS = 10
@@ -126,8 +129,10 @@ class Change(NamedTuple):
     """What came or went with it: the columns of a table, the same change in each partition."""
 
 
-def read(connection: Connection) -> Catalog:
+def read(connection: Connection, *, often: bool = False) -> Catalog:
     """Return the schema that `connection` sees, its own uncommitted changes included. Read-only.
+
+    Who asks `often` on a session of its own lets the server keep the plan: four fifths of the time go into making it.
 
     Works in a transaction of its own, or in a savepoint of the one that is open; either way settings and locks are as they
     were afterwards. Waits for a session that holds a table or view under ACCESS EXCLUSIVE, for as long as the connection's
@@ -135,8 +140,8 @@ def read(connection: Connection) -> Catalog:
     """
     for _ in range(_ATTEMPTS - 1):
         with suppress(_DroppedMeanwhile, psycopg2.errors.InternalError_):
-            return _read(connection)
-    return _read(connection)
+            return _read(connection, often=often)
+    return _read(connection, often=often)
 
 
 def difference(before: Catalog | Iterable[str], after: Catalog | Iterable[str]) -> list[Change]:
@@ -165,9 +170,12 @@ class _DroppedMeanwhile(psycopg2.InternalError):
     """Another session dropped something while the catalog was read."""
 
 
-def _read(connection: Connection) -> Catalog:
+def _read(connection: Connection, *, often: bool) -> Catalog:
     sql = _STATEMENT.read_text(encoding="utf-8")
     with _undone(connection) as cursor:
+        if often:
+            cursor.execute(f"{_PINNED} SELECT FROM pg_prepared_statements WHERE name = '{_KEPT}'")
+            sql = f"EXECUTE {_KEPT}" if cursor.rowcount else f"PREPARE {_KEPT} AS {sql}; EXECUTE {_KEPT}"
         cursor.execute(_PINNED + sql)
         lines = sorted(str(line) for row in cursor.fetchall() for line in _lines(*row))
     return Catalog(tuple(lines), server=connection.info.server_version // 10000)

@@ -278,7 +278,7 @@ class _Replay:
 
     def catalog(self) -> Catalog:
         """Return the schema as it is now. Read-only."""
-        return catalog.read(self._onlooker)
+        return catalog.read(self._onlooker, often=True)
 
     def examine(self, revision: Revision) -> tuple[Footprint, bool]:
         """Apply a revision with open eyes, and back, and again. Tells also whether the database is spoilt by it."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.ground import eventually, rows_of
 from tests.judging import SCHEMA, footprints_of
-from utils import replay
+from utils import catalog, replay
 from utils.replay import BLOCKS_WRITES, EXCLUSIVE, PREFIX, Footprint, Statement
 from utils.settings import Dsn
 
@@ -267,3 +267,31 @@ def test_what_a_killed_replay_left_is_swept_up(server: Dsn, tmp_path: Path) -> N
 def _scratch_databases(server: Dsn) -> set[str]:
     found = rows_of(server, "SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [PREFIX])
     return {str(name) for (name,) in found}
+
+
+def test_branches_that_were_merged_are_replayed(server: Dsn, tmp_path: Path) -> None:
+    """A history with branches and a merge is replayed like any other."""
+    (tmp_path / SCHEMA.name).write_text(SCHEMA.read_text())
+    for name, parent in (("0002_a", "0001_schema"), ("0002_b", "0001_schema"), ("0003_merge", ("0002_a", "0002_b"))):
+        work = [f"op.execute({f'{verb} {name[5:]}'!r})" for verb in ("CREATE SCHEMA", "DROP SCHEMA")]
+        text = REVISION.format(upgrade=lines(work[0]), downgrade=lines(work[1]))
+        text = text.replace('"0002_it"', repr(name)).replace('"0001_schema"', repr(parent))
+        (tmp_path / f"{name}.py").write_text(text)
+    _, found = footprints_of(server, tmp_path, ["0001_schema", "0002_a", "0002_b", "0003_merge"])
+    assert [footprint.undone for footprint in found] == [None] * 4
+    assert found[-1].after.definitions.keys() - found[0].after.definitions.keys() == {
+        "schema a",
+        "schema b",
+        "schema merge",
+    }
+
+
+def test_a_plan_that_is_kept_reads_the_same(database: Dsn) -> None:
+    """The catalog is the same whether it is read often or once, also after the schema has changed."""
+    rows_of(database, "CREATE TABLE one (id int)")
+    with closing(psycopg2.connect(database)) as connection:
+        connection.autocommit = True
+        first = catalog.read(connection, often=True)
+        rows_of(database, "ALTER TABLE one ADD x text DEFAULT 'a'; CREATE TYPE mood AS ENUM ('sad')")
+        again = catalog.read(connection, often=True)
+        assert again == catalog.read(connection) != first
