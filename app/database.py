@@ -6,6 +6,7 @@ found again by itself.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TypeVar
 
 import psycopg2
@@ -92,8 +93,8 @@ def is_trouble(error: SQLAlchemyError) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     state = sqlstate(error)
-    if state is None:
-        return isinstance(error, OperationalError | InterfaceError)
+    if state is None:  # psycopg2 tells a server that dies with one of these, or with the bare DatabaseError above them
+        return isinstance(error, OperationalError | InterfaceError) or type(error.orig) is psycopg2.DatabaseError
     return state[:2] in _TROUBLE or state in _UNFIT | _REFUSED
 
 
@@ -122,5 +123,11 @@ def _forget_the_unfit(context: ExceptionContext) -> None:
 
 def _close(_error: BaseException | None) -> None:
     opened: Session | None = g.pop("session", None)
-    if opened is not None:
+    if opened is None:
+        return
+    try:
         opened.close()
+    except SQLAlchemyError as error:  # the server died with our transaction in it; the answer is made already
+        current_app.logger.warning("the database was gone at the end of a request: %s", type(error).__name__)
+        with suppress(SQLAlchemyError):
+            opened.invalidate()

@@ -101,8 +101,13 @@ def test_outage_is_503_then_over_and_loses_nothing(
     finally:
         tree.end()
     if seen:
-        assert (seen.lost, seen.codes) == (0, {200, 503})
+        assert (seen.lost, seen.codes) == (0, {200, 503}), _first_fault(replica)
     assert {answer for worker in workers for answer in worker.answers} == {303, 503}
     assert {name for worker in workers for name in worker.done} <= kept
     assert took < 2
     assert max(worker.slowest for worker in workers) < 5
+
+
+def _first_fault(replica: Replica) -> str:
+    """Return the beginning of the first traceback in the log."""
+    return replica.process.stdout.partition("Traceback")[2][:5000]
