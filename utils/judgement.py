@@ -189,7 +189,7 @@ def count(rows: float) -> str:
     """Return an estimate for people: `about 1,200,000 rows`."""
     size = max(0, round(rows))
     digits = max(0, len(str(size)) - 2)
-    return f"about {round(size, -digits):,} rows"
+    return f"about {round(size, -digits):,} rows" if size else "no rows"
 
 
 def _older_names(pending: Iterable[Revision]) -> dict[str, str]:

@@ -19,6 +19,9 @@ from utils.revisions import History, Revision
 from utils.settings import Settings
 
 
+_FRAME = {"BEGIN", "COMMIT", "SELECT", "SET", "SHOW", "RESET"}
+
+
 class Effect(NamedTuple):
     """One statement, and what it does."""
 
@@ -195,9 +198,15 @@ def _sealed_breaking(revision: Revision, entry: manifest.Entry | None) -> bool |
 
 def _effects(revision: Revision, footprint: Footprint | None) -> tuple[Effect, ...]:
     if footprint is not None:
-        return tuple(Effect(one.sql, tuple(_does(one))) for one in footprint.statements)
+        return tuple(Effect(one.sql, tuple(_does(one))) for one in footprint.statements if not _only_asks(one))
     text = revisions.upgrade_sql(revision)
     return (Effect(text, ()),) if text else ()
+
+
+def _only_asks(statement: Statement) -> bool:
+    """Tell whether a statement is one of those between which a verb does its work."""
+    words = statement.sql.split(maxsplit=1)
+    return statement.outside and bool(words) and words[0].upper() in _FRAME
 
 
 def _does(statement: Statement) -> list[str]:

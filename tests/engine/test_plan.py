@@ -139,6 +139,15 @@ def test_revision_that_does_not_run_from_empty(workshop: Workshop) -> None:
     assert found["pending"][0]["sql"] == ["ALTER TABLE nowhere ADD x int"]
 
 
+def test_verb_is_told_by_what_it_does(workshop: Workshop) -> None:
+    """Of a verb the statements that change something are shown, and not what it asks in between."""
+    workshop.migrate()
+    workshop.write("0003_verb", 'op.set_not_null("task", "due_on")', 'op.drop_not_null("task", "due_on")', after=HEAD)
+    [step] = planned(workshop)["pending"]
+    assert {sql.split()[0] for sql in step["sql"]} == {"ALTER"}
+    assert any("outside the transaction" in one["does"] for one in step["footprint"])
+
+
 def test_target_ends_the_plan(busy: Workshop) -> None:
     """A plan may end before head; at its end there is nothing to plan."""
     busy.write("0004_more")
