@@ -18,7 +18,6 @@ from utils.replay import STRENGTH, Failed, Footprint, Statement
 from utils.revisions import History, Revision
 from utils.settings import Settings
 
-
 _FRAME = {"BEGIN", "COMMIT", "SELECT", "SET", "SHOW", "RESET"}
 
 
