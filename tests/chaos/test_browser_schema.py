@@ -97,7 +97,7 @@ def test_each_state_and_flag_has_its_banner(
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize(("width", "scheme"), zip(WIDTHS, reversed(SCHEMES), strict=True))
+@pytest.mark.parametrize(("width", "scheme"), [*zip(WIDTHS, reversed(SCHEMES), strict=True)])
 def test_running_migration_and_no_server_are_accessible(
     opened: Callable[..., Page], project: Tree, width: int, scheme: str, tmp_path: Path
 ) -> None:
