@@ -17,10 +17,12 @@ import signal
 import subprocess
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from tests.ground import ALEMBIC, MIGRATE, Tree, environment
+from tests.ground import ALEMBIC, MIGRATE, Tree, environment, eventually
+from utils import embedded
 from utils.settings import ROOT
 
 _ALEMBIC = "import sys; from alembic.config import main; sys.exit(main(prog='alembic'))"
@@ -47,6 +49,8 @@ class Workshop(Tree):
         """Put the files that tests change back as they were."""
         for name in (".env", ".data", "migrations", "models.py"):
             place = self.root / name
+            if name == ".data" and place.exists():
+                eventually(partial(embedded.gone, place), within=30, what="the server of the test before ends")
             shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         shutil.copytree(
             self._source / "migrations", self.root / "migrations", ignore=shutil.ignore_patterns("__pycache__")

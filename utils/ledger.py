@@ -275,12 +275,29 @@ def release_of(connection: Connection, revision: str) -> str | None:
     return None if release is None else str(release)
 
 
-def last_catalog(connection: Connection) -> str | None:
-    """Return the catalog that the newest run has kept, None if none has. Read-only."""
-    try:
-        kept = database.scalar(
-            connection, f"SELECT catalog FROM {TABLE} WHERE catalog IS NOT NULL ORDER BY id DESC LIMIT 1"
+def keep_catalog(connection: Connection, run: Run, catalog: str) -> None:
+    """Keep the schema that `run` has made on its last row. Writes the ledger.
+
+    After the run's commits: reading a catalog takes a while, in which the migration would hold on to its table locks.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE {TABLE} SET catalog = %s WHERE id = (SELECT max(id) FROM {TABLE} WHERE run = %s)",
+            (catalog, run.id),
         )
+
+
+LAST_CATALOG = (
+    f"SELECT catalog FROM {TABLE} WHERE catalog IS NOT NULL"
+    f" AND id >= (SELECT max(id) FROM {TABLE} WHERE outcome = 'applied') ORDER BY id DESC LIMIT 1"
+)
+"""The schema that the last run has left; no row when it was killed before it could keep it."""
+
+
+def last_catalog(connection: Connection) -> str | None:
+    """Return the catalog that the last run has kept, None if it has kept none. Read-only."""
+    try:
+        kept = database.scalar(connection, LAST_CATALOG)
     except psycopg2.errors.UndefinedTable:
         return None
     return None if kept is None else str(kept)

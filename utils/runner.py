@@ -19,7 +19,7 @@ from psycopg2.extensions import connection as Driver
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from utils import catalog, database, ledger, manifest
+from utils import database, ledger, manifest
 from utils.database import Patience
 from utils.errors import Stop
 from utils.lock import TCP_LIMITS, Lock, LockLost
@@ -141,10 +141,9 @@ class Runner:
         self._unwritten.append((self.current, self._began, time.monotonic() - self._began))
         last = self.current is self._steps[-1]
         if last or not self._whole:
-            driver = _driver(ctx.connection)
-            self._write(driver, "applied", catalog.read(driver).text if last else None)
+            self._write(_driver(ctx.connection), "applied")
 
-    def _write(self, driver: Driver, outcome: str, kept: str | None = None) -> None:
+    def _write(self, driver: Driver, outcome: str) -> None:
         """Write the ledger's rows of everything that this transaction will commit. Writes the ledger."""
         if not self._unwritten:
             return
@@ -165,7 +164,7 @@ class Runner:
         ]
         try:
             with driver.cursor() as cursor:
-                ledger.write(cursor, self._lock, self._run, rows, outcome, kept)
+                ledger.write(cursor, self._lock, self._run, rows, outcome)
         except LockLost:
             self._lock.assert_held(driver)
             raise self._stolen() from None

@@ -305,7 +305,7 @@ _LEDGER = [
     f"(SELECT action FROM {ledger.TABLE} WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1)",
 ]
 _CLOSELY = [
-    f"(SELECT catalog FROM {ledger.TABLE} WHERE catalog IS NOT NULL ORDER BY id DESC LIMIT 1)",
+    f"({ledger.LAST_CATALOG})",
     (
         "(SELECT jsonb_object_agg(l.revision, l.checksum) FROM (SELECT DISTINCT ON (revision) revision, checksum"
         f" FROM {ledger.TABLE} WHERE outcome = 'applied' AND action = 'upgrade' ORDER BY revision, id DESC) l)"

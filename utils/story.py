@@ -208,7 +208,9 @@ class Story:
         if not seen.has_ledger:
             self._with_connection(ledger.create)
         with Runner(self.way, self.settings, lock, self.patience, self.run, self.name) as carrier:
-            return self._attempts(carrier, whole=whole)
+            after = self._attempts(carrier, whole=whole)
+        self._with_connection(lambda one: ledger.keep_catalog(one, self.run, catalog.read(one).text))
+        return after
 
     def _attempts(self, carrier: Runner, *, whole: bool) -> frozenset[str]:
         """Try until it is done, until waiting is no longer allowed, or until it cannot be done."""
