@@ -33,7 +33,9 @@ def upgrade() -> None:
         sa.Column("email", sa.String(length=254), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.CheckConstraint("btrim(name) <> ''", name=op.f("ck_member_name_not_blank")),
-        sa.CheckConstraint("email = lower(email) AND position('@' in email) > 1", name=op.f("ck_member_email_well_formed")),
+        sa.CheckConstraint(
+            "email = lower(email) AND position('@' in email) > 1", name=op.f("ck_member_email_well_formed")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_member")),
         sa.UniqueConstraint("email", name=op.f("uq_member_email")),
         sa.UniqueConstraint("name", name=op.f("uq_member_name")),
@@ -47,7 +49,10 @@ def upgrade() -> None:
         sa.Column("description", sa.Text(), server_default="", nullable=False),
         # create_table makes the type; nothing drops it with the table, so downgrade does
         sa.Column(
-            "status", postgresql.ENUM("todo", "doing", "done", name="task_status"), server_default="todo", nullable=False
+            "status",
+            postgresql.ENUM("todo", "doing", "done", name="task_status"),
+            server_default="todo",
+            nullable=False,
         ),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
