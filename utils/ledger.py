@@ -203,11 +203,12 @@ def note(
         )
 
 
-def rows_of(connection: Connection, run: str) -> int:
-    """Return how many applied rows `run` has written. Read-only."""
-    return int(
-        str(database.scalar(connection, f"SELECT count(*) FROM {TABLE} WHERE run = %s AND outcome = 'applied'", (run,)))
+def applied(connection: Connection, run: Run) -> tuple[str, ...]:
+    """Return the revisions that `run` has applied, oldest first. Read-only."""
+    found = database.rows(
+        connection, f"SELECT revision FROM {TABLE} WHERE run = %s AND outcome = 'applied' ORDER BY id", (run.id,)
     )
+    return tuple(str(row[0]) for row in found)
 
 
 def entries(

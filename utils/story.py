@@ -283,7 +283,7 @@ class Story:
                 found = status.look(connection)
                 seen[variable] = (
                     found,
-                    _applied(connection, self.run) if found.has_ledger else (),
+                    ledger.applied(connection, self.run) if found.has_ledger else (),
                     database.identity(connection),
                 )
             except psycopg2.errors.InsufficientPrivilege as error:
@@ -384,7 +384,7 @@ class Story:
 
     def _note_failure(self, connection: Connection, step: Step | None, words: str, *, left: bool) -> None:
         """Write the failure to the ledger, with the catalog if this run has changed it: the next drift is measured from there."""
-        changed = left or bool(_applied(connection, self.run))
+        changed = left or bool(ledger.applied(connection, self.run))
         kept = catalog.read(connection).text if changed else None
         revision = step.revision if step else None
         ledger.note(connection, self.run, "failed", revision=revision, error=words, catalog=kept)
@@ -431,15 +431,6 @@ class _Lost(Exception):
         self.error = error
         self.step = step
         self.silence = silence
-
-
-def _applied(connection: Connection, run_of: ledger.Run) -> tuple[str, ...]:
-    found = database.rows(
-        connection,
-        f"SELECT revision FROM {ledger.TABLE} WHERE run = %s AND outcome = 'applied' ORDER BY id",
-        (run_of.id,),
-    )
-    return tuple(str(row[0]) for row in found)
 
 
 def _place_of(versions: tuple[str, ...] | None) -> str:
