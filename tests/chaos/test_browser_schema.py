@@ -110,13 +110,13 @@ def test_running_migration_and_no_server_are_accessible(
         lock = Lock(holder)
         assert lock.try_take()
         page.goto("/schema?refresh=off")
-        assert page.get_by_role("region", name="Running migration").is_visible()
+        page.get_by_role("region", name="Running migration").wait_for()
         found += faults(page, tmp_path / f"migrating-{scheme}-{width}.png")
         lock.release()
     nobody = "postgresql://nobody@127.0.0.1:9/nothing"
     page = opened(width=width, scheme=scheme, script=True, MIGRATE_ON_START="off", DATABASE_URL=nobody)
     page.goto("/schema")
-    assert page.get_by_text("see that the server runs").is_visible()
+    page.get_by_text("see that the server runs").wait_for()
     found += faults(page, tmp_path / f"away-{scheme}-{width}.png")
     assert not found, "\n".join(found)
 
@@ -144,10 +144,10 @@ def test_page_loads_itself_again_until_the_migration_has_ended(opened: Callable[
         lock = Lock(holder)
         assert lock.try_take()
         page.goto("/schema")
-        assert page.get_by_role("region", name="Running migration").is_visible()
+        page.get_by_role("region", name="Running migration").wait_for()
         lock.release()
         page.get_by_role("region", name="Running migration").wait_for(state="detached")
-    assert page.get_by_text("The database is at head.").is_visible()
+    page.get_by_text("The database is at head.").wait_for()
 
 
 def test_console_by_mouse_without_javascript(opened: Callable[..., Page], project: Tree) -> None:
@@ -157,16 +157,17 @@ def test_console_by_mouse_without_javascript(opened: Callable[..., Page], projec
     page.goto("/")
     page.get_by_role("link", name="Schema").click()
     page.locator("svg").get_by_role("link", name="task", exact=True).click()
-    assert page.url.endswith("#table-task")
-    assert page.get_by_role("heading", name="task", exact=True).is_visible()
+    page.wait_for_url("**#table-task")
+    page.get_by_role("heading", name="task", exact=True).wait_for()
     page.get_by_label("Outcome").select_option("failed")
     page.get_by_label("Release").fill("v1")
     page.get_by_role("button", name="Filter").click()
-    assert page.get_by_text("Page 1 of 2").is_visible()
+    page.get_by_text("Page 1 of 2").wait_for()
     page.get_by_role("link", name="Next").click()
+    page.get_by_text("Page 2 of 2").wait_for()
     assert page.get_by_text("out of luck").count() == 5
     page.get_by_role("link", name="Show all").click()
-    assert page.get_by_text("Page 1 of 3").is_visible()
+    page.get_by_text("Page 1 of 3").wait_for()
 
 
 def test_console_by_keyboard_alone(opened: Callable[..., Page], project: Tree) -> None:
@@ -178,7 +179,7 @@ def test_console_by_keyboard_alone(opened: Callable[..., Page], project: Tree) -
     page.keyboard.type("v1")
     page.keyboard.press("Enter")
     page.wait_for_url("**release=v1*")
-    assert page.get_by_text("Page 1 of 2").is_visible()
+    page.get_by_text("Page 1 of 2").wait_for()
     press_to(page, page.get_by_role("link", name="Skip the picture"))
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
@@ -187,7 +188,7 @@ def test_console_by_keyboard_alone(opened: Callable[..., Page], project: Tree) -
     page.goto("/schema")
     press_to(page, page.locator("svg").get_by_role("link", name="task", exact=True))
     page.keyboard.press("Enter")
-    assert page.url.endswith("#table-task")
+    page.wait_for_url("**#table-task")
 
 
 def _sql(tree: Tree, statement: str) -> None:
