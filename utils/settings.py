@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PG_VARIABLES = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGUSER": "user", "PGPASSWORD": "password"}
 
+_DEFAULT_PORT = "5432"
+
 T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _LONGEST = 2_147_483.0
@@ -54,7 +56,8 @@ class Dsn(str):
         who = f"{user}{secret}@" if user or secret else ""
         sockets = all(not host or host.startswith("/") for host in hosts)
         where = "" if sockets else ",".join(places)
-        path = f"?host={hosts[0]}" if sockets and hosts[0] else ""
+        port = f"&port={ports[0]}" if ports[0] not in {"", _DEFAULT_PORT} else ""
+        path = f"?host={hosts[0]}{port}" if sockets and hosts[0] else ""
         return f"postgresql://{who}{where}/{parameters.get('dbname', '')}{path}"
 
     def with_(self, **parameters: str) -> Dsn:

@@ -192,5 +192,8 @@ def test_a_branch_beside_our_head_is_not_on_top_of_it(workshop: Workshop) -> Non
 def _waits_for_gate(tree: Tree) -> bool:
     assert tree.database
     return bool(
-        rows_of(tree.database, "SELECT 1 FROM pg_locks WHERE relation = 'beside.gate'::regclass AND NOT granted")
+        rows_of(
+            tree.database,
+            "SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database WHERE datname = current_database() AND relation = 'beside.gate'::regclass AND NOT granted",
+        )
     )

@@ -131,7 +131,8 @@ def test_status_shows_who_migrates(workshop: Workshop, database: Dsn) -> None:
         holder = status_of(workshop)["lock"]
     assert isinstance(holder, dict)
     assert holder["application"].startswith("railhead upgrade @ ")
-    (row,) = rows_of(database, "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted")
+    held = "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND granted"
+    (row,) = rows_of(database, f"{held} AND datname = current_database()")
     assert holder["pid"] == row[0]
 
 

@@ -190,7 +190,10 @@ def test_a_statement_that_works_for_long_is_found(at_head: Dsn) -> None:
     try:
         eventually(lambda: [one.slug for one in found(at_head)] == ["long-transaction"])
     finally:
-        rows_of(at_head, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'")
+        rows_of(
+            at_head,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT pg_sleep(60)'",
+        )
         sleeper.wait()
 
 

@@ -312,6 +312,8 @@ def test_driver_gets_the_password() -> None:
         (Dsn.of(host="a,b", port="5433", dbname="app"), "postgresql://a:5433,b:5433/app"),
         (Dsn.of(host="::1", port="5433", dbname="app"), "postgresql://[::1]:5433/app"),
         (Dsn.of(host="/tmp", dbname="app"), "postgresql:///app?host=/tmp"),
+        (Dsn.of(host="/tmp", port="5432", dbname="app"), "postgresql:///app?host=/tmp"),
+        (Dsn.of(host="/tmp", port="5433", dbname="app"), "postgresql:///app?host=/tmp&port=5433"),
         (Dsn.of(dbname="app", user="me"), "postgresql://me@/app"),
         (Dsn.of(user="a@b", host="db"), "postgresql://a%40b@db/"),
     ],

@@ -84,7 +84,11 @@ def test_signal_cancels_what_runs(watched: Connection, database: Dsn, number: si
     assert time.monotonic() - began < 10
     assert (caught.value.signum, caught.value.exit_code) == (number, 128 + number)
     assert signal.getsignal(number) is before
-    assert not rows_of(database, "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = %s", [LONG])
+    assert not rows_of(
+        database,
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query = %s",
+        [LONG],
+    )
 
 
 def test_watches_may_be_nested(watched: Connection) -> None:
@@ -110,7 +114,13 @@ def _when_it_runs(dsn: Dsn, act: Callable[[], None]) -> None:
     """Call `act` from a thread, as soon as PostgreSQL shows the long statement."""
 
     def wait() -> None:
-        eventually(lambda: rows_of(dsn, "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = %s", [LONG]))
+        eventually(
+            lambda: rows_of(
+                dsn,
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query = %s",
+                [LONG],
+            )
+        )
         act()
 
     threading.Thread(target=wait, daemon=True).start()
