@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 
 import psycopg2
 from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
 
 from utils.settings import ROOT, Dsn
 
@@ -83,7 +84,6 @@ class Databases:
         self.server = server
         self.prefix = prefix
         self.made: list[str] = []
-        self._version: int | None = None
 
     def new(self, template: str = "template0") -> Dsn:
         """Return a database of its own, a copy of `template`."""
@@ -94,9 +94,7 @@ class Databases:
 
     def _strategy(self) -> str:
         """Return what makes a copy quickest: of files, which PostgreSQL 14 always did. The default writes it all to the WAL too."""
-        if self._version is None:
-            self._version = int(str(rows_of(self.server, "SHOW server_version_num")[0][0]))
-        return "STRATEGY file_copy" if self._version >= 150000 else ""
+        return "STRATEGY file_copy" if self._administrator().info.server_version >= 150000 else ""
 
     def drop(self) -> None:
         """Drop them all. Fails, after dropping them, when somebody still uses one."""
@@ -116,14 +114,25 @@ class Databases:
             WHERE locktype = 'advisory' AND datname = ANY (%(names)s)
         """
         deadline = time.monotonic() + 2
-        while left := rows_of(self.server, question, {"names": self.made}):
+        while left := _rows(self._administrator(), question, {"names": self.made}):
             if time.monotonic() > deadline:
                 break
             time.sleep(0.01)
         return [str(row[0]) for row in left]
 
     def _on_server(self, statement: str, *names: str) -> None:
-        rows_of(self.server, sql.SQL(statement).format(*map(sql.Identifier, names)))
+        _rows(self._administrator(), sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+    def _administrator(self) -> Connection:
+        """Return the one session that this process keeps on the server: a new one for each statement costs more than most statements."""
+        key = (os.getpid(), self.server)
+        if key not in _administrators or _administrators[key].closed:
+            _administrators[key] = psycopg2.connect(self.server)
+            _administrators[key].autocommit = True
+        return _administrators[key]
+
+
+_administrators: dict[tuple[int, Dsn], Connection] = {}
 
 
 def rows_of(dsn: Dsn, statement: str | sql.Composed, parameters: object = None) -> list[tuple[object, ...]]:
@@ -131,11 +140,15 @@ def rows_of(dsn: Dsn, statement: str | sql.Composed, parameters: object = None) 
     connection = psycopg2.connect(dsn)
     try:
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else []
+        return _rows(connection, statement, parameters)
     finally:
         connection.close()
+
+
+def _rows(connection: Connection, statement: str | sql.Composed, parameters: object = None) -> list[tuple[object, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall() if cursor.description else []
 
 
 class Running:

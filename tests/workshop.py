@@ -128,6 +128,8 @@ def _serve(root: str) -> None:
         "alembic.command",
         "alembic_postgresql_enum",
         "flask_wtf",
+        "psycopg2.extras",
+        "sqlalchemy.orm",
         "utils.migrate",
         "utils.report",
         "utils.upgrade",

@@ -20,7 +20,8 @@ from psycopg2.extensions import connection as Driver
 from sqlalchemy.dialects import postgresql as pg
 
 from models import NAMES, Base
-from tests.ground import Tree, rows_of
+from tests.ground import rows_of
+from tests.workshop import Workshop
 from utils import autogenerate, catalog, ledger, operations
 from utils.settings import ROOT, Dsn
 
@@ -50,6 +51,7 @@ class Desk:
         options = {"script_location": folder, "file_template": "%%(rev)s", "revision_environment": "true"}
         for name, value in options.items():
             self.config.set_main_option(name, str(value))
+        self._reader: Driver | None = None
         self.said: list[str] = []
         """What PostgreSQL said of its work, `statement: notice`."""
         self.engine = sa.create_engine("postgresql+psycopg2://", creator=self._connect, poolclass=sa.NullPool)
@@ -89,11 +91,15 @@ class Desk:
 
     def catalog(self) -> list[str]:
         """Return the schema as canonical lines."""
-        driver = psycopg2.connect(self.database)
-        try:
-            return catalog.read(driver).text.splitlines()
-        finally:
-            driver.close()
+        if self._reader is None:
+            self._reader = psycopg2.connect(self.database)
+        return catalog.read(self._reader, often=True).text.splitlines()
+
+    def leave(self) -> None:
+        """Close what is open."""
+        self.engine.dispose()
+        if self._reader:
+            self._reader.close()
 
     def _connect(self) -> Driver:
         driver = psycopg2.connect(self.database)
@@ -120,7 +126,7 @@ def desk(tmp_path: Path, database: Dsn) -> Iterator[Desk]:
     """A desk with an empty revision folder."""
     desk = Desk(tmp_path / "migrations", database)
     yield desk
-    desk.engine.dispose()
+    desk.leave()
 
 
 Item = sa.schema.SchemaItem | Callable[[], sa.schema.SchemaItem]
@@ -695,24 +701,24 @@ def test_files_are_as_the_tools_leave_them(desk: Desk) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_command_line_writes_files_that_the_engine_applies_and_takes_back(project: Tree) -> None:
+def test_command_line_writes_files_that_the_engine_applies_and_takes_back(workshop: Workshop) -> None:
     """Typed by hand on a fresh copy: models.py changes, the new files are written, applied, taken back, and all is current."""
-    assert project.alembic("upgrade", "head").returncode == 0
-    assert_done(project.alembic("revision", "--autogenerate", "-m", "nothing new"))
-    assert not list(project.versions.glob("0003*"))
-    models = project.root / "models.py"
+    assert workshop.alembic("upgrade", "head").returncode == 0
+    assert_done(workshop.alembic("revision", "--autogenerate", "-m", "nothing new"))
+    assert not list(workshop.versions.glob("0003*"))
+    models = workshop.root / "models.py"
     models.write_text(
         models.read_text().replace(
             "    due_on: Mapped[date | None]\n",
             "    due_on: Mapped[date | None] = mapped_column(index=True)\n    effort: Mapped[int]\n",
         )
     )
-    assert_done(project.alembic("revision", "--autogenerate", "-m", "Effort of a task"))
-    files = sorted(file.stem for file in project.versions.glob("000[3-9]*.py"))
+    assert_done(workshop.alembic("revision", "--autogenerate", "-m", "Effort of a task"))
+    files = sorted(file.stem for file in workshop.versions.glob("000[3-9]*.py"))
     assert files == ["0003_effort_of_a_task", "0004_effort_of_a_task_finish"]
     for command_line in (["upgrade", "head"], ["check"], ["downgrade", "0002"], ["upgrade", "head"], ["check"]):
-        assert_done(project.alembic(*command_line))
-    assert_done(project.alembic("upgrade", "0002:head", "--sql"))
+        assert_done(workshop.alembic(*command_line))
+    assert_done(workshop.alembic("upgrade", "0002:head", "--sql"))
 
 
 def assert_done(process: subprocess.CompletedProcess[str]) -> None:

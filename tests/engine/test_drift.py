@@ -257,22 +257,15 @@ def test_drift_of_five_hundred_tables_takes_less_than_two_seconds(databases: Dat
         metadata.create_all(drift.engine_over(connection))
         run(connection, "ANALYZE")
         keep(connection)
-        assert drift.outside(connection) == []
-        assert drift.models_ahead(metadata, connection) == []
+
+        def quick() -> bool:
+            began = time.process_time()
+            assert drift.outside(connection) == []
+            assert drift.models_ahead(metadata, connection) == []
+            return time.process_time() - began < 2
+
         # of the processor, not of the clock, and the best of three: other tests run beside this one
-        assert (
-            min(
-                seconds(lambda: (drift.outside(connection), drift.models_ahead(metadata, connection))) for _ in range(3)
-            )
-            < 2
-        )
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Return the seconds of the processor that we spend on `action`."""
-    began = time.process_time()
-    action()
-    return time.process_time() - began
+        assert any(quick() for _ in range(3))
 
 
 def test_status_costs_at_most_three_queries_when_current(workshop: Workshop, server: Dsn) -> None:
