@@ -186,7 +186,7 @@ def observing(settings: Settings) -> Iterator[Connection]:
         scope = "LOCAL" if database.is_pooled(connection) else "SESSION"  # a pooler would hand SESSION on to others
         connection.set_session(readonly=True, autocommit=False)
         with connection.cursor() as cursor:
-            cursor.execute(f"SET {scope} statement_timeout = '5s'; SET {scope} lock_timeout = '1s'")
+            cursor.execute(f"SET {scope} statement_timeout = '5s'; SET {scope} lock_timeout = '500ms'")
             if scope == "SESSION":
                 connection.commit()  # else a rollback would take the settings back
         yield connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import gc
 import os
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ from psycopg2.extensions import connection as Connection
 
 from tests.ground import Databases, Tree, copy_project, eventually, memory, rows_of
 from tests.workshop import Workshop
-from utils import embedded
+from utils import embedded, upgrade
 from utils.errors import Stop
 from utils.settings import Dsn, Settings, parse_url
 
@@ -65,6 +66,12 @@ def pytest_configure(config: pytest.Config) -> None:
         except (Stop, psycopg2.Error, ValueError) as error:
             facts = " ".join(text for _, text in error.facts) if isinstance(error, Stop) else ""
             pytest.exit(f"no PostgreSQL for the tests: {error} {facts} (TEST_DATABASE_URL names another server)", 1)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what lives for as long as the run: some thousand tests, and all that they import."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -127,9 +134,22 @@ def databases(pytestconfig: pytest.Config) -> Iterator[Databases]:
     made.drop()
 
 
+@pytest.fixture(scope="session")
+def head(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The name of a database at head of our own migrations, to be copied: nobody uses it, nobody changes it."""
+    ground = pytestconfig.stash[_GROUND]
+    made = Databases(ground.server, f"{_prefix(ground)}_head_{uuid.uuid4().hex[:8]}")
+    dsn = made.new()
+    upgrade.run("upgrade", "head", Settings(database=dsn, migrate_database=dsn))
+    yield dsn.parameters()["dbname"]
+    made.drop()
+
+
 @pytest.fixture
-def database(databases: Databases) -> Dsn:
-    """A fresh, empty database of its own."""
+def database(databases: Databases, request: pytest.FixtureRequest) -> Dsn:
+    """A database of its own: at head for a test that asks for `at_head`, else empty."""
+    if "at_head" in request.fixturenames:
+        return databases.new(request.getfixturevalue("head"))
     return databases.new()
 
 
@@ -204,6 +224,12 @@ def workshop(_workshop: Workshop, database: Dsn) -> Iterator[Workshop]:
     _workshop.database = database
     yield _workshop
     _workshop.end()
+
+
+@pytest.fixture
+def at_head(workshop: Workshop) -> Workshop:
+    """The same, with a database at head."""
+    return workshop
 
 
 @pytest.fixture

@@ -167,3 +167,25 @@ def run(dsn: Dsn, call: Call, seen: list[str] | None = None, **options: object) 
 def answer(dsn: Dsn, verb: Verb) -> list[str]:
     """Return what the question about this verb gives now."""
     return [str(row[0]) for row in rows_of(dsn, verb.question)]
+
+
+def is_ended(dsn: Dsn, call: Call, number: int) -> bool:
+    """Run one verb and end its session just before statement `number`; tell whether it came to that."""
+    count = 0
+
+    def before(connection: sa.Connection, *_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            driver = connection.connection.dbapi_connection
+            assert driver is not None
+            pid = driver.info.backend_pid
+            rows_of(dsn, "SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+    try:
+        with migrating(dsn) as (engine, op):
+            sa.event.listen(engine, "before_cursor_execute", before)
+            call(op)
+    except sa.exc.OperationalError as error:
+        return bool(error.connection_invalidated)
+    return False

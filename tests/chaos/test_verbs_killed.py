@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection as Pipe
 import pytest
 
 from tests.ground import eventually, rows_of
-from tests.verbs import TABLES, VERBS, Call, answer, run
+from tests.verbs import TABLES, VERBS, Call, answer, is_ended, run
 from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
@@ -50,6 +50,21 @@ def test_verb_killed_at_random_moments_is_completed_by_the_next_run(database: Ds
         run(database, verb.call)
         server_has_noticed(database)
         assert answer(database, verb) == expected, f"moment {killed}: killed after {after * 1000:.1f} ms"
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_verb_completes_after_its_session_was_killed_before_any_statement(database: Dsn, name: str) -> None:
+    """Wherever the session ends, the next run of the verb finishes the work; nothing is there twice or INVALID."""
+    verb = VERBS[name]
+    survived = False
+    number = 0
+    while not survived:
+        number += 1
+        rows_of(database, TABLES + verb.before)
+        survived = not is_ended(database, verb.call, number)
+        run(database, verb.call)
+        assert answer(database, verb) == verb.answer, f"killed before statement {number}"
+    assert number > 2
 
 
 def test_backfill_of_a_million_rows_goes_on_where_it_was_killed(database: Dsn) -> None:

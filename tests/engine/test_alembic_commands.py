@@ -11,7 +11,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from tests.ground import Tree, eventually, rows_of
+from tests.ground import Databases, Tree, eventually, rows_of
 from tests.workshop import Workshop
 from utils import embedded
 from utils.settings import Dsn
@@ -67,18 +67,21 @@ def add_column(tree: Tree, line: str) -> None:
         (SECOND, "stamp --purge 0001", FIRST),
     ],
 )
-def test_a_command_leads_where_it_says(workshop: Workshop, database: Dsn, start: str, typed: str, end: str) -> None:
+def test_a_command_leads_where_it_says(
+    workshop: Workshop, databases: Databases, head: str, start: str, typed: str, end: str
+) -> None:
     """Each way of naming a target leads there, exits 0 and says so on standard error."""
-    workshop.alembic("upgrade", start or "base")
+    database = workshop.database = databases.new(head) if start == SECOND else databases.new()
+    if start == FIRST:
+        workshop.alembic("upgrade", start)
     ended = workshop.alembic(*typed.split())
     assert (ended.returncode, version(database)) == (0, end), ended.stderr
     assert re.search(rf" (upgrade|downgrade|stamp): .*, the database is at {end or 'base'}( |$)", ended.stderr.strip())
 
 
-def test_downgrading_to_base_leaves_only_the_books(workshop: Workshop, database: Dsn) -> None:
+def test_downgrading_to_base_leaves_only_the_books(at_head: Workshop, database: Dsn) -> None:
     """After a way up and down nothing is left but the version table and the ledger, not even the enum type."""
-    workshop.alembic("upgrade", "head")
-    workshop.alembic("downgrade", "base")
+    at_head.alembic("downgrade", "base")
     tables = {row[0] for row in rows_of(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
     enums = rows_of(database, "SELECT typname FROM pg_type WHERE typtype = 'e'")
     assert (tables, enums) == ({"alembic_version", "migration_ledger"}, [])
@@ -116,55 +119,50 @@ def test_a_command_that_reads_leaves_an_empty_database_empty(workshop: Workshop,
 @pytest.mark.parametrize(
     "typed", ["current", "check", "history -r current:", "revision -m note", "revision --autogenerate -m x"]
 )
-def test_a_command_that_reads_may_do_so_as_a_reader(workshop: Workshop, typed: str) -> None:
+def test_a_command_that_reads_may_do_so_as_a_reader(at_head: Workshop, typed: str) -> None:
     """Sessions that may not write are enough for the commands that read."""
-    workshop.alembic("upgrade", "head")
-    ended = workshop.alembic(*typed.split(), PGOPTIONS="-c default_transaction_read_only=on")
+    ended = at_head.alembic(*typed.split(), PGOPTIONS="-c default_transaction_read_only=on")
     assert ended.returncode == 0, ended.stderr
 
 
-def test_check_says_that_all_is_well_at_head(workshop: Workshop) -> None:
+def test_check_says_that_all_is_well_at_head(at_head: Workshop) -> None:
     """`alembic check` finds no difference between models.py and the shipped revisions."""
-    workshop.alembic("upgrade", "head")
-    ended = workshop.alembic("check")
+    ended = at_head.alembic("check")
     assert (ended.returncode, ended.stdout) == (0, "No new upgrade operations detected.\n")
 
 
-def test_check_names_what_models_has_and_the_database_lacks(workshop: Workshop) -> None:
+def test_check_names_what_models_has_and_the_database_lacks(at_head: Workshop) -> None:
     """`alembic check` fails when models.py is ahead of the migrations."""
-    workshop.alembic("upgrade", "head")
-    add_column(workshop, "goal: Mapped[str | None]")
-    ended = workshop.alembic("check")
+    add_column(at_head, "goal: Mapped[str | None]")
+    ended = at_head.alembic("check")
     assert ended.returncode != 0
     assert "goal" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_a_new_column_gives_one_file_with_just_that(workshop: Workshop, database: Dsn) -> None:
+def test_a_new_column_gives_one_file_with_just_that(at_head: Workshop, database: Dsn) -> None:
     """Adding a column to models.py and `revision --autogenerate` writes 0003_..., which adds the column and takes it back."""
-    workshop.alembic("upgrade", "head")
-    before = {file.name for file in workshop.versions.glob("*.py")}
-    add_column(workshop, "goal: Mapped[str | None]")
-    ended = workshop.alembic("revision", "--autogenerate", "-m", "Add project goal")
-    (written,) = {file.name for file in workshop.versions.glob("*.py")} - before
-    text = (workshop.versions / written).read_text()
+    before = {file.name for file in at_head.versions.glob("*.py")}
+    add_column(at_head, "goal: Mapped[str | None]")
+    ended = at_head.alembic("revision", "--autogenerate", "-m", "Add project goal")
+    (written,) = {file.name for file in at_head.versions.glob("*.py")} - before
+    text = (at_head.versions / written).read_text()
     assert (ended.returncode, written) == (0, "0003_add_project_goal.py")
     assert 'revision = "0003_add_project_goal"\ndown_revision = "0002_add_task_due_on"\n' in text
     assert re.findall(r"^    op\..*", text, re.MULTILINE) == [
         '    op.add_column("project", sa.Column("goal", sa.Text(), nullable=True))',
         '    op.drop_column("project", "goal")',
     ]
-    assert workshop.alembic("upgrade", "head").returncode == 0
-    assert workshop.alembic("check").returncode == 0
+    assert at_head.alembic("upgrade", "head").returncode == 0
+    assert at_head.alembic("check").returncode == 0
     assert version(database) == "0003_add_project_goal"
 
 
-def test_without_a_change_no_file_is_written(workshop: Workshop) -> None:
+def test_without_a_change_no_file_is_written(at_head: Workshop) -> None:
     """`revision --autogenerate` on models that agree with the database writes nothing and says why."""
-    workshop.alembic("upgrade", "head")
-    before = sorted(workshop.versions.iterdir())
-    ended = workshop.alembic("revision", "--autogenerate", "-m", "Nothing")
-    assert (ended.returncode, sorted(workshop.versions.iterdir())) == (0, before)
+    before = sorted(at_head.versions.iterdir())
+    ended = at_head.alembic("revision", "--autogenerate", "-m", "Nothing")
+    assert (ended.returncode, sorted(at_head.versions.iterdir())) == (0, before)
     assert "there is nothing to write a revision for" in ended.stderr
 
 

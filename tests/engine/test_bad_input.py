@@ -383,34 +383,31 @@ def test_a_range_of_the_history_that_does_not_exist(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("entrance", [*MOVING, "alembic current", "alembic check"])
-def test_a_version_that_nobody_knows(workshop: Workshop, database: Dsn, entrance: str) -> None:
+def test_a_version_that_nobody_knows(at_head: Workshop, database: Dsn, entrance: str) -> None:
     """A version that is neither ours nor in the ledger is refused and stays as it is."""
-    workshop.migrate()
     rows_of(database, "UPDATE alembic_version SET version_num = 'garbage'")
-    ended = {**MOVING, **READING}[entrance](workshop, {})
+    ended = {**MOVING, **READING}[entrance](at_head, {})
     assert ended.returncode == 3
     assert told(ended).startswith("stopped: the database is at a revision that this code does not have\n")
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("garbage",)]
 
 
-def test_a_version_and_its_parent(workshop: Workshop, database: Dsn) -> None:
+def test_a_version_and_its_parent(at_head: Workshop, database: Dsn) -> None:
     """Two rows of which one builds on the other are refused with the statement that mends them."""
-    workshop.migrate()
     rows_of(database, "INSERT INTO alembic_version VALUES ('0001_baseline')")
-    ended = workshop.alembic("upgrade", "head")
+    ended = at_head.alembic("upgrade", "head")
     assert ended.returncode == 3
     statement = next(line for line in ended.stderr.splitlines() if "DELETE FROM" in line).partition(";")[0]
     rows_of(database, statement)
-    assert workshop.migrate("status", "--exit-code").returncode == 0
+    assert at_head.migrate("status", "--exit-code").returncode == 0
 
 
-def test_a_purging_stamp_mends_a_version_that_nobody_knows(workshop: Workshop, database: Dsn) -> None:
+def test_a_purging_stamp_mends_a_version_that_nobody_knows(at_head: Workshop, database: Dsn) -> None:
     """`alembic stamp --purge head` is the way out for a database whose version is known to be wrong."""
-    workshop.migrate()
     rows_of(database, "UPDATE alembic_version SET version_num = 'garbage'")
-    assert workshop.alembic("stamp", "head").returncode == 3
-    assert workshop.alembic("stamp", "--purge", "head").returncode == 0
-    assert workshop.migrate("status", "--exit-code").returncode == 0
+    assert at_head.alembic("stamp", "head").returncode == 3
+    assert at_head.alembic("stamp", "--purge", "head").returncode == 0
+    assert at_head.migrate("status", "--exit-code").returncode == 0
 
 
 @pytest.mark.parametrize("entrance", [*MOVING, "alembic current", "alembic check"])
@@ -460,16 +457,15 @@ stopped: the role may not create the table migration_ledger
 
 
 @pytest.mark.parametrize("entrance", [*MOVING, "alembic current", "alembic check", "status", "log"])
-def test_a_role_that_may_not_read(workshop: Workshop, stranger: Role, entrance: str) -> None:
+def test_a_role_that_may_not_read(at_head: Workshop, stranger: Role, entrance: str) -> None:
     """A role that may not even read the version gets PostgreSQL's words at once, without retries."""
-    workshop.migrate()
-    workshop.database = stranger.sees
+    at_head.database = stranger.sees
     if entrance in {"status", "log"}:
-        ended = workshop.migrate(entrance)
+        ended = at_head.migrate(entrance)
         message = ended.stderr
         assert "Traceback" not in message
     else:
-        ended = {**MOVING, **READING}[entrance](workshop, {})
+        ended = {**MOVING, **READING}[entrance](at_head, {})
         message = told(ended)
     assert ended.returncode == 3
     assert "permission denied for table" in message
@@ -490,11 +486,10 @@ def test_a_session_that_may_only_read(workshop: Workshop, database: Dsn, entranc
     assert "connecting again" not in ended.stdout + ended.stderr
 
 
-def test_a_reader_serves_a_database_at_head(workshop: Workshop) -> None:
+def test_a_reader_serves_a_database_at_head(at_head: Workshop) -> None:
     """With nothing to do a read-only role is enough, for the hook too."""
-    workshop.migrate()
     for entrance, enter in MOVING.items():
-        assert enter(workshop, {"PGOPTIONS": "-c default_transaction_read_only=on"}).returncode == 0, entrance
+        assert enter(at_head, {"PGOPTIONS": "-c default_transaction_read_only=on"}).returncode == 0, entrance
 
 
 @pytest.fixture(scope="module")

@@ -165,12 +165,11 @@ def test_a_dry_run_only_tells(workshop: Workshop, database: Dsn) -> None:
     assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
 
 
-def test_downgrade_tells_what_is_lost_and_asks(workshop: Workshop, database: Dsn) -> None:
+def test_downgrade_tells_what_is_lost_and_asks(at_head: Workshop, database: Dsn) -> None:
     """Without a terminal and without --yes a downgrade shows what it would drop, and does nothing (2)."""
-    workshop.migrate()
     rows_of(database, "INSERT INTO project (name) VALUES ('Line 4')")
     rows_of(database, "INSERT INTO task (project_id, title, due_on) SELECT id, 'rails', '2030-01-01' FROM project")
-    ended = workshop.migrate("downgrade", "0001")
+    ended = at_head.migrate("downgrade", "0001")
     assert (ended.returncode, ended.stdout) == (
         2,
         """\
@@ -192,32 +191,29 @@ downgrade stopped: downgrade loses data and nobody agreed
     assert rows_of(database, "SELECT count(due_on) FROM task") == [(1,)]
 
 
-def test_downgrade_goes_with_a_yes(workshop: Workshop, database: Dsn) -> None:
+def test_downgrade_goes_with_a_yes(at_head: Workshop, database: Dsn) -> None:
     """With --yes nobody is asked."""
-    workshop.migrate()
-    ended = workshop.migrate("downgrade", "-1", "--yes")
+    ended = at_head.migrate("downgrade", "-1", "--yes")
     assert ended.returncode == 0, ended.stderr
     assert "downgrade: 1 revision, the database is at 0001_baseline" in ended.stdout
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0001_baseline",)]
 
 
-def test_downgrade_is_refused_in_production_without_a_yes(workshop: Workshop, database: Dsn) -> None:
+def test_downgrade_is_refused_in_production_without_a_yes(at_head: Workshop, database: Dsn) -> None:
     """In production nobody is asked: it takes --yes."""
-    workshop.migrate()
-    ended = workshop.migrate("downgrade", "0001", APP_ENV="production")
+    ended = at_head.migrate("downgrade", "0001", APP_ENV="production")
     assert ended.returncode == 2
     assert "asked      nobody: this is production" in ended.stderr
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_add_task_due_on",)]
 
 
 @pytest.mark.parametrize(("answer", "code", "at"), [("y\n", 0, "0001_baseline"), ("n\n", 1, "0002_add_task_due_on")])
-def test_downgrade_asks_at_a_terminal(workshop: Workshop, database: Dsn, answer: str, code: int, at: str) -> None:
+def test_downgrade_asks_at_a_terminal(at_head: Workshop, database: Dsn, answer: str, code: int, at: str) -> None:
     """At a terminal it asks, and goes on only after a yes."""
-    workshop.migrate()
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "utils/migrate.py", "downgrade", "0001"],
-        cwd=workshop.root,
+        cwd=at_head.root,
         env=environment(database),
         stdin=theirs,
         stdout=subprocess.PIPE,
@@ -238,36 +234,33 @@ def test_downgrade_says_when_there_is_nothing_to_do(workshop: Workshop) -> None:
     assert (ended.returncode, ended.stdout) == (0, "downgrade: nothing to do\n")
 
 
-def test_reset_is_refused_in_production(workshop: Workshop, database: Dsn) -> None:
+def test_reset_is_refused_in_production(at_head: Workshop, database: Dsn) -> None:
     """Not even --yes resets production."""
-    workshop.migrate()
-    ended = workshop.migrate("reset", "--yes", APP_ENV="production")
+    ended = at_head.migrate("reset", "--yes", APP_ENV="production")
     assert (ended.returncode, "[not-in-production]" in ended.stderr) == (3, True)
     assert rows_of(database, "SELECT count(*) FROM project") == [(0,)]
 
 
-def test_reset_starts_from_nothing(workshop: Workshop, database: Dsn) -> None:
+def test_reset_starts_from_nothing(at_head: Workshop, database: Dsn) -> None:
     """What was in the database is dropped, told before, and head is reached again."""
-    workshop.migrate()
     rows_of(database, "CREATE SCHEMA other; CREATE TABLE other.stray (); INSERT INTO project (name) VALUES ('Line 4')")
-    ended = workshop.migrate("reset", "--yes")
+    ended = at_head.migrate("reset", "--yes")
     assert ended.returncode == 0, ended.stderr
     assert "  table other.stray: 0 rows\n  table project: 1 row\n" in ended.stdout
     assert rows_of(database, "SELECT count(*), to_regclass('other.stray') FROM project") == [(0, None)]
-    assert workshop.migrate("status", "--exit-code").returncode == 0
+    assert at_head.migrate("status", "--exit-code").returncode == 0
 
 
-def test_log_tells_the_newest_first(workshop: Workshop) -> None:
+def test_log_tells_the_newest_first(at_head: Workshop) -> None:
     """The ledger is shown newest first, --limit says how much of it, --json gives the same rows."""
-    workshop.migrate()
-    workshop.migrate("downgrade", "-1", "--yes")
-    lines = workshop.migrate("log").stdout.splitlines()
+    at_head.migrate("downgrade", "-1", "--yes")
+    lines = at_head.migrate("log").stdout.splitlines()
     assert [re.sub(r".*  (\S+ \S+ \S+) in .*", r"\1", line) for line in lines] == [
         "downgrade 0002_add_task_due_on applied",
         "upgrade 0002_add_task_due_on applied",
         "upgrade 0001_baseline applied",
     ]
-    rows = json.loads(workshop.migrate("log", "--json", "--limit", "2").stdout)
+    rows = json.loads(at_head.migrate("log", "--json", "--limit", "2").stdout)
     assert [row["action"] for row in rows] == ["downgrade", "upgrade"]
 
 

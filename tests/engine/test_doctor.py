@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,27 +15,17 @@ import pytest
 from sqlalchemy import MetaData
 
 from models import Base
-from tests.ground import MIGRATE, Databases, environment, eventually, rows_of
+from tests.ground import Databases, eventually, rows_of
 from tests.workshop import Workshop
 from utils import doctor
 from utils.doctor import Finding
-from utils.settings import ROOT, Dsn, Secret, Settings
-
-
-@pytest.fixture(scope="module")
-def template(server: Dsn) -> Iterator[Dsn]:
-    """A database at head."""
-    databases = Databases(server, f"railhead_test_doctor_{time.time_ns():x}")
-    dsn = databases.new()
-    subprocess.run(MIGRATE, cwd=ROOT, env=environment(dsn), check=True, capture_output=True)
-    yield dsn
-    databases.drop()
+from utils.settings import Dsn, Secret, Settings
 
 
 @pytest.fixture
-def at_head(template: Dsn, databases: Databases) -> Dsn:
-    """A copy of it."""
-    return databases.new(template.parameters()["dbname"])
+def healthy(databases: Databases, head: str) -> Dsn:
+    """A database at head."""
+    return databases.new(head)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +48,11 @@ def found(dsn: Dsn, **given: object) -> list[Finding]:
     return [one for one in doctor.examine(settings, metadata, long=0.05) if one.slug != "stale-manifest"]
 
 
-def test_a_healthy_project_has_nothing_to_tell(workshop: Workshop) -> None:
+def test_a_healthy_project_has_nothing_to_tell(at_head: Workshop) -> None:
     """At head the doctor finds nothing, in words and in JSON, and ends with 0."""
-    assert workshop.migrate().returncode == 0
-    ended = workshop.migrate("doctor")
+    ended = at_head.migrate("doctor")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "nothing found\n", "")
-    assert json.loads(workshop.migrate("doctor", "--json").stdout) == []
+    assert json.loads(at_head.migrate("doctor", "--json").stdout) == []
 
 
 class Ill(NamedTuple):
@@ -151,64 +139,64 @@ ILL = [
 
 
 @pytest.mark.parametrize("ill", ILL, ids=lambda ill: f"{ill.slug}: {ill.do}"[:50])
-def test_what_is_wrong_in_the_database_is_found(at_head: Dsn, ill: Ill) -> None:
+def test_what_is_wrong_in_the_database_is_found(healthy: Dsn, ill: Ill) -> None:
     """It is found by its slug, told with its names, and nothing is told beside it that is not so; SQL that mends it does."""
-    assert found(at_head) == []
-    rows_of(at_head, ill.do)
-    told = found(at_head)
+    assert found(healthy) == []
+    rows_of(healthy, ill.do)
+    told = found(healthy)
     mine = [one for one in told if one.slug == ill.slug]
     assert [(one.what[: len(ill.what)], one.next) for one in mine] == [(ill.what, ill.next)]
     assert {one.slug for one in told} - {ill.slug} == set(ill.beside)
     if ill.next.endswith(";"):
-        rows_of(at_head, ill.next)
-        assert ill.slug not in {one.slug for one in found(at_head)}
+        rows_of(healthy, ill.next)
+        assert ill.slug not in {one.slug for one in found(healthy)}
 
 
-def test_a_transaction_left_open_is_found_and_may_be_ended(at_head: Dsn) -> None:
+def test_a_transaction_left_open_is_found_and_may_be_ended(healthy: Dsn) -> None:
     """Who sits idle in a transaction is named with pid, application and age; ending him is what mends it."""
-    with closing(psycopg2.connect(at_head, application_name="forgotten")) as session, session.cursor() as cursor:
+    with closing(psycopg2.connect(healthy, application_name="forgotten")) as session, session.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM task")
-        eventually(lambda: found(at_head))
-        (one,) = found(at_head)
+        eventually(lambda: found(healthy))
+        (one,) = found(healthy)
         assert one.slug == "idle-in-transaction"
         assert f"pid {session.info.backend_pid}, forgotten, idle in transaction for " in one.what
         assert one.next == f"SELECT pg_terminate_backend({session.info.backend_pid});"
-        rows_of(at_head, one.next)
-        eventually(lambda: not found(at_head))
+        rows_of(healthy, one.next)
+        eventually(lambda: not found(healthy))
 
 
-def test_a_statement_that_works_for_long_is_found(at_head: Dsn) -> None:
+def test_a_statement_that_works_for_long_is_found(healthy: Dsn) -> None:
     """A transaction that is busy is told apart from one that idles."""
     sleeper = subprocess.Popen(
         [
             sys.executable,
             "-c",
             "import sys, psycopg2; psycopg2.connect(sys.argv[1]).cursor().execute('SELECT pg_sleep(60)')",
-            at_head[:],
+            healthy[:],
         ]
     )
     try:
-        eventually(lambda: [one.slug for one in found(at_head)] == ["long-transaction"])
+        eventually(lambda: [one.slug for one in found(healthy)] == ["long-transaction"])
     finally:
         rows_of(
-            at_head,
+            healthy,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query = 'SELECT pg_sleep(60)'",
         )
         sleeper.wait()
 
 
-def test_a_prepared_transaction_is_found_with_what_it_locks(at_head: Dsn) -> None:
+def test_a_prepared_transaction_is_found_with_what_it_locks(healthy: Dsn) -> None:
     """A transaction that was prepared and forgotten is named, with the tables that it holds."""
-    if rows_of(at_head, "SHOW max_prepared_transactions") == [("0",)]:
+    if rows_of(healthy, "SHOW max_prepared_transactions") == [("0",)]:
         pytest.skip("this server allows no prepared transactions")
     name = f"forgotten {uuid.uuid4().hex}"
-    with closing(psycopg2.connect(at_head)) as session, session.cursor() as cursor:
+    with closing(psycopg2.connect(healthy)) as session, session.cursor() as cursor:
         cursor.execute("LOCK TABLE task IN SHARE MODE")
         cursor.execute(f"PREPARE TRANSACTION '{name}'")
     try:
-        (one,) = found(at_head)
+        (one,) = found(healthy)
     finally:
-        rows_of(at_head, f"ROLLBACK PREPARED '{name}'")
+        rows_of(healthy, f"ROLLBACK PREPARED '{name}'")
     assert one.slug == "prepared-transaction"
     assert f"prepared the transaction {name}" in one.what
     assert one.what.endswith("and holds locks on task")
@@ -227,26 +215,26 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("given", "slug", "words"), SETTINGS, ids=[slug for _, slug, _ in SETTINGS])
-def test_a_setting_that_bites_is_found(at_head: Dsn, given: dict[str, object], slug: str, words: str) -> None:
+def test_a_setting_that_bites_is_found(healthy: Dsn, given: dict[str, object], slug: str, words: str) -> None:
     """Each is told with its value; in production a superuser's application is told too, and nothing else."""
-    told = found(at_head, **given)
+    told = found(healthy, **given)
     assert [one.what for one in told if one.slug == slug and one.what.startswith(words)]
     assert {one.slug for one in told} - {slug} <= {"superuser"}
 
 
-def test_a_superuser_serves_in_production_only_with_a_word(at_head: Dsn) -> None:
+def test_a_superuser_serves_in_production_only_with_a_word(healthy: Dsn) -> None:
     """The application's role is looked at, and told when it may do everything."""
-    if rows_of(at_head, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == [(False,)]:
+    if rows_of(healthy, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == [(False,)]:
         pytest.skip("the tests' own role is no superuser")
-    assert [one.slug for one in found(at_head, **PRODUCTION)] == ["superuser"]
+    assert [one.slug for one in found(healthy, **PRODUCTION)] == ["superuser"]
 
 
-def test_a_role_without_rights_is_told_what_it_lacks(poor: Dsn, at_head: Dsn) -> None:
+def test_a_role_without_rights_is_told_what_it_lacks(poor: Dsn, healthy: Dsn) -> None:
     """Rights to read and write, to create, and to alter are each told with the GRANT; after those nothing is missing."""
     role = poor.parameters()["user"]
-    mine = poor.with_(dbname=at_head.parameters()["dbname"])
+    mine = poor.with_(dbname=healthy.parameters()["dbname"])
     rows_of(
-        at_head,
+        healthy,
         f"GRANT SELECT ON alembic_version, migration_ledger TO {role}; REVOKE CREATE ON SCHEMA public FROM PUBLIC",
     )
     told = {one.slug: one for one in found(mine)}
@@ -260,22 +248,22 @@ def test_a_role_without_rights_is_told_what_it_lacks(poor: Dsn, at_head: Dsn) ->
     for one in found(mine):
         for statement in one.next.splitlines():
             if statement.startswith(("GRANT SELECT", "GRANT USAGE")):
-                rows_of(at_head, statement)
+                rows_of(healthy, statement)
     assert {one.slug for one in found(mine)} == {"not-owner"}
 
 
-def test_a_place_that_cannot_be_written_is_found(at_head: Dsn) -> None:
+def test_a_place_that_cannot_be_written_is_found(healthy: Dsn) -> None:
     """Migrations that would meet a standby, or default_transaction_read_only, are told so; and looking needs no right to write."""
-    told = found(at_head.with_(options="-c default_transaction_read_only=on"))
+    told = found(healthy.with_(options="-c default_transaction_read_only=on"))
     assert [one.slug for one in told] == ["read-only"]
 
 
-def test_two_databases_are_found(at_head: Dsn, databases: Databases) -> None:
+def test_two_databases_are_found(healthy: Dsn, databases: Databases) -> None:
     """Two URLs that lead to two databases are told with both variables and both addresses, without a password."""
     other = databases.new().with_(password="p@ss/w%rd:é")
     (one,) = [
         one
-        for one in found(at_head, migrate_database=other, migrate_variable="MIGRATE_DATABASE_URL")
+        for one in found(healthy, migrate_database=other, migrate_variable="MIGRATE_DATABASE_URL")
         if one.slug == "two-databases"
     ]
     assert one.what == "DATABASE_URL and MIGRATE_DATABASE_URL name two different databases"
@@ -283,24 +271,23 @@ def test_two_databases_are_found(at_head: Dsn, databases: Databases) -> None:
     assert "w%rd" not in one.next
 
 
-def test_a_database_that_does_not_answer_is_a_finding(at_head: Dsn) -> None:
+def test_a_database_that_does_not_answer_is_a_finding(healthy: Dsn) -> None:
     """What the settings say is told all the same."""
-    gone = at_head.with_(host="127.0.0.1", port="1")
+    gone = healthy.with_(host="127.0.0.1", port="1")
     assert [one.slug for one in found(gone, wait_lock=600.0)] == ["wait-lock-long", "unreachable"]
 
 
-def test_what_is_wrong_with_the_files_is_found(workshop: Workshop) -> None:
+def test_what_is_wrong_with_the_files_is_found(at_head: Workshop) -> None:
     """A stale manifest, and then a forked history, are told with what mends them; findings end with exit code 1."""
-    assert workshop.migrate().returncode == 0
-    workshop.write("0003_mine", after="0002_add_task_due_on")
-    ended = workshop.migrate("doctor", "--json")
+    at_head.write("0003_mine", after="0002_add_task_due_on")
+    ended = at_head.migrate("doctor", "--json")
     assert ended.returncode == 1
     told = json.loads(ended.stdout)
     assert [(one["slug"], one["next"]) for one in told] == [
         ("stale-manifest", "python utils/migrate.py seal"),
         ("behind", "python utils/migrate.py status"),
     ]
-    workshop.write("0003_yours", after="0002_add_task_due_on")
-    told = json.loads(workshop.migrate("doctor", "--json").stdout)
+    at_head.write("0003_yours", after="0002_add_task_due_on")
+    told = json.loads(at_head.migrate("doctor", "--json").stdout)
     assert [one["slug"] for one in told] == ["forked"]
     assert "migrate.py rebase 0003_yours" in told[0]["next"]

@@ -43,13 +43,12 @@ def test_every_way_in_writes_it(workshop: Workshop, database: Dsn, entrance: str
 
 
 @pytest.mark.parametrize("entrance", ["command line", "alembic"])
-def test_a_way_back_is_written(workshop: Workshop, database: Dsn, entrance: str) -> None:
+def test_a_way_back_is_written(at_head: Workshop, database: Dsn, entrance: str) -> None:
     """A downgrade leaves a row for each revision that it takes back, the newest first."""
-    workshop.migrate()
     if entrance == "alembic":
-        workshop.alembic("downgrade", "base")
+        at_head.alembic("downgrade", "base")
     else:
-        workshop.migrate("downgrade", "base", "--yes")
+        at_head.migrate("downgrade", "base", "--yes")
     assert written(database) == [
         *BOTH,
         ("downgrade", "0002_add_task_due_on", "0001_baseline"),
@@ -202,11 +201,10 @@ def test_the_newest_rows_come_first(settings: Settings, database: Dsn) -> None:
     connection.close()
 
 
-def test_autogenerate_and_downgrades_leave_it_alone(workshop: Workshop, database: Dsn) -> None:
+def test_autogenerate_and_downgrades_leave_it_alone(at_head: Workshop, database: Dsn) -> None:
     """It is no model's table, and yet no revision proposes to drop it."""
-    workshop.migrate()
-    before = sorted(workshop.versions.iterdir())
-    workshop.alembic("revision", "--autogenerate", "-m", "Nothing")
-    assert sorted(workshop.versions.iterdir()) == before
-    workshop.migrate("downgrade", "base", "--yes")
+    before = sorted(at_head.versions.iterdir())
+    at_head.alembic("revision", "--autogenerate", "-m", "Nothing")
+    assert sorted(at_head.versions.iterdir()) == before
+    at_head.migrate("downgrade", "base", "--yes")
     assert rows_of(database, "SELECT count(*) FROM migration_ledger") == [(4,)]

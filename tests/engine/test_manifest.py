@@ -205,29 +205,26 @@ def test_a_head_is_believed_when_its_file_says_so(tmp_path: Path, says: str, bel
     assert (head == ("0002_head",)) == believed
 
 
-def test_a_file_that_the_manifest_does_not_list_is_applied(workshop: Workshop, database: Dsn) -> None:
+def test_a_file_that_the_manifest_does_not_list_is_applied(at_head: Workshop, database: Dsn) -> None:
     """A new revision is found though nobody sealed it, and a run in development says how to."""
-    workshop.migrate()
-    workshop.write("0003_new", "op.execute('CREATE TABLE new ()')", after=HEAD)
-    assert workshop.migrate("status", "--exit-code").returncode == 1
-    assert workshop.migrate().returncode == 0
+    at_head.write("0003_new", "op.execute('CREATE TABLE new ()')", after=HEAD)
+    assert at_head.migrate("status", "--exit-code").returncode == 1
+    assert at_head.migrate().returncode == 0
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0003_new",)]
 
 
-def test_a_head_that_means_something_else_is_looked_at_closely(workshop: Workshop) -> None:
+def test_a_head_that_means_something_else_is_looked_at_closely(at_head: Workshop) -> None:
     """A file that was given another id keeps its name and its place in the manifest; it is pending all the same."""
-    workshop.migrate()
-    place = workshop.versions / f"{HEAD}.py"
+    place = at_head.versions / f"{HEAD}.py"
     place.write_text(place.read_text().replace(f'revision = "{HEAD}"', 'revision = "0002_renamed"'))
-    ended = workshop.migrate()
+    ended = at_head.migrate()
     assert (ended.returncode, "[unknown-version]" in ended.stderr) == (3, True)
 
 
-def test_a_file_that_is_gone_is_missed(workshop: Workshop) -> None:
+def test_a_file_that_is_gone_is_missed(at_head: Workshop) -> None:
     """When the head's file is not there, the start does not take the manifest's word for it."""
-    workshop.migrate()
-    (workshop.versions / f"{HEAD}.py").unlink()
-    assert workshop.migrate("status", "--exit-code").returncode == 1
+    (at_head.versions / f"{HEAD}.py").unlink()
+    assert at_head.migrate("status", "--exit-code").returncode == 1
 
 
 def test_formatting_does_not_change_a_checksum() -> None:

@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from psycopg2.extensions import connection as Connection
 
 from tests.ground import eventually, rows_of
-from tests.verbs import INDEXES, NOT_NULL, TABLES, VERBS, Call, answer, migrating, run
+from tests.verbs import INDEXES, NOT_NULL, TABLES, VERBS, Call, answer, is_ended, migrating, run
 from utils import operations
 from utils.database import Patience
 from utils.errors import Stop
@@ -30,21 +30,6 @@ def test_verb_does_what_it_says_and_does_it_again(database: Dsn, name: str) -> N
     for _ in range(2):
         run(database, verb.call)
         assert answer(database, verb) == verb.answer
-
-
-@pytest.mark.parametrize("name", VERBS)
-def test_verb_completes_after_its_session_was_killed_before_any_statement(database: Dsn, name: str) -> None:
-    """Wherever the session ends, the next run of the verb finishes the work; nothing is there twice or INVALID."""
-    verb = VERBS[name]
-    survived = False
-    number = 0
-    while not survived:
-        number += 1
-        rows_of(database, TABLES + verb.before)
-        survived = not is_killed(database, verb.call, number)
-        run(database, verb.call)
-        assert answer(database, verb) == verb.answer, f"killed before statement {number}"
-    assert number > 2
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -227,7 +212,7 @@ def test_backfill_goes_on_where_it_was_killed(database: Dsn) -> None:
     """Rows that were done before the crash are not written again."""
     rows_of(database, TABLES)
     call = lambda op: op.backfill("Item", "price = 9", "price < 9", batch=100, schema="shop")  # noqa: E731
-    assert is_killed(database, call, 14)
+    assert is_ended(database, call, 14)
     done = set(rows_of(database, 'SELECT id, xmin::text FROM shop."Item" WHERE price = 9'))
     assert 0 < len(done) < 500
     run(database, call)
@@ -275,28 +260,6 @@ def test_backfill_that_would_never_end_stops_before_it_writes(database: Dsn) -> 
         run(database, lambda op: op.backfill("Item", "price = price + 1", "price < 100", schema="shop"))
     assert stopped.value.slug == "backfill-endless"
     assert rows_of(database, 'SELECT max(price) FROM shop."Item"') == [(6,)]
-
-
-def is_killed(dsn: Dsn, call: Call, number: int) -> bool:
-    """Run one verb and end its session just before statement `number`; tell whether it came to that."""
-    count = 0
-
-    def before(connection: sa.Connection, *_: object) -> None:
-        nonlocal count
-        count += 1
-        if count == number:
-            driver = connection.connection.dbapi_connection
-            assert driver is not None
-            pid = driver.info.backend_pid
-            rows_of(dsn, "SELECT pg_terminate_backend(%s, 5000)", [pid])
-
-    try:
-        with migrating(dsn) as (engine, op):
-            sa.event.listen(engine, "before_cursor_execute", before)
-            call(op)
-    except sa.exc.OperationalError as error:
-        return bool(error.connection_invalidated)
-    return False
 
 
 @contextmanager

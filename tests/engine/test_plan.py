@@ -110,11 +110,10 @@ def test_unsealed_in_production_nobody_knows(busy: Workshop) -> None:
     assert "CREATE INDEX ix_task_title ON task (title)" in ended.stdout
 
 
-def test_what_breaks_and_what_cannot_be_undone_is_told(workshop: Workshop) -> None:
+def test_what_breaks_and_what_cannot_be_undone_is_told(at_head: Workshop) -> None:
     """The previous release's losses and the reason why there is no way back are named."""
-    workshop.migrate()
-    workshop.write("0003_drop", 'op.drop_column("task", "due_on")', "raise NotImplementedError('gone')", after=HEAD)
-    [step] = planned(workshop)["pending"]
+    at_head.write("0003_drop", 'op.drop_column("task", "due_on")', "raise NotImplementedError('gone')", after=HEAD)
+    [step] = planned(at_head)["pending"]
     assert (step["previous_release"], step["breaks"]) == ("breaks", ["column task.due_on is gone"])
     assert (step["can_be_undone"], step["back"]) == (False, "its downgrade fails: gone")
 
@@ -129,21 +128,19 @@ def test_accepted_hazard_is_told_with_its_reason(busy: Workshop) -> None:
     assert "refused" not in ended.stdout
 
 
-def test_revision_that_does_not_run_from_empty(workshop: Workshop) -> None:
+def test_revision_that_does_not_run_from_empty(at_head: Workshop) -> None:
     """The plan says which revision could not be tried, and shows what it can."""
-    workshop.migrate()
-    workshop.write("0003_lost", 'op.execute("ALTER TABLE nowhere ADD x int")', after=HEAD)
-    found = planned(workshop)
+    at_head.write("0003_lost", 'op.execute("ALTER TABLE nowhere ADD x int")', after=HEAD)
+    found = planned(at_head)
     assert found["note"] == '0003_lost does not run on an empty database: relation "nowhere" does not exist'
     assert found["pending"][0]["source"] == "nothing"
     assert found["pending"][0]["sql"] == ["ALTER TABLE nowhere ADD x int"]
 
 
-def test_verb_is_told_by_what_it_does(workshop: Workshop) -> None:
+def test_verb_is_told_by_what_it_does(at_head: Workshop) -> None:
     """Of a verb the statements that change something are shown, and not what it asks in between."""
-    workshop.migrate()
-    workshop.write("0003_verb", 'op.set_not_null("task", "due_on")', 'op.drop_not_null("task", "due_on")', after=HEAD)
-    [step] = planned(workshop)["pending"]
+    at_head.write("0003_verb", 'op.set_not_null("task", "due_on")', 'op.drop_not_null("task", "due_on")', after=HEAD)
+    [step] = planned(at_head)["pending"]
     assert {sql.split()[0] for sql in step["sql"]} == {"ALTER"}
     assert any("outside the transaction" in one["does"] for one in step["footprint"])
 

@@ -69,30 +69,28 @@ def test_git_sees_that_two_branches_add_a_revision(workshop: Workshop, tmp_path:
     assert "<<<<<<<" in merged.stdout
 
 
-def test_fork_is_refused_mended_and_runs(workshop: Workshop, database: Dsn) -> None:
+def test_fork_is_refused_mended_and_runs(at_head: Workshop, database: Dsn) -> None:
     """Forced through, a fork is refused with the command that mends it; after that command both revisions run."""
-    assert workshop.migrate().returncode == 0
-    forked(workshop)
-    refused = workshop.migrate()
+    forked(at_head)
+    refused = at_head.migrate()
     assert refused.returncode == 3
     assert "[forked]" in refused.stderr
     assert "python utils/migrate.py rebase 0003_theirs" in refused.stderr
-    mended = workshop.migrate("rebase", "0003_theirs")
+    mended = at_head.migrate("rebase", "0003_theirs")
     assert mended.returncode == 0, mended.stderr
     assert "0003_theirs.py -> 0004_theirs.py" in mended.stdout
-    assert versions(workshop)[2:] == ["0003_ours.py", "0004_theirs.py"]
-    assert workshop.migrate().returncode == 0
+    assert versions(at_head)[2:] == ["0003_ours.py", "0004_theirs.py"]
+    assert at_head.migrate().returncode == 0
     assert {"ours", "theirs"} <= tables(database)
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0004_theirs",)]
 
 
-def test_manifest_lists_what_was_moved(workshop: Workshop) -> None:
+def test_manifest_lists_what_was_moved(at_head: Workshop) -> None:
     """After `rebase` the manifest lists the files as they are, keeps what it knew of the others, and asks for a replay."""
-    workshop.migrate()
-    forked(workshop)
-    workshop.migrate("rebase", "0003_theirs.py")
-    assert workshop.migrate("seal", "--check", "--no-replay").returncode == 0
-    assert workshop.migrate("seal", "--check").stdout.splitlines() == [
+    forked(at_head)
+    at_head.migrate("rebase", "0003_theirs.py")
+    assert at_head.migrate("seal", "--check", "--no-replay").returncode == 0
+    assert at_head.migrate("seal", "--check").stdout.splitlines() == [
         "0003_ours.py is listed, but nobody has looked at what it does",
         "0004_theirs.py is listed, but nobody has looked at what it does",
     ]
@@ -121,17 +119,16 @@ def test_only_the_lines_that_say_so_are_edited(workshop: Workshop) -> None:
     assert text == expected
 
 
-def test_one_id_twice_is_mended_by_naming_the_file(workshop: Workshop, database: Dsn) -> None:
+def test_one_id_twice_is_mended_by_naming_the_file(at_head: Workshop, database: Dsn) -> None:
     """Two files with one id are refused as forked; the id is ambiguous, the file is not, and afterwards both run."""
-    workshop.migrate()
-    workshop.write("0003_a", "op.execute('CREATE TABLE a ()')", after=HEAD, revision="0003_add")
-    workshop.write("0003_b", "op.execute('CREATE TABLE b ()')", after=HEAD, revision="0003_add")
-    assert "[forked]" in workshop.migrate().stderr
-    assert workshop.migrate("rebase", "0003_add").returncode == 2
-    ended = workshop.migrate("rebase", "migrations/versions/0003_b.py")
+    at_head.write("0003_a", "op.execute('CREATE TABLE a ()')", after=HEAD, revision="0003_add")
+    at_head.write("0003_b", "op.execute('CREATE TABLE b ()')", after=HEAD, revision="0003_add")
+    assert "[forked]" in at_head.migrate().stderr
+    assert at_head.migrate("rebase", "0003_add").returncode == 2
+    ended = at_head.migrate("rebase", "migrations/versions/0003_b.py")
     assert ended.returncode == 0, ended.stderr
-    assert versions(workshop)[2:] == ["0003_a.py", "0004_b.py"]
-    assert workshop.migrate().returncode == 0
+    assert versions(at_head)[2:] == ["0003_a.py", "0004_b.py"]
+    assert at_head.migrate().returncode == 0
     assert {"a", "b"} <= tables(database)
 
 

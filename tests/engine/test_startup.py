@@ -73,10 +73,9 @@ def test_a_database_behind_is_migrated(workshop: Workshop, database: Dsn) -> Non
     assert (head(database), rows) == (HEAD, [("0001_baseline",), ("0002_add_task_due_on",)])
 
 
-def test_a_database_at_head_is_served(workshop: Workshop, database: Dsn) -> None:
+def test_a_database_at_head_is_served(at_head: Workshop, database: Dsn) -> None:
     """With nothing to do a start says so and writes nothing."""
-    workshop.migrate()
-    ended = workshop.run(*START)
+    ended = at_head.run(*START)
     assert ended.stdout.endswith("start: the database is at head, 0002_add_task_due_on\n")
     assert rows_of(database, "SELECT count(*) FROM migration_ledger") == [(2,)]
 

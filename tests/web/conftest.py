@@ -14,20 +14,17 @@ from app import create_app
 from app.database import make_engine
 from tests.ground import Databases
 from tests.web.visitor import Visitor
-from utils import upgrade
 from utils.settings import Dsn, Secret, Settings
 
 PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture(scope="session")
-def migrated(server: Dsn) -> Iterator[Settings]:
+def migrated(server: Dsn, head: str) -> Iterator[Settings]:
     """The settings of a development machine, with a database at head."""
     databases = Databases(server, f"railhead_web_{uuid.uuid4().hex[:8]}")
-    dsn = databases.new()
-    settings = Settings(database=dsn, migrate_database=dsn, migrate_on_start="off")
-    upgrade.run("upgrade", "head", settings)
-    yield settings
+    dsn = databases.new(head)
+    yield Settings(database=dsn, migrate_database=dsn, migrate_on_start="off")
     databases.drop()
 
 

@@ -16,17 +16,15 @@ from tests.ground import Databases, Tree, eventually, rows_of
 from tests.web.conftest import PASSWORD
 from tests.web.replica import Replica
 from tests.web.visitor import Visitor
-from utils import upgrade
 from utils.lock import Lock
 from utils.settings import Dsn, Settings
 
 
 @pytest.fixture
-def own(database: Dsn, migrated: Settings) -> Settings:
+def own(databases: Databases, head: str, migrated: Settings) -> Settings:
     """The settings for a database at head that a test may change."""
-    settings = migrated._replace(database=database, migrate_database=database)
-    upgrade.run("upgrade", "head", settings)
-    return settings
+    dsn = databases.new(head)
+    return migrated._replace(database=dsn, migrate_database=dsn)
 
 
 def client_of(settings: Settings) -> FlaskClient:
