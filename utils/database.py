@@ -5,12 +5,14 @@ Knows nothing of revisions. Speaks the simple protocol of psycopg2 only, so that
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 import psycopg2
 from psycopg2 import errorcodes
+from psycopg2.extensions import POLL_OK, POLL_READ
 from psycopg2.extensions import connection as Connection
 
 from utils import watchdog
@@ -84,15 +86,60 @@ def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connectio
 
     A signal cancels what runs on it while somebody is watching. Raises psycopg2.OperationalError.
     """
-    given = dsn.parameters()
-    # UTF8, because psycopg2 reads the names of an SQL_ASCII database as ASCII otherwise
-    fixed = {"application_name": name[:63], "client_encoding": "UTF8"}
     seconds = max(2, int(watchdog.longest(timeout)))  # libpq takes less for two seconds
-    parameters = {"connect_timeout": str(seconds), **_KEEPALIVES, **given, **fixed}
-    connection = psycopg2.connect(Dsn.of(**parameters))
+    connection = psycopg2.connect(_parameters(dsn, name, connect_timeout=str(seconds)))
     connection.autocommit = True
     watchdog.register(connection)
     return connection
+
+
+class Question:
+    """One statement on a connection of its own, which is made while the caller goes on with something else. Read-only.
+
+    Most of a start with nothing to do is the server's time to let us in. Nothing here waits in C but a DNS look-up.
+    """
+
+    def __init__(self, dsn: Dsn, name: str, sql: str, *, timeout: float) -> None:
+        """Begin to connect; all of it may take `timeout` seconds. Raises psycopg2.Error."""
+        self._sql = sql
+        self._deadline = time.monotonic() + timeout
+        several = "," in dsn.parameters().get("host", "")  # libpq gives up on one of them only while it is waited for
+        self._connection: Connection = (
+            connect(dsn, name, timeout=int(timeout))
+            if several
+            else psycopg2.connect(_parameters(dsn, name), async_=True)
+        )
+        self._state = self._connection.poll()  # says who we are, where the server is near enough to listen already
+
+    def answer(self) -> list[tuple[object, ...]]:
+        """Return the rows, and close the connection. Raises psycopg2.Error, also when time is up."""
+        try:
+            self._wait()
+            with self._connection.cursor() as cursor:
+                cursor.execute(self._sql)
+                self._state = self._connection.poll()
+                self._wait()
+                return list(cursor.fetchall())
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection, answered or not."""
+        self._connection.close()
+
+    def _wait(self) -> None:
+        while self._state != POLL_OK:
+            waiting = select.poll()  # anew each time: with several hosts the socket is another one
+            waiting.register(self._connection, select.POLLIN if self._state == POLL_READ else select.POLLOUT)
+            if not waiting.poll(max(0.0, self._deadline - time.monotonic()) * 1000):
+                raise psycopg2.OperationalError("the server did not answer in time")
+            self._state = self._connection.poll()
+
+
+def _parameters(dsn: Dsn, name: str, **more: str) -> Dsn:
+    # UTF8, because psycopg2 reads the names of an SQL_ASCII database as ASCII otherwise
+    fixed = {"application_name": name[:63], "client_encoding": "UTF8"}
+    return Dsn.of(**{**more, **_KEEPALIVES, **dsn.parameters(), **fixed})
 
 
 class Allowance(NamedTuple):
@@ -198,7 +245,7 @@ def server_version(connection: Connection) -> str:
 
 def identity(connection: Connection) -> tuple[object, ...]:
     """Return what two connections share when they are in the same database of the same cluster. Read-only."""
-    return rows(connection, _IDENTITY)[0]
+    return rows(connection, IDENTITY)[0]
 
 
 def open_now(dsn: Dsn, name: str, variable: str) -> Connection:
@@ -289,7 +336,7 @@ def blockers(connection: Connection, pid: int) -> list[Blocker]:
     ]
 
 
-_IDENTITY = """
+IDENTITY = """
 SELECT (SELECT oid FROM pg_database WHERE datname = current_database()),
        CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE') THEN (SELECT system_identifier FROM pg_control_system()) END
 """

@@ -24,7 +24,7 @@ import psycopg2
 from utils import database, errors, lock, logs, manifest, watchdog
 from utils.errors import Stop
 from utils.logs import log
-from utils.settings import Dsn, Settings, load
+from utils.settings import Settings, load
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace, Settings], int]
 
 _PROGRAM = "python utils/migrate.py"
+
+_GLANCE = 3.0
+"""Seconds that the first look may take before a closer one, which waits for longer and says what it waits for."""
+
+_VERSIONS = "SELECT version_num FROM alembic_version"
+_VERSIONS_AND_PLACE = f"SELECT version_num, place.* FROM alembic_version, ({database.IDENTITY}) AS place"
 
 
 def migrate_on_startup(settings: Settings) -> Settings:
@@ -55,17 +61,24 @@ def migrate_on_startup(settings: Settings) -> Settings:
 
 def at_head(settings: Settings) -> tuple[str, ...] | None:
     """Return the heads when one glance shows that the database is there; None when it takes a closer look. Read-only."""
-    heads = manifest.head_without_alembic()
-    if heads is None or settings.database is None or settings.migrate_database is None:
+    if settings.database is None or settings.migrate_database is None:
         return None
-    name = lock.name("start", settings)
+    addresses = dict.fromkeys((settings.database, settings.migrate_database))
+    question = _VERSIONS if len(addresses) == 1 else _VERSIONS_AND_PLACE
+    asked: list[database.Question] = []
     try:
-        addresses = dict.fromkeys((settings.database, settings.migrate_database))
-        found = [_glance(name, dsn, alone=len(addresses) == 1) for dsn in addresses]
+        name = lock.name("start", settings)
+        asked += (database.Question(dsn, name, question, timeout=_GLANCE) for dsn in addresses)
+        heads = manifest.head_without_alembic()  # while the server lets us in
+        found = [one.answer() for one in asked] if heads else []
     except psycopg2.Error:
         return None
-    places = {identity for _, identity in found}
-    return heads if len(places) == 1 and all(versions == heads for versions, _ in found) else None
+    finally:
+        for one in asked:
+            one.close()
+    versions = {tuple(sorted(str(row[0]) for row in rows)) for rows in found}
+    places = {row[1:] for rows in found for row in rows}
+    return heads if versions == {heads} and len(places) == 1 else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -306,16 +319,6 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 10**9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows, such as 50")
     return int(text)
-
-
-def _glance(name: str, dsn: Dsn, *, alone: bool) -> tuple[tuple[str, ...], object]:
-    """Return the versions, in one round trip; and which database it is when there is another to compare it with."""
-    connection = database.connect(dsn, name, timeout=3)
-    try:
-        found = database.rows(connection, "SELECT version_num FROM alembic_version")
-        return tuple(sorted(str(row[0]) for row in found)), None if alone else database.identity(connection)
-    finally:
-        connection.close()
 
 
 def _check(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -42,6 +43,37 @@ def test_connection_has_a_name_and_commits_each_statement(database: Dsn) -> None
         assert reaching.server_version(connection).startswith("PostgreSQL 1")
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("hosts", [1, 2], ids=["one host", "the second of two"])
+def test_a_question_is_answered_beside_other_work(database: Dsn, hosts: int) -> None:
+    """The connection is made while we do something else, and is gone after the answer."""
+    parameters = database.parameters()
+    several = database.with_(host=f"/nowhere,{parameters['host']}") if hosts == 2 else database
+    question = reaching.Question(several, "asking", "SELECT n FROM generate_series(1, 3) n", timeout=3)
+    assert question.answer() == [(1,), (2,), (3,)]
+    others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'asking'"
+    eventually(lambda: not rows_of(database, others))
+
+
+def test_a_question_to_a_server_that_says_nothing_ends(tmp_path: Path) -> None:
+    """Who listens and never speaks is waited for as long as was asked for, and no longer."""
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(tmp_path / ".s.PGSQL.5432"))
+        mute.listen()
+        question = reaching.Question(
+            Dsn.of(host=str(tmp_path), dbname="x", user="x"), "asking", "SELECT 1", timeout=0.2
+        )
+        with pytest.raises(psycopg2.OperationalError, match="did not answer in time"):
+            question.answer()
+
+
+def test_a_question_that_postgresql_refuses_raises(database: Dsn) -> None:
+    """A database, a role or a table that is not there is an error of the driver's, as on any connection."""
+    with pytest.raises(psycopg2.errors.UndefinedTable):
+        reaching.Question(database, "asking", "SELECT * FROM absent", timeout=3).answer()
+    with pytest.raises(psycopg2.OperationalError, match="does not exist"):
+        reaching.Question(database.with_(dbname="absent"), "asking", "SELECT 1", timeout=3).answer()
 
 
 @pytest.mark.parametrize(
