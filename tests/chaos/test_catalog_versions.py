@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
@@ -65,7 +66,7 @@ def elder(request: pytest.FixtureRequest) -> Iterator[Dsn]:
         eventually(lambda: answers(dsn), within=30)
         yield dsn
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # who is still connected is not waited for
         server.wait(30)
         shutil.rmtree(folder)
 
