@@ -5,6 +5,7 @@ Knows nothing of revisions. Speaks the simple protocol of psycopg2 only, so that
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import Callable
@@ -28,6 +29,9 @@ ANSWER_TIMEOUT = 15.0
 
 SHORTEST_ANSWER_TIMEOUT = 3.0
 """The same where the budget is small: a busy server takes a second now and then."""
+
+_NO_NAME = re.compile(r"/[^,]*|\d+(?:\.\d+){3}|[\da-f:]+:[\da-f:]*", re.IGNORECASE)
+"""One host that is a socket's folder or an address, so that nothing has to be looked up."""
 
 _KEEPALIVES = {
     "keepalives_idle": "10",
@@ -96,44 +100,47 @@ def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connectio
 class Question:
     """One statement on a connection of its own, which is made while the caller goes on with something else. Read-only.
 
-    Most of a start with nothing to do is the server's time to let us in. Nothing here waits in C but a DNS look-up.
+    Most of a start with nothing to do is the server's time to let us in. Where a name has to be looked up, or one of
+    several hosts to be chosen, the connection is made when the answer is wanted: libpq would look the name up with
+    Python standing still, deaf to signals.
     """
 
-    def __init__(self, dsn: Dsn, name: str, sql: str, *, timeout: float) -> None:
-        """Begin to connect; all of it may take `timeout` seconds. Raises psycopg2.Error."""
-        self._sql = sql
+    def __init__(self, dsn: Dsn, name: str, sql: str, *, timeout: int) -> None:
+        """Begin to connect; it may take `timeout` seconds until the answer is there. Raises psycopg2.Error."""
+        self._dsn, self._name, self._sql, self._timeout = dsn, name, sql, timeout
         self._deadline = time.monotonic() + timeout
-        several = "," in dsn.parameters().get("host", "")  # libpq gives up on one of them only while it is waited for
-        self._connection: Connection = (
-            connect(dsn, name, timeout=int(timeout))
-            if several
-            else psycopg2.connect(_parameters(dsn, name), async_=True)
-        )
-        self._state = self._connection.poll()  # says who we are, where the server is near enough to listen already
+        self._connection: Connection | None = None
+        if _NO_NAME.fullmatch(dsn.parameters().get("host", "")):
+            self._connection = psycopg2.connect(_parameters(dsn, name), async_=True)
+            self._state = self._connection.poll()  # says who we are, if the server listens already
 
     def answer(self) -> list[tuple[object, ...]]:
         """Return the rows, and close the connection. Raises psycopg2.Error, also when time is up."""
         try:
-            self._wait()
+            if self._connection is None:
+                self._connection = connect(self._dsn, self._name, timeout=self._timeout)
+                return rows(self._connection, self._sql)
+            self._wait(self._connection)
             with self._connection.cursor() as cursor:
                 cursor.execute(self._sql)
                 self._state = self._connection.poll()
-                self._wait()
+                self._wait(self._connection)
                 return list(cursor.fetchall())
         finally:
             self.close()
 
     def close(self) -> None:
         """Close the connection, answered or not."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
-    def _wait(self) -> None:
+    def _wait(self, connection: Connection) -> None:
         while self._state != POLL_OK:
-            waiting = select.poll()  # anew each time: with several hosts the socket is another one
-            waiting.register(self._connection, select.POLLIN if self._state == POLL_READ else select.POLLOUT)
+            waiting = select.poll()  # anew each time: libpq may go on on another socket
+            waiting.register(connection, select.POLLIN if self._state == POLL_READ else select.POLLOUT)
             if not waiting.poll(max(0.0, self._deadline - time.monotonic()) * 1000):
                 raise psycopg2.OperationalError("the server did not answer in time")
-            self._state = self._connection.poll()
+            self._state = connection.poll()
 
 
 def _parameters(dsn: Dsn, name: str, **more: str) -> Dsn:

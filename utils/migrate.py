@@ -33,7 +33,7 @@ Command = Callable[[argparse.Namespace, Settings], int]
 
 _PROGRAM = "python utils/migrate.py"
 
-_GLANCE = 3.0
+_GLANCE = 3
 """Seconds that the first look may take before a closer one, which waits for longer and says what it waits for."""
 
 _VERSIONS = "SELECT version_num FROM alembic_version"

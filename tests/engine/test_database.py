@@ -61,9 +61,7 @@ def test_a_question_to_a_server_that_says_nothing_ends(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(tmp_path / ".s.PGSQL.5432"))
         mute.listen()
-        question = reaching.Question(
-            Dsn.of(host=str(tmp_path), dbname="x", user="x"), "asking", "SELECT 1", timeout=0.2
-        )
+        question = reaching.Question(Dsn.of(host=str(tmp_path), dbname="x", user="x"), "asking", "SELECT 1", timeout=1)
         with pytest.raises(psycopg2.OperationalError, match="did not answer in time"):
             question.answer()
 
