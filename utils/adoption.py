@@ -103,7 +103,8 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, revision: str, ch
             cursor.execute(_VERSION_TABLE)
             cursor.execute("DELETE FROM alembic_version")
             cursor.execute("INSERT INTO alembic_version (version_num) VALUES (%s)", (revision,))
-            ledger.write(cursor, lock, run, [row], "applied", kept)
+            ledger.write(cursor, lock, run, [row], "applied")
+            ledger.keep_catalog(connection, run, kept)
         except (psycopg2.Error, LockLost):
             cursor.execute("ROLLBACK")
             raise

@@ -134,18 +134,17 @@ def create(connection: Connection) -> None:
         ) from error
 
 
-def write(cursor: Cursor, lock: Lock, run: Run, rows: Sequence[Row], outcome: str, catalog: str | None = None) -> None:
+def write(cursor: Cursor, lock: Lock, run: Run, rows: Sequence[Row], outcome: str) -> None:
     """Write `rows` if, and only if, the migration lock is still ours: one statement. Writes the ledger.
 
-    `catalog` is kept on the last of them. Raises LockLost, and then the caller's transaction must not be committed.
+    Raises LockLost, and then the caller's transaction must not be committed.
     """
     condition, values = lock.fence()
     cursor.execute(
         f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
-        " started_at, duration_ms, waited_ms, attempts, catalog)"
+        " started_at, duration_ms, waited_ms, attempts)"
         " SELECT %s, %s, %s, %s, current_user || ' @ ' || %s, r.revision, r.parent, r.checksum, r.breaking,"
-        " clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts,"
-        " CASE WHEN r.revision = %s THEN %s END"
+        " clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts"
         " FROM unnest(%s::text[], %s::text[], %s::text[], %s::boolean[], %s::float8[], %s::int[], %s::int[], %s::int[])"
         " AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts)"
         f" WHERE {condition}",
@@ -155,8 +154,6 @@ def write(cursor: Cursor, lock: Lock, run: Run, rows: Sequence[Row], outcome: st
             outcome,
             run.release,
             run.replica,
-            rows[-1].revision,
-            catalog,
             [row.revision for row in rows],
             [row.parent for row in rows],
             [row.checksum for row in rows],

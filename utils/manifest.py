@@ -114,7 +114,7 @@ def render(entries: Iterable[Entry], folder: Path = FOLDER) -> str:
     lines = (" ".join([*map(_written, entry[:3]), *entry[3:]]) for entry in entries)
     body = "\n".join([_TITLE, _COLUMNS, *lines, ""])
     heads = ",".join(_written(head, ",") for head in Manifest(entries, "").heads) or _NOTHING
-    names = _digest("\n".join(sorted(entry.file for entry in entries)).encode())
+    names = _names_digest(entry.file for entry in entries)
     digest = _digest(f"{body}{heads}".encode())
     return f"{body}{_SEAL} {digest} {files_digest(folder)} {names} {heads}\n"
 
@@ -171,10 +171,10 @@ def _holds(folder: Path, sealed: str) -> bool:
     except OSError:
         return False
     # Most folders hold nothing else, and to look at each of a thousand names costs as much as all the rest.
-    return sealed == _digest_of(names) or sealed == _digest_of(revision_files(folder))
+    return sealed == _names_digest(names) or sealed == _names_digest(revision_files(folder))
 
 
-def _digest_of(names: Iterable[str]) -> str:
+def _names_digest(names: Iterable[str]) -> str:
     return _digest("\n".join(sorted(names)).encode())
 
 

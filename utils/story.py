@@ -1,7 +1,8 @@
 """What happens in one run, from the first look to the verification?
 
-Find the database, take the lock, look again, carry out, retry, verify. Says "done" only after it has seen it done, from outside, through every URL that is set. Retries only what was rolled back as a
-whole, or what is safe to run again, and only as long as there is patience.
+Find the database, take the lock, look again, carry out, retry, verify. Says "done" only after it has seen it done, from
+outside, through every URL that is set. Retries only what was rolled back as a whole, or what is safe to run again, and
+only as long as there is patience.
 """
 
 from __future__ import annotations

@@ -52,6 +52,7 @@ def test_whole_board_by_mouse_without_javascript(opened: Callable[..., Page]) ->
     page.get_by_role("searchbox").fill("nothing like it")
     page.get_by_role("button", name="Filter").click()
     page.get_by_text("Nothing here matches the filter.").nth(2).wait_for()
+    assert page.get_by_text("Nothing here matches the filter.").count() == 3
     page.get_by_role("link", name="Show all").click()
     page.get_by_role("link", name="Order boxes").click()
     page.get_by_label("Title").fill("Order fifty boxes")

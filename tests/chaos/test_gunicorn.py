@@ -110,12 +110,13 @@ def test_a_failure_in_production_is_one_json_object(project: Tree, port: int) ->
     )
 
 
-def test_a_wrong_setting_ends_the_process(project: Tree, port: int) -> None:
+@pytest.mark.parametrize(("name", "value"), [("MIGRATE_WAIT_LOCK", "soon"), ("PORT", "eighty")])
+def test_a_wrong_setting_ends_the_process(project: Tree, name: str, value: str) -> None:
     """Its configuration file reads the settings first: what is wrong with them is told once and ends it."""
-    running = project.start(*SERVE, PORT=str(port), MIGRATE_WAIT_LOCK="soon")
+    running = project.start(*SERVE, **{name: value})
     assert running.wait() == 3
     said = running.stdout + running.stderr
-    assert said.count("MIGRATE_WAIT_LOCK is 'soon'") == 1
+    assert said.count(f"{name} is '{value}'") == 1
     assert "Traceback" not in said
 
 

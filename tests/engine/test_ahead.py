@@ -194,6 +194,7 @@ def _waits_for_gate(tree: Tree) -> bool:
     return bool(
         rows_of(
             tree.database,
-            "SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database WHERE datname = current_database() AND relation = 'beside.gate'::regclass AND NOT granted",
+            "SELECT 1 FROM pg_locks WHERE relation = 'beside.gate'::regclass AND NOT granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         )
     )

@@ -580,6 +580,7 @@ def test_change_runs_up_down_and_up_on_rows_and_leaves_no_difference(desk: Desk,
     assert desk.catalog() == there
     desk.upgrade()
     assert desk.catalog() == wanted
+    assert desk.revision(after) == []
 
 
 def test_there_are_at_least_forty_kinds_of_change() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 
 import pytest
@@ -15,11 +16,13 @@ FLASK = (sys.executable, "-c", "import sys; from flask.cli import main; sys.argv
 
 
 def test_log_is_one_json_object_a_line_on_standard_output(project: Tree) -> None:
-    """In production a platform can read every line, from the migration to the request, with the request's id."""
+    """In production a platform can read every line, from the migration to the end, with a request's id."""
     replica = Replica(project, {}, LOG_LEVEL="info")
     refused = replica.post("/projects", name="without a token")
     request_id = refused.headers["X-Request-Id"]
     eventually(lambda: " 400 " in replica.process.stdout, what="the request is logged")
+    replica.process.send(signal.SIGTERM)
+    assert replica.process.wait() == 0
     lines = [json.loads(line) for line in replica.process.stdout.splitlines()]
     assert all({"message", "level"} <= line.keys() for line in lines)
     assert {line["logger"] for line in lines} == {"railhead", "gunicorn.error", "gunicorn.access", "app"}
