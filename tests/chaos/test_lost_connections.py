@@ -49,7 +49,7 @@ def test_lock_terminated_in_the_middle_of_a_revision(gated: tuple[Tree, list[str
     eventually(lambda: "waiting for the migration lock, held by pid" in second.stderr, within=30, what="it waits")
     holder = sight.holder(database)
     assert holder is not None
-    rows_of(database, "SELECT pg_terminate_backend(%s)", [holder.pid])
+    rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [holder.pid])
     gate.open_for(database, migrating)
     eventually(lambda: "the migration lock was lost" in first.stderr, within=30, what="the first one notices")
     assert sight.applied(database) == names[:2]

@@ -108,7 +108,7 @@ def test_server_that_is_not_there_is_waited_for_as_long_as_allowed(tmp_path: Pat
 
 def test_ended_session_is_a_lost_connection(database: Dsn, connection: Connection) -> None:
     """Whether the server says so or the socket does: what was not committed may be tried again."""
-    rows_of(database, "SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+    rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [connection.info.backend_pid])
     first = said_by(connection, "SELECT 1")
     second = said_by(connection, "SELECT 1")
     assert reaching.is_lost(first)

@@ -33,7 +33,7 @@ def make(database: Dsn) -> Iterator[Make]:
 
 def terminate(dsn: Dsn, lock: Lock) -> None:
     """End the session of a lock, as an administrator or a pooler might."""
-    rows_of(dsn, "SELECT pg_terminate_backend(%s)", [lock.pid])
+    rows_of(dsn, "SELECT pg_terminate_backend(%s, 5000)", [lock.pid])
     eventually(lambda: not rows_of(dsn, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = %s", [lock.pid]))
 
 

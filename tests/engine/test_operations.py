@@ -57,7 +57,7 @@ def test_invalid_index_left_by_a_crash_is_built_again(database: Dsn, other_sessi
         cursor.execute('INSERT INTO shop."Item" VALUES (0)')  # CONCURRENTLY waits for this transaction to end
         with in_background(database, verb.call) as failure:
             pid = eventually_waits(database, "CREATE UNIQUE INDEX CONCURRENTLY%")
-            rows_of(database, "SELECT pg_terminate_backend(%s)", [pid])
+            rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [pid])
         other_session.rollback()
     assert isinstance(failure[0], sa.exc.OperationalError)
     assert [row.endswith("INVALID") for row in answer(database, verb)] == [True]

@@ -142,7 +142,7 @@ def test_connection_that_the_server_closed_is_replaced_unseen(migrated: Settings
     try:
         with connection.cursor() as cursor:
             name = migrated.database.parameters()["dbname"] if migrated.database else ""
-            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", [name])
     finally:
         connection.close()
     assert client.get("/").status_code == 200
