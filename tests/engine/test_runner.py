@@ -33,7 +33,8 @@ def test_revision_that_loses_the_lock_is_rolled_back_and_done_again(at_first: Wo
     """The fence stops the commit; the story begins again, takes the lock and looks where the database is."""
     at_first.write(
         "0002_more",
-        "op.add_column('thing', sa.Column('a', sa.Text))\n" + ONCE.format(does="pg_terminate_backend(pid, 5000)", of=HOLDER),
+        "op.add_column('thing', sa.Column('a', sa.Text))\n"
+        + ONCE.format(does="pg_terminate_backend(pid, 5000)", of=HOLDER),
     )
     result = at_first.migrate()
     assert result.returncode == 0, result.stderr
