@@ -182,18 +182,36 @@ def _assert_not_applied(branch: Sequence[File], files: Sequence[File], settings:
 def _move(branch: Sequence[File], base: File, files: Sequence[File]) -> list[Moved]:
     """Give each file of the branch its new number, id, name and parent. Changes files."""
     rest = [one for one in files if one not in branch]
-    number = max((manifest.number(one.revision) or manifest.number(one.name) or 0 for one in rest), default=0)
+    moved = _moves(branch, base, rest)
     alone = any(one.revision == branch[0].revision for one in rest)
     names: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for one in moved:  # all are read before one is written: the new name of one may be the old name of the next
+        names[one.was] = one.revision
+        sources[one.file] = _edited(one, {} if alone else names)
+    for name, source in sources.items():
+        (manifest.FOLDER / name).write_bytes(source.encode("utf-8"))
+    for old in branch:
+        if old.name not in sources:
+            (manifest.FOLDER / old.name).unlink()
+    return moved
+
+
+def _moves(branch: Sequence[File], base: File, rest: Sequence[File]) -> list[Moved]:
+    """Return what each file of the branch becomes. Raises Stop when an id or a name is taken."""
+    number = max((manifest.number(one.revision) or manifest.number(one.name) or 0 for one in rest), default=0)
+    taken = {name for one in rest for name in (one.revision, one.name)}
     moved: list[Moved] = []
     parent = base.revision
     for index, one in enumerate(branch, start=1):
         revision = _renumbered(one.revision, number + index)
-        if revision == one.revision and alone:
+        if revision == one.revision and revision in taken:
             raise _broken(f"{one.revision} has no number that could become another; give {one.name} another id by hand")
         name = _new_name(one, revision, number + index)
-        names[one.revision] = revision
-        _write(one, name, revision, parent, {} if alone else names)
+        if name in taken:
+            raise _broken(
+                f"{one.name} would become {name}, which is there already; give that file another name by hand"
+            )
         moved.append(Moved(revision, name, one.revision, one.name, parent))
         parent = revision
     return moved
@@ -211,12 +229,11 @@ def _new_name(one: File, revision: str, number: int) -> str:
     return f"{_renumbered(one.name.removesuffix('.py'), number)}.py" if revision != one.revision else one.name
 
 
-def _write(one: File, name: str, revision: str, parent: str, names: dict[str, str]) -> None:
-    """Write the file anew, with the lines changed that say what it is, and remove the old one."""
-    old = manifest.FOLDER / one.name
-    source = old.read_bytes().decode("utf-8")
+def _edited(one: Moved, names: dict[str, str]) -> str:
+    """Return the source of a file that is moved, with the lines changed that say what it is."""
+    source = (manifest.FOLDER / one.was_file).read_bytes().decode("utf-8")
     values = _assigned(source)
-    changes = {"revision": revision, "down_revision": parent}
+    changes = {"revision": one.revision, "down_revision": one.parent}
     depends = values.get("depends_on")
     spans = [(values[key], _literal(source, values[key], text)) for key, text in changes.items()]
     if depends is not None:
@@ -226,11 +243,8 @@ def _write(one: File, name: str, revision: str, parent: str, names: dict[str, st
         spans.append((depends, text))
     for node, text in sorted(spans, key=lambda span: -span[0].lineno):
         source = _with(source, node, text)
-    source = re.sub(r"^(Revision ID: ).*?(\r?)$", rf"\g<1>{revision}\2", source, count=1, flags=re.MULTILINE)
-    source = re.sub(r"^(Revises: ).*?(\r?)$", rf"\g<1>{parent}\2", source, count=1, flags=re.MULTILINE)
-    (manifest.FOLDER / name).write_bytes(source.encode("utf-8"))
-    if name != one.name:
-        old.unlink()
+    source = re.sub(r"^(Revision ID: ).*?(\r?)$", rf"\g<1>{one.revision}\2", source, count=1, flags=re.MULTILINE)
+    return re.sub(r"^(Revises: ).*?(\r?)$", rf"\g<1>{one.parent}\2", source, count=1, flags=re.MULTILINE)
 
 
 def _literal(source: str, node: ast.expr, text: str) -> str:

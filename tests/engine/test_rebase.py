@@ -109,6 +109,31 @@ def test_whole_branch_moves_in_order(workshop: Workshop, database: Dsn) -> None:
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0006_again",)]
 
 
+def test_files_of_one_branch_may_take_each_others_names(at_head: Workshop, database: Dsn) -> None:
+    """Where the new name of one file is the old name of the next, both are there afterwards, each with its own work."""
+    at_head.write("0003_ours", after=HEAD)
+    for number, after in (("0003", HEAD), ("0004", None)):
+        table = f"of_{number}"
+        at_head.write(
+            f"{number}_fix", f"op.execute('CREATE TABLE {table} ()')", f"op.execute('DROP TABLE {table}')", after=after
+        )
+    ended = at_head.migrate("rebase", "0004_fix")
+    assert ended.returncode == 0, ended.stderr
+    assert versions(at_head)[2:] == ["0003_ours.py", "0004_fix.py", "0005_fix.py"]
+    assert at_head.migrate().returncode == 0
+    assert {"of_0003", "of_0004"} <= tables(database)
+
+
+def test_nobodys_file_is_written_over(at_head: Workshop) -> None:
+    """A new name that another file has already is refused, and no file is touched."""
+    at_head.write("0004_fix", after=HEAD, revision="0003_ours")
+    at_head.write("0003_fix", after=HEAD)
+    before = {path: path.read_bytes() for path in at_head.versions.glob("*.py")}
+    ended = at_head.migrate("rebase", "0003_fix")
+    assert (ended.returncode, "[revision-file]" in ended.stderr) == (3, True)
+    assert {path: path.read_bytes() for path in at_head.versions.glob("*.py")} == before
+
+
 def test_only_the_lines_that_say_so_are_edited(workshop: Workshop) -> None:
     """Quotes, remarks, annotations and formatting stay; the lines of Alembic's docstring follow."""
     workshop.write("0003_ours", after=HEAD)
