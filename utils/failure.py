@@ -27,7 +27,7 @@ _QUOTED = re.compile(r"[\"«„“](.+?)[\"»“”]")
 _KEY = re.compile(r"\((.+?)\)=\(")
 """The columns in `Key (name)=(a) is duplicated.`"""
 
-_BUILDS = re.compile(r"\s*(?:CREATE\s+UNIQUE\s+INDEX|ALTER\s+TABLE)", re.IGNORECASE)
+_BUILDS = re.compile(r"\s*(?:CREATE\s+UNIQUE\s+INDEX|ALTER\s+(?:TABLE|DOMAIN))", re.IGNORECASE)
 _MAKES_INDEX = re.compile(
     r"\s*(?:CREATE\s+(?:UNIQUE\s+)?INDEX|ALTER\s+TABLE\b.*\bADD\s+CONSTRAINT)", re.IGNORECASE | re.DOTALL
 )
@@ -108,6 +108,11 @@ class Failure(NamedTuple):
         return bool(_BUILDS.match(self.statement))
 
     @property
+    def rows(self) -> str:
+        """Return whose rows it is about; a trigger of somebody's own does not tell, nor does a domain."""
+        return f"rows of {self.table}" if self.table else "rows"
+
+    @property
     def place(self) -> str:
         """Return the table, the column in it if there is one."""
         return f"{self.table}.{self.column}" if self.column else self.table
@@ -121,6 +126,8 @@ class Failure(NamedTuple):
     @property
     def definition(self) -> str:
         """Return how the violated constraint is made: from the statement that makes it, or from the database."""
+        if not self.constraint:  # of a domain, a partition, somebody's trigger: the database does not know it either
+            return self.statement
         _, found, rest = self.statement.partition(self.constraint)
         if found and (FOREIGN_KEY.search(rest) or CHECK.search(rest)):
             return rest

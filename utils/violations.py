@@ -11,6 +11,7 @@ from utils.failure import CHECK, FOREIGN_KEY, Failure, quoted
 
 _PARTIAL = re.compile(r"\sWHERE\s(.*)$", re.IGNORECASE | re.DOTALL)
 _ADD_COLUMN = re.compile(r"\bADD\s+(?:COLUMN\s+)?(?!CONSTRAINT)", re.IGNORECASE)
+_VALUE = re.compile(r"\bVALUE\b", re.IGNORECASE)
 _TRUTH_OF_A_CHECK = "_is_not_null"
 """How the check that `op.set_not_null` validates ends, behind the name of its column."""
 
@@ -18,6 +19,8 @@ _TRUTH_OF_A_CHECK = "_is_not_null"
 def duplicate(failure: Failure) -> str:
     """Return how to find rows that are there more than once, or how to leave one alone."""
     key = failure.key or "..."
+    if not failure.table:
+        return _refused(failure)
     if not failure.builds:
         return (
             f"a row with that {key} is there already; let {failure.file} leave it alone:\n"
@@ -33,6 +36,8 @@ def duplicate(failure: Failure) -> str:
 
 def reference(failure: Failure) -> str:
     """Return how to find the rows that point at nothing, or what to do about those that still point."""
+    if not failure.table:
+        return _refused(failure)
     if _is_deleted(failure):
         return (
             f"rows of {failure.table} still point at it; let {failure.file} change or delete them first,\n"
@@ -53,20 +58,20 @@ def reference(failure: Failure) -> str:
 
 def _is_deleted(failure: Failure) -> bool:
     """Tell whether it is about rows that others point at: the sentence then begins with another table than the constraint's."""
-    return bool(failure.names) and quoted(failure.names[0]) != failure.table.rpartition(".")[2]
+    return bool(failure.table and failure.names) and quoted(failure.names[0]) != failure.table.rpartition(".")[2]
 
 
 def reference_headline(failure: Failure) -> str:
     """Return what happened, for a foreign key."""
-    return f"rows of {failure.table} {'still point at what is deleted' if _is_deleted(failure) else 'point at nothing'}"
+    return f"{failure.rows} {'still point at what is deleted' if _is_deleted(failure) else 'point at nothing'}"
 
 
 def duplicate_headline(failure: Failure) -> str:
     """Return what happened, for a unique constraint or index."""
     return (
-        f"rows of {failure.table} are there more than once"
-        if failure.builds
-        else f"a row of {failure.table} is there already"
+        f"a row of {failure.table} is there already"
+        if failure.table and not failure.builds
+        else f"{failure.rows} are there more than once"
     )
 
 
@@ -79,12 +84,44 @@ def rejected(failure: Failure) -> str:
     if failure.constraint.endswith(_TRUTH_OF_A_CHECK):
         return _nulls(failure._replace(column=quoted(failure.constraint.removesuffix(_TRUTH_OF_A_CHECK))))
     match = CHECK.search(failure.definition)
+    if _fits_no_partition(failure):
+        return _partition(failure)
+    if not failure.constraint and not (failure.column and match):
+        return _refused(failure)
     if match is None or not failure.builds:
-        return f"let {failure.file} write values that {failure.constraint} allows, see the detail above"
+        detail = ", see the detail above" if failure.detail else ""
+        return f"let {failure.file} write values that {failure.constraint} allows{detail}"
+    if failure.column:  # a domain's check speaks of VALUE, whatever the column is called
+        return (
+            "find the rows that break it, and correct them (op.backfill does it in batches):\n"
+            f"SELECT * FROM {failure.table} WHERE NOT {_bracketed(_VALUE.sub(failure.column, match[1]))} LIMIT 20;"
+        )
     return (
         "find the rows that break it, and correct them (op.backfill does it in batches):\n"
         f"SELECT * FROM {failure.table} WHERE NOT {_bracketed(match[1])} LIMIT 20;"
     )
+
+
+def _fits_no_partition(failure: Failure) -> bool:
+    """Tell whether it is about the bounds of partitions: the one rule of a table that has no name."""
+    return bool(failure.table) and not failure.constraint and not failure.column
+
+
+def _partition(failure: Failure) -> str:
+    if failure.builds:
+        return (
+            f"find the rows of {failure.table} that its bounds leave out, and move or delete them before {failure.file} attaches it,\n"
+            "or let the bounds hold them"
+        )
+    return (
+        "let a revision before this one make a partition that takes them:\n"
+        f"CREATE TABLE ... PARTITION OF {failure.table} FOR VALUES ...;   or   ... PARTITION OF {failure.table} DEFAULT;"
+    )
+
+
+def _refused(failure: Failure) -> str:
+    """Return what is left to say when PostgreSQL names neither a table nor a constraint: a domain, or somebody's trigger."""
+    return f"let {failure.file} write values that are allowed; what refuses them stands in PostgreSQL's words above"
 
 
 def _bracketed(condition: str) -> str:
@@ -98,6 +135,8 @@ def _bracketed(condition: str) -> str:
 
 def missing_value(failure: Failure) -> str:
     """Return how to find the rows without a value, and how to give them one."""
+    if not failure.column:
+        return _refused(failure)
     if re.match(r"\s*(?:INSERT|UPDATE|MERGE)", failure.statement, re.IGNORECASE):
         return f"let {failure.file} give {failure.place} a value"
     if _ADD_COLUMN.search(failure.statement):
@@ -106,6 +145,8 @@ def missing_value(failure: Failure) -> str:
             f"nullable=False, server_default=...\n"
             f"or add it nullable, and in the next revision:\n{_backfill(failure)}\n{_set_not_null(failure)}"
         )
+    if re.match(r"\s*ALTER\s+DOMAIN", failure.statement, re.IGNORECASE):
+        return _nulls(failure)
     return f"{_nulls(failure)}\nand here, because it does not stop traffic:\n{_set_not_null(failure)}"
 
 
@@ -155,4 +196,18 @@ def rejected_headline(failure: Failure) -> str:
     """Return what happened, for a check."""
     if failure.constraint.endswith(_TRUTH_OF_A_CHECK):
         return f"rows of {failure.table} have no {failure.constraint.removesuffix(_TRUTH_OF_A_CHECK)}"
-    return f"rows of {failure.table} break {failure.constraint}"
+    if _fits_no_partition(failure):
+        return f"{failure.rows} fit no partition"
+    return f"{failure.rows} break {failure.constraint or 'a check'}"
+
+
+def missing_headline(failure: Failure) -> str:
+    """Return what happened, for a value that must not be missing; a domain does not tell where."""
+    return f"{failure.rows} have no {failure.column or 'value'}"
+
+
+def excluded(failure: Failure) -> str:
+    """Return what to do about rows that an exclusion constraint keeps apart."""
+    if not failure.table:
+        return _refused(failure)
+    return f"correct the rows that the detail above names; there may be more, so look at all of {failure.table} first"
