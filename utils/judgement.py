@@ -23,6 +23,8 @@ from utils.settings import Settings
 
 SEAL = "python utils/migrate.py seal"
 
+_THEN = f"then:\n{SEAL}"
+
 Sizes = Callable[[Sequence[str]], Mapping[str, float]]
 """Gives the rows of tables; those that are not there it leaves out."""
 
@@ -48,6 +50,15 @@ class Weighed(NamedTuple):
         return f"{self.finding}{size}"
 
 
+def sealed(pending: Iterable[Revision]) -> dict[str, manifest.Entry]:
+    """Return the sealed lines that still speak of these files: of a file that was edited since nobody knows what it does."""
+    entries = manifest.entries()
+    known = [one for one in pending if one.id in entries]
+    checksums = revisions.checksums({one.id: one.file for one in known}) if known else {}
+    lines = {one.id: entries[one.id] for one in known}
+    return {one: line for one, line in lines.items() if line.is_replayed and line.checksum == checksums.get(one)}
+
+
 def judge(pending: Sequence[Revision], history: History, settings: Settings, sizes: Sizes, place: str) -> None:
     """Return when these revisions may be applied. Raises Stop(`hazard`) when one would block a large table.
 
@@ -55,9 +66,7 @@ def judge(pending: Sequence[Revision], history: History, settings: Settings, siz
     """
     if settings.hazards == "ignore":
         return
-    sealed = manifest.entries()
-    known = [(one, Finding.parse(token)) for one in pending if one.id in sealed for token in sealed[one.id].tokens]
-    weighed = [one for one in weigh(known, pending, settings, sizes) if one.blocks]
+    weighed = [one for one in weigh(_known(pending), pending, settings, sizes) if one.blocks]
     if weighed and settings.hazards == "refuse":
         raise refusal(weighed, history, settings, place)
     for one in weighed:
@@ -69,13 +78,12 @@ def assert_repeatable(pending: Sequence[Revision], history: History, action: str
 
     Where there is no table yet (`empty`), starting from nothing is a way out: there it is only said.
     """
-    sealed = manifest.entries()
     finding = Finding("not-repeatable")
+    known = {one.id for one, found in _known(pending) if found == finding} if action == "upgrade" else set()
     for revision in pending:
         if hazards.accepted(revision, finding):
             continue
-        known = action == "upgrade" and revision.id in sealed and finding.token in sealed[revision.id].tokens
-        if known or hazards.mixes(manifest.FOLDER / revision.file, action):
+        if revision.id in known or hazards.mixes(manifest.FOLDER / revision.file, action):
             stop = not_repeatable(revision, history, f"unchanged, {place}")
             if not empty:
                 raise stop
@@ -87,11 +95,11 @@ def warn_of_unsealed(pending: Iterable[Revision], settings: Settings, *, closely
 
     `closely` also looks whether their files still mean what was sealed.
     """
-    sealed = manifest.entries()
+    entries = manifest.entries()
     found = revisions.checksums({revision.id: revision.file for revision in pending}) if closely else {}
 
     def is_sealed(revision: Revision) -> bool:
-        entry = sealed.get(revision.id)
+        entry = entries.get(revision.id)
         return entry is not None and entry.is_replayed and found.get(revision.id, entry.checksum) == entry.checksum
 
     names = [revision.id for revision in pending if not is_sealed(revision)]
@@ -135,6 +143,7 @@ def refusal(weighed: Sequence[Weighed], history: History, settings: Settings, pl
         steps.append(rewritten(own[0].revision, history, [one.finding for one in own]))
         reasons = ", ".join(f'"{slug}": "why"' for slug in dict.fromkeys(one.finding.slug for one in own))
         steps.append(f"or accept it there, with the reason:\naccepted_hazards = {{{reasons}}}")
+    steps.append(_THEN)
     facts.append(("large", f"from {settings.large_table:,} rows on (MIGRATE_LARGE_TABLE)"))
     return Stop("hazard", headline, facts=facts, database=f"unchanged, {place}", next_step="\n\n".join(steps))
 
@@ -145,7 +154,8 @@ def not_repeatable(revision: Revision, history: History, place: str) -> Stop:
     stop.database = place
     stop.next_step = (
         f"{rewritten(revision, history, [Finding('not-repeatable')])}\n\n"
-        'or accept it there, with the reason:\naccepted_hazards = {"not-repeatable": "why it is safe"}'
+        'or accept it there, with the reason:\naccepted_hazards = {"not-repeatable": "why it is safe"}\n\n'
+        f"{_THEN}"
     )
     return stop
 
@@ -190,6 +200,13 @@ def count(rows: float) -> str:
     size = max(0, round(rows))
     digits = max(0, len(str(size)) - 2)
     return f"about {round(size, -digits):,} rows" if size else "no rows"
+
+
+def _known(pending: Sequence[Revision]) -> list[tuple[Revision, Finding]]:
+    """Return what is known to be able to hurt about these revisions; read are only files of which something is."""
+    entries = manifest.entries()
+    lines = sealed(one for one in pending if one.id in entries and entries[one.id].tokens)
+    return [(one, Finding.parse(token)) for one in pending if one.id in lines for token in lines[one.id].tokens]
 
 
 def _older_names(pending: Iterable[Revision]) -> dict[str, str]:

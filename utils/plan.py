@@ -133,7 +133,7 @@ def _planned(
     settings: Settings,
     connection: psycopg2.extensions.connection,
 ) -> tuple[Planned, ...]:
-    sealed = _sealed(pending)
+    sealed = judgement.sealed(pending)
     known = [
         (one, finding) for one in pending for finding in _findings(one, footprints.get(one.id), sealed.get(one.id))
     ]
@@ -148,14 +148,6 @@ def _planned(
         )
         for revision in pending
     )
-
-
-def _sealed(pending: Sequence[Revision]) -> dict[str, manifest.Entry]:
-    """Return the sealed lines that still speak of these files."""
-    entries = manifest.entries()
-    checksums = revisions.checksums({one.id: one.file for one in pending})
-    lines = {one.id: entries[one.id] for one in pending if one.id in entries}
-    return {one: entry for one, entry in lines.items() if entry.is_replayed and entry.checksum == checksums.get(one)}
 
 
 def _findings(revision: Revision, footprint: Footprint | None, entry: manifest.Entry | None) -> list[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from contextlib import closing
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils import judgement
+from utils import catalog, judgement
 from utils.settings import Dsn
 
 HEAD = "0002_add_task_due_on"
@@ -38,7 +39,10 @@ upgrade stopped: 0003_search would block a large table
                  op.drop_index_concurrently("ix_task_title", table_name="task")
 
              or accept it there, with the reason:
-             accepted_hazards = {"index-blocks-writes": "why"}     [hazard]
+             accepted_hazards = {"index-blocks-writes": "why"}
+
+             then:
+             python utils/migrate.py seal                          [hazard]
 """
 
 
@@ -78,18 +82,67 @@ def test_large_table_is_refused(busy: Workshop, database: Dsn) -> None:
     assert rows_of(database, "SELECT count(*) FROM migration_ledger WHERE revision = '0003_search'") == [(0,)]
 
 
-def test_pasted_it_runs(busy: Workshop, database: Dsn) -> None:
-    """What the refusal says to write is taken as it is: sealed and started, it runs."""
+@pytest.mark.parametrize("seals", [True, False], ids=["sealed again", "not sealed again"])
+def test_pasted_it_runs(busy: Workshop, database: Dsn, seals: bool) -> None:
+    """What the refusal says to write is taken as it is and runs; what was sealed of the file before is not believed."""
     sealed(busy)
-    lines = [line[13:] for line in busy.migrate(MIGRATE_LARGE_TABLE="1000").stderr.splitlines()]
-    pasted = lines[lines.index("def upgrade() -> None:") : lines.index("or accept it there, with the reason:")]
-    path = busy.versions / "0003_search.py"
-    head, _, _ = path.read_text().partition("def upgrade")
-    path.write_text(head + "\n".join(pasted) + "\n")
-    assert busy.migrate("seal").returncode == 0
+    paste(busy, busy.migrate(MIGRATE_LARGE_TABLE="1000").stderr)
+    assert not seals or busy.migrate("seal").returncode == 0
     ended = busy.migrate(MIGRATE_LARGE_TABLE="1000")
     assert ended.returncode == 0, ended.stderr
+    assert ("unsealed" in ended.stderr) != seals
     assert version(database) == "0003_search"
+
+
+def test_two_files_pasted_run(busy: Workshop, database: Dsn) -> None:
+    """A refusal changes nothing; what it says to write in two files is pasted, sealed as it says, and runs."""
+    column = 'op.add_column("task", sa.Column("x", sa.Integer()))'
+    busy.write("0003_search", f"{column}\n{INDEX}", f'{NO_INDEX}\nop.drop_column("task", "x")', after=HEAD)
+    assert busy.migrate("seal").returncode == 0
+    before = fingerprint(database)
+    refused = busy.migrate(MIGRATE_LARGE_TABLE="1000")
+    assert (refused.returncode, fingerprint(database)) == (3, before)
+    paste(busy, refused.stderr)
+    assert busy.migrate(*refused.stderr.split("then:")[1].split()[2:-1]).returncode == 0
+    ended = busy.migrate(MIGRATE_LARGE_TABLE="1000")
+    assert ended.returncode == 0, ended.stderr
+    assert version(database) == "0004_search_finish"
+    assert busy.migrate("downgrade", HEAD, "--yes").returncode == 0
+    assert fingerprint(database) == before
+
+
+def fingerprint(database: Dsn) -> str:
+    """Return what the schema is."""
+    with closing(psycopg2.connect(database)) as connection:
+        return catalog.read(connection).fingerprint
+
+
+def paste(tree: Workshop, refusal: str) -> None:
+    """Write into the files what a refusal says to write in them."""
+    advice = "\n".join(line[13:] for line in refusal.partition("write it so:")[2].splitlines())
+    advice = advice.partition("\n\nor accept it there")[0]
+    for whole, file, text in re.findall(
+        r"^(in|new,) migrations/versions/(.+):\n((?:.|\n)+?)(?=\n\n(?:in|new,) |\Z)", advice, re.MULTILINE
+    ):
+        head = "" if whole == "new," else (tree.versions / file).read_text().partition("def upgrade")[0]
+        (tree.versions / file).write_text(f"{head}{text}\n")
+
+
+def test_not_repeatable_is_not_believed_of_a_file_that_was_edited(busy: Workshop, database: Dsn) -> None:
+    """What could not run again when it was sealed is refused, and runs once it is written so that it can."""
+    plain = 'with op.get_context().autocommit_block():\n    op.execute("CREATE INDEX CONCURRENTLY ix ON task (title)")'
+    busy.write("0003_ix", plain, "op.drop_index_concurrently('ix')", after=HEAD)
+    assert busy.migrate("seal").returncode == 0
+    assert "[not-repeatable]" in busy.migrate().stderr
+    busy.write(
+        "0003_ix",
+        'op.create_index_concurrently("ix", "task", ["title"])',
+        "op.drop_index_concurrently('ix')",
+        after=HEAD,
+    )
+    ended = busy.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert version(database) == "0003_ix"
 
 
 def test_small_table_is_not(busy: Workshop, database: Dsn) -> None:
@@ -205,7 +258,7 @@ def test_not_repeatable_is_refused_with_the_split(busy: Workshop) -> None:
     ended = busy.migrate()
     assert ended.returncode == 3
     assert "new, migrations/versions/0004_both_finish.py:" in ended.stderr
-    assert ended.stderr.rstrip().endswith("[not-repeatable]")
+    assert ended.stderr.split()[-4:] == ["python", "utils/migrate.py", "seal", "[not-repeatable]"]
 
 
 @pytest.mark.parametrize(
