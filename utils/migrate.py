@@ -139,8 +139,9 @@ def _plan(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import losses, report, upgrade
+    from utils import losses, report, status, upgrade
 
+    status.assert_one_database(settings)
     steps = upgrade.plan("downgrade", parsed.revision, settings)
     if not steps:
         print("downgrade: nothing to do")
@@ -222,7 +223,7 @@ def _rebase(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _reset(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import losses, upgrade
+    from utils import losses, status, upgrade
 
     if settings.production:
         raise Stop(
@@ -232,6 +233,7 @@ def _reset(parsed: argparse.Namespace, settings: Settings) -> int:
             database="unchanged",
             next_step="python utils/migrate.py downgrade REV",
         )
+    status.assert_one_database(settings)
     print("\n".join(losses.of_reset(settings)))
     if not parsed.yes:
         _agree("reset", "reset", settings)
@@ -348,7 +350,7 @@ def _upgrade_or_fall_back(settings: Settings) -> None:
     try:
         log.info("%s", upgrade.run("upgrade", "head", settings))
     except Stop as stop:
-        if not settings.dev_create_tables:
+        if not settings.dev_create_tables or stop.slug == "two-databases":
             raise
         if settings.production:
             log.warning("DEV_CREATE_TABLES is ignored: this is production")

@@ -6,6 +6,7 @@ The same `Status` is what the command line, `/readyz`, the console and `--json` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,9 +14,11 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 from sqlalchemy import MetaData
 
-from utils import catalog, database, drift, hazards, ledger, lock, manifest, revisions
+from utils import catalog, database, diagnosis, drift, hazards, ledger, lock, manifest, revisions
 from utils.catalog import Catalog
+from utils.database import Allowance
 from utils.drift import Drift
+from utils.errors import Stop
 from utils.hazards import Finding
 from utils.lock import Holder
 from utils.revisions import History
@@ -133,21 +136,59 @@ def look(connection: Connection, *, closely: bool = False) -> Look:
 
 
 def read(
-    settings: Settings, history: History | None = None, models: Models | None = None, *, closely: bool = True
+    settings: Settings,
+    history: History | None = None,
+    models: Models | None = None,
+    *,
+    closely: bool = True,
+    allowance: Allowance | None = None,
 ) -> Status:
-    """Return where the database is. Read-only. Raises Stop when it cannot be reached at once.
+    """Return where the database is. Read-only. Raises Stop when it cannot be reached at once, or within `allowance`.
 
-    `models` is asked only where they decide. Without `closely`, drift and edited files are not looked for.
+    `models` is asked only where they decide. Without `closely`, drift and edited files are not looked for. Raises Stop, too,
+    when migrations would go to another database; a server of theirs that does not answer from here says nothing.
     """
     assert settings.database is not None
     history = history or revisions.history()
     if history.problem and history.problem.slug != "forked":
         raise history.problem
-    connection = database.open_now(settings.database, lock.name("status", settings), settings.database_variable)
+    ours, name, variable = settings.database, lock.name("status", settings), settings.database_variable
+    connection = (
+        database.reach(ours, name, variable=variable, allowance=allowance)
+        if allowance
+        else database.open_now(ours, name, variable)
+    )
     try:
+        try:
+            assert_one_database(settings, connection)
+        except Stop as stop:
+            if stop.slug == "two-databases":
+                raise
         return of(connection, settings, history, models, closely=closely)
     finally:
         connection.close()
+
+
+def assert_one_database(settings: Settings, connection: Connection | None = None) -> None:
+    """Raise Stop when the URLs of the application and of migrations name two databases, or one that cannot be reached. Read-only.
+
+    `connection` leads to the application's, where there is one already. Costs nothing where the two URLs are one.
+    """
+    ours, theirs = settings.database, settings.migrate_database
+    assert ours is not None
+    if theirs is None or theirs == ours:
+        return
+    name = lock.name("status", settings)
+    with ExitStack() as stack:
+        if connection is None:
+            connection = database.open_now(ours, name, settings.database_variable)
+            stack.callback(connection.close)
+        other = database.open_now(theirs, name, settings.migrate_variable)
+        stack.callback(other.close)
+        if database.identity(connection) != database.identity(other):
+            addresses = [(settings.migrate_variable, theirs), (settings.database_variable, ours)]
+            place = look(other).place
+            raise diagnosis.two_databases(addresses, place, settings.migrate_variable, settings.database_variable)
 
 
 def of(

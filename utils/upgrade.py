@@ -118,6 +118,7 @@ def create_tables(settings: Settings, metadata: MetaData) -> None:
     For development, after a migration has failed. Raises Stop when that fails too.
     """
     assert settings.database is not None
+    status.assert_one_database(settings)
     connection = database.open_now(settings.database, locks.name("create_all", settings), settings.database_variable)
     try:
         metadata.create_all(drift.engine_over(connection))
@@ -141,6 +142,7 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
     history = revisions.history()
     if history.problem:
         raise history.problem
+    status.assert_one_database(settings)
     connection = database.open_now(settings.migrate_database, locks.name("adopt", settings), settings.migrate_variable)
     lock = Lock(connection)
     deadline = time.monotonic() + settings.wait_lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -55,6 +56,7 @@ def head(database: Dsn) -> list[tuple[object, ...]]:
     return rows_of(database, "SELECT version_num FROM alembic_version")
 
 
+TABLES = "SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
 HEAD = [("0002_add_task_due_on",)]
 
 
@@ -224,7 +226,42 @@ def test_two_urls_that_name_two_databases(workshop: Workshop, database: Dsn, dat
     other = databases.new()
     ended = workshop.run(*START, MIGRATE_DATABASE_URL=url_of(other))
     assert (ended.returncode, "[two-databases]" in ended.stdout) == (3, True)
-    assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+    assert rows_of(database, TABLES) == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("start", "MIGRATE_ON_START=check"),
+        ("start", "DEV_CREATE_TABLES=true"),
+        ("wait",),
+        ("status", "--exit-code", "--json"),
+        ("adopt",),
+        ("downgrade", "base", "--yes"),
+        ("reset", "--yes"),
+    ],
+    ids=" ".join,
+)
+def test_no_command_takes_two_databases_for_one(
+    at_head: Workshop, database: Dsn, databases: Databases, command: tuple[str, ...]
+) -> None:
+    """Whichever of the two is at head: nothing is served, answered with yes, dropped or made; the message names both URLs."""
+    other = databases.new()
+    ours, theirs = (other, database) if command[0] in {"downgrade", "reset"} else (database, other)
+    if "DEV_CREATE_TABLES=true" in command:
+        at_head.write("0003_broken", BROKEN, after="0002_add_task_due_on")
+    urls = {"DATABASE_URL": url_of(ours), "MIGRATE_DATABASE_URL": url_of(theirs)}
+    before = rows_of(database, TABLES)
+    if command[0] == "start":
+        ended = at_head.run(*START, **urls, **dict(word.split("=") for word in command[1:]))
+    else:
+        ended = at_head.migrate(*command, **urls)
+    assert ended.returncode == 3, ended.stdout
+    said = ended.stdout if command[0] == "start" else ended.stderr
+    assert re.search(
+        r"MIGRATE_DATABASE_URL and DATABASE_URL name two different databases[^$]*\[two-databases\]\n$", said
+    )
+    assert (rows_of(database, TABLES), rows_of(other, "SELECT to_regclass('project')")) == (before, [(None,)])
 
 
 @pytest.fixture
