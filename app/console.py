@@ -18,6 +18,7 @@ from psycopg2.extensions import connection as Connection
 from sqlalchemy import MetaData
 
 from app import tables
+from app.database import PATIENCE, Patient, connect
 from app.paging import Page
 from app.tables import Table
 from models import Base
@@ -179,9 +180,7 @@ def models() -> MetaData:
 @contextmanager
 def observing(settings: Settings) -> Iterator[Connection]:
     """Give a connection that can change nothing and waits for nobody for long. Raises Stop when there is no server."""
-    assert settings.database is not None
-    nearby = settings.database.with_(connect_timeout=CONNECT_TIMEOUT)
-    connection = database.open_now(nearby, lock.name("console", settings), settings.database_variable)
+    connection = _open(settings)
     try:
         scope = "LOCAL" if database.is_pooled(connection) else "SESSION"  # a pooler would hand SESSION on to others
         connection.set_session(readonly=True, autocommit=False)
@@ -192,6 +191,18 @@ def observing(settings: Settings) -> Iterator[Connection]:
         yield connection
     finally:
         connection.close()
+
+
+def _open(settings: Settings) -> Patient:
+    name = lock.name("console", settings)[:63]
+    try:
+        connection = connect(settings, connect_timeout=CONNECT_TIMEOUT, application_name=name)
+    except psycopg2.OperationalError as error:
+        assert settings.database is not None
+        raise database.cannot_connect(error, settings.database, settings.database_variable) from error
+    connection.autocommit = True
+    connection.patience = PATIENCE
+    return connection
 
 
 def read(settings: Settings, only: Filter) -> Console:

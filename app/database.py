@@ -6,42 +6,126 @@ found again by itself.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 import psycopg2
 from flask import Flask, abort, current_app, g
-from psycopg2 import errorcodes
+from psycopg2 import errorcodes, extensions
+from psycopg2.sql import Composable
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Base
-from utils import embedded
+from utils import embedded, watchdog
 from utils.settings import Dsn, Settings
 
 T = TypeVar("T", bound=Base)
+Values = Sequence[object] | Mapping[str, object] | None
 
 POOL = 5
 """Connections a worker may hold: one for each of its threads, and one to spare."""
 
-LONGEST_STATEMENT = "8s"
+LONGEST_STATEMENT = 8
+"""Seconds, kept by the server."""
+
+PATIENCE = LONGEST_STATEMENT + 1.0
+"""Seconds, kept by us: a server that is stopped, or behind a dead network, keeps nothing and says nothing."""
+
+SHORT_PATIENCE = 3.0
+"""The same for a question that costs nothing: does anybody answer?"""
 
 _REACH = {
+    "client_encoding": "UTF8",
     "connect_timeout": "3",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
     "keepalives_count": "2",
     "tcp_user_timeout": "6000",
 }
-"""So that a server that vanished is noticed within seconds. All in seconds but the last, which libpq takes in milliseconds."""
+"""So that a server that vanished is noticed within seconds, the last of which libpq takes in milliseconds."""
+
+_SILENCE = 2.0
+"""Seconds without a word after which a connection that fails has met nobody: who is there and refuses does so at once."""
+
+_PAUSE = 1.0
+_KNOCK = 5.0
+"""Seconds in which somebody at the door is answered or gives up."""
 
 _TROUBLE = {"08", "53", "57", "58", "25", "40"}
 """Classes of SQLSTATE that say the server cannot do it now: connection, resources, operator, system, read-only, conflict."""
 
 _UNFIT = {errorcodes.UNDEFINED_TABLE, errorcodes.UNDEFINED_COLUMN, errorcodes.UNDEFINED_OBJECT}
 _REFUSED = {errorcodes.LOCK_NOT_AVAILABLE, errorcodes.INSUFFICIENT_PRIVILEGE}
+
+
+class Patient(extensions.connection):
+    """A connection on which a server that says nothing for `patience` seconds counts as lost; nobody waits for ever."""
+
+    patience = SHORT_PATIENCE
+
+    def commit(self) -> None:
+        """Commit. Raises psycopg2.OperationalError when nobody answers; what became of it is not known then."""
+        with watchdog.guard(self, self.patience):
+            super().commit()
+
+    def rollback(self) -> None:
+        """Roll back. Raises psycopg2.OperationalError when nobody answers."""
+        with watchdog.guard(self, self.patience):
+            super().rollback()
+
+
+class _Cursor(extensions.cursor):
+    """Asks on such a connection."""
+
+    def execute(self, query: str | bytes | Composable, vars: Values = None) -> None:  # noqa: A002  psycopg2's name
+        assert isinstance(self.connection, Patient)
+        with watchdog.guard(self.connection, self.connection.patience):
+            super().execute(query, vars)
+
+
+def connect(settings: Settings, **more: str) -> Patient:
+    """Return a connection that waits for nobody for long; `more` are parameters of libpq. Read-only.
+
+    Without a name, as in `flask shell`, it leads to the embedded server, which then starts. Raises psycopg2.OperationalError.
+    """
+    named = embedded.fill(settings).database
+    assert named is not None
+    name = {"application_name": f"railhead web @ {settings.replica}"}
+    dsn = Dsn.of(**{**_REACH, **name, **named.parameters(), **more})
+    return psycopg2.connect(dsn, connection_factory=Patient, cursor_factory=_Cursor)
+
+
+class _Door:
+    """Where the engine's connections come from. While nobody answers one knocks at a time, the others are told at once.
+
+    Else all threads would stand at the door, and none be left to say that the process is alive.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._silent = False
+        self._closed_until = 0.0
+
+    def open(self) -> Patient:
+        """Return a connection. Raises psycopg2.OperationalError."""
+        began = time.monotonic()
+        if began < self._closed_until:
+            raise psycopg2.OperationalError("the server did not answer a moment ago")
+        if self._silent:
+            self._closed_until = began + _KNOCK
+        try:
+            connection = connect(self._settings)
+        except psycopg2.OperationalError:
+            self._silent = time.monotonic() - began > _SILENCE
+            self._closed_until = time.monotonic() + _PAUSE if self._silent else 0.0
+            raise
+        self._silent, self._closed_until = False, 0.0
+        return connection
 
 
 def init_app(app: Flask, settings: Settings) -> None:
@@ -56,7 +140,7 @@ def make_engine(settings: Settings) -> Engine:
     """Return an engine whose connections are tried before use, so that a restarted server is no error. Does not connect."""
     engine = create_engine(
         "postgresql+psycopg2://",
-        creator=lambda: psycopg2.connect(_dsn(settings)),  # a libpq string: it may name several hosts
+        creator=_Door(settings).open,
         hide_parameters=True,  # what people typed does not belong in a log
         pool_pre_ping=True,
         pool_size=POOL,
@@ -64,6 +148,8 @@ def make_engine(settings: Settings) -> Engine:
         pool_timeout=3,
         pool_recycle=1800,
     )
+    event.listen(engine, "checkout", _work)
+    event.listen(engine, "checkin", _rest)
     event.listen(engine, "begin", _limit)
     event.listen(engine, "handle_error", _forget_the_unfit)
     return engine
@@ -103,16 +189,23 @@ def sqlstate(error: DBAPIError) -> str | None:
     return getattr(error.orig, "pgcode", None)
 
 
-def _dsn(settings: Settings) -> Dsn:
-    """Return where to connect. Without a name, as in `flask shell`, that is the embedded server, which then starts."""
-    named = embedded.fill(settings).database
-    assert named is not None
-    return Dsn.of(**{**_REACH, "application_name": f"railhead web @ {settings.replica}", **named.parameters()})
+def _work(connection: object, *_: object) -> None:
+    _have_patience(connection, PATIENCE)
+
+
+def _rest(connection: object, *_: object) -> None:
+    """The next question will be whether anybody answers."""
+    _have_patience(connection, SHORT_PATIENCE)
+
+
+def _have_patience(connection: object, seconds: float) -> None:
+    if isinstance(connection, Patient):  # there is none once it is lost
+        connection.patience = seconds
 
 
 def _limit(connection: Connection) -> None:
     # SET LOCAL, because behind a transaction pooler a plain SET would reach other clients
-    connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LONGEST_STATEMENT}'")
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{LONGEST_STATEMENT}s'")
 
 
 def _forget_the_unfit(context: ExceptionContext) -> None:

@@ -2,7 +2,7 @@
 
 psycopg2 waits in C, where no Python signal handler runs and no timeout exists on the client's side. One thread watches for
 both: on SIGTERM or SIGINT it cancels what runs, and a query that has outlived its `limit` loses its socket.
-It never touches a process that is not watching.
+It never touches a process that is not watching, but for the connections that a server of pages puts under `guard`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class _Watchdog:
         self._inbox, self._outbox = socket.socketpair()
         self._outbox.setblocking(False)
         self._deadlines: dict[Connection, float] = {}
+        self._sleeps_until = float("inf")
         self._lock = threading.Lock()
         self._signum = 0
         self._last_resort = 0.0
@@ -53,8 +54,8 @@ class _Watchdog:
         self._wakeup_before = -1
         self._thread = threading.Thread(target=self._watch, name="railhead-watchdog", daemon=True)
 
-    def start(self) -> None:
-        if threading.current_thread() is threading.main_thread():
+    def start(self, *, signals: bool = True) -> None:
+        if signals and threading.current_thread() is threading.main_thread():
             self._wakeup_before = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
             self._before = {signum: signal.signal(signum, self._raise) for signum in _SIGNALS}
         self._thread.start()
@@ -74,9 +75,12 @@ class _Watchdog:
         with self._lock:
             if seconds is None:
                 self._deadlines.pop(connection, None)
-            else:
-                self._deadlines[connection] = time.monotonic() + seconds
-        if seconds is not None:
+                return
+            deadline = self._deadlines[connection] = time.monotonic() + seconds
+            in_time = (
+                self._sleeps_until <= deadline
+            )  # the thread will have looked by then: waking it costs more than this
+        if not in_time:
             self._wake()
 
     def _raise(self, signum: int, _frame: FrameType | None) -> None:
@@ -110,8 +114,10 @@ class _Watchdog:
         if told:
             return _CANCEL_EVERY * 1000
         with self._lock:
-            nearest = min(self._deadlines.values(), default=None)
-        return None if nearest is None else max(0.0, nearest - time.monotonic()) * 1000 + 1
+            self._sleeps_until = min(self._deadlines.values(), default=float("inf"))
+            if not self._deadlines:
+                return None
+            return max(0.0, self._sleeps_until - time.monotonic()) * 1000 + 1
 
     def _insist(self, signum: int) -> None:
         """Cancel again and again: a cancel that comes just before a statement starts would be lost."""
@@ -122,15 +128,15 @@ class _Watchdog:
 
     def _expire(self) -> None:
         now = time.monotonic()
-        with self._lock:
-            late = [connection for connection, deadline in self._deadlines.items() if deadline <= now]
-            for connection in late:
+        with self._lock:  # held to the end: whose limit is taken back meanwhile may be somebody else's by then
+            for connection in [one for one, deadline in self._deadlines.items() if deadline <= now]:
                 del self._deadlines[connection]
-        for connection in late:
-            hang_up(connection)
+                hang_up(connection)
 
 
 _current: _Watchdog | None = None
+_guardian: _Watchdog | None = None
+_starting = threading.Lock()
 _longest = float("inf")
 
 
@@ -186,6 +192,39 @@ def limit(connection: Connection, seconds: float) -> Iterator[None]:
     finally:
         if _current is not None:
             _current.limit(connection, None)
+
+
+@contextmanager
+def guard(connection: Connection, seconds: float) -> Iterator[None]:
+    """As `limit`, but whether somebody is `watching` or not: for a process that serves pages and keeps its signal handlers.
+
+    The thread begins with the first guard in each process. A connection is under one guard at a time.
+    """
+    guardian = _guardian or _begin()
+    guardian.limit(connection, seconds)
+    try:
+        yield
+    finally:
+        guardian.limit(connection, None)
+
+
+def _begin() -> _Watchdog:
+    global _guardian
+    with _starting:
+        if _guardian is None:
+            guardian = _Watchdog()
+            guardian.start(signals=False)
+            _guardian = guardian
+        return _guardian
+
+
+def _forget() -> None:
+    """In a child: no thread outlives a fork, and who held the lock is not there to let go."""
+    global _guardian, _starting
+    _guardian, _starting = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def hang_up(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""A network that can be cut: from then on no packet passes, and nobody is told."""
+"""A network that can be cut: from then on no packet passes, and nobody is told, until it is mended."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ class Proxy:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._sockets: list[socket.socket] = []
         self._cut = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self.mend()
 
     def dsn(self, database: Dsn) -> Dsn:
         """Return the way to `database` through this network."""
@@ -34,6 +33,12 @@ class Proxy:
         """Let no packet pass any more; connections stay open, new ones are accepted and never answered."""
         self._cut.set()
         self._thread.join()
+
+    def mend(self) -> None:
+        """Let packets pass again, those too that were sent meanwhile."""
+        self._cut.clear()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def end(self) -> None:
         """Close everything."""

@@ -7,16 +7,20 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from psycopg2.extensions import connection as Connection
 
 from tests.chaos import load
+from tests.chaos.proxy import Proxy
 from tests.ground import Tree, eventually, memory, rows_of
 from tests.web.replica import Replica
+from tests.web.visitor import Page
 from utils.cluster import Server
+from utils.settings import Dsn
 
 SECONDS = 10
 """For which fifty visitors look at the board meanwhile."""
@@ -106,6 +110,70 @@ def test_outage_is_503_then_over_and_loses_nothing(
     assert {name for worker in workers for name in worker.done} <= kept
     assert took < 2
     assert max(worker.slowest for worker in workers) < 5
+
+
+def test_server_that_says_nothing_costs_seconds(project: Tree, database: Dsn, other_session: Connection) -> None:
+    """Behind a dead network, a statement under way or not, every answer is 503 in time, and the process says that it lives.
+
+    Once the network is back, so is the board.
+    """
+    network = Proxy(database)
+    tree = Tree(project.root, network.dsn(database))
+    try:
+        replica = Replica(tree, {}, APP_ENV="development")
+        token = replica.get("/projects").form(sends="name").fields["csrf_token"]
+        with other_session.cursor() as cursor:
+            cursor.execute("LOCK TABLE project IN SHARE MODE")
+        asked = [Asked(replica.post, "/projects", csrf_token=token, name="under way")]
+        eventually(
+            lambda: rows_of(database, "SELECT 1 FROM pg_locks WHERE NOT granted"), what="a statement is under way"
+        )
+        network.cut()
+        asked += [Asked(replica.get, path) for path in ("/", "/schema", "/readyz")]
+        asked += [Asked(replica.post, "/projects", csrf_token=token, name="Quay")]
+        alive: list[Asked] = []
+
+        def all_told() -> bool:
+            alive.append(Asked(replica.get, "/healthz"))
+            return alive[-1].told()[0] == 200 and not any(one.is_alive() for one in asked)
+
+        eventually(all_told, within=20, what="everybody is told, and the process lives")
+        assert [one.told()[0] for one in asked] == [503] * 5
+        assert max(one.told()[1] for one in asked) < 15
+        assert {one.told()[0] for one in alive} == {200}
+        crowd = [Asked(replica.get, "/") for _ in range(50)]
+        assert Asked(replica.get, "/healthz").told()[1] < 5
+        assert {one.told()[0] for one in crowd} == {503}
+        assert max(one.told()[1] for one in crowd) < 10
+        other_session.rollback()
+        network.mend()
+        eventually(lambda: replica.get("/").status == 200, what="the board is back")
+        assert replica.post("/projects", csrf_token=token, name="Pier").status == 303
+    finally:
+        tree.end()
+        network.end()
+
+
+class Asked(threading.Thread):
+    """A question that was sent, and what became of it."""
+
+    def __init__(self, ask: Callable[..., Page], path: str, **fields: str) -> None:
+        """Send it."""
+        super().__init__(daemon=True)
+        self._ask, self._path, self._fields = ask, path, fields
+        self._status, self._took = 0, 0.0
+        self.start()
+
+    def run(self) -> None:
+        """Wait for the answer."""
+        began = time.monotonic()
+        self._status = self._ask(self._path, **self._fields).status
+        self._took = time.monotonic() - began
+
+    def told(self) -> tuple[int, float]:
+        """Return the status and the seconds that it took."""
+        self.join()
+        return self._status, self._took
 
 
 def _first_fault(replica: Replica) -> str:

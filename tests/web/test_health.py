@@ -47,7 +47,7 @@ def test_readyz_is_503_without_a_server(migrated: Settings) -> None:
 
 def test_readyz_is_200_when_dev_create_tables_made_every_table(database: Dsn, migrated: Settings) -> None:
     """What DEV_CREATE_TABLES made is ready while it is asked for, in development, and as long as nothing is missing."""
-    settings = migrated._replace(database=database, dev_create_tables=True)
+    settings = migrated._replace(database=database, migrate_database=database, dev_create_tables=True)
     upgrade.create_tables(settings, Base.metadata)
 
     def answer(**changes: object) -> tuple[int, str]:
