@@ -21,6 +21,7 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     replay       What does a revision really do to PostgreSQL?
     breaking     Does the release before this one keep working?
     hazards      What could hurt about a revision?
+    batches      How does one UPDATE read as batches, each committed by itself?
     remedies     How does the same revision read without what blocks?
     judgement    Would that hurt the database at hand?
     seal         Is the manifest true, and how is it written?

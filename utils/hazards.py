@@ -253,7 +253,7 @@ _RECORDS = (
         instead="Three steps, in three releases that each work with the one before:\n"
         "1. add a column of the new kind to {table}, without a default that has to be computed for each row;\n"
         "   let the application write both\n"
-        '2. op.backfill("{table}", "new = old", "new IS NULL")\n'
+        '2. op.backfill("{table}", "new = old", "new IS NULL AND old IS NOT NULL")\n'
         "3. let the application read the new column; drop the old one a release later",
         blocking=True,
         check=_rewrites,

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from utils import layout
+from utils import batches, layout
 from utils.hazards import Finding
 from utils.operations import REPEATABLE
 from utils.revisions import LONGEST_ID
@@ -182,9 +182,9 @@ class _Rewriting:
         index = _CREATE_INDEX.fullmatch(sql)
         if index and self._has("index-blocks-writes", _Text(index["table"])):
             return [_raw_index(index)]
-        batches = _backfill(sql) if self._has("writes-rows", None) else None
-        if batches and self._has("writes-rows", _Text(batches[0])):
-            return [_Step(_call("backfill", *map(_constant, batches)), outside=True)]
+        found = batches.of(sql) if self._has("writes-rows", None) else None
+        if found and self._has("writes-rows", _Text(found.table)):
+            return [_Step(_call("backfill", *map(_constant, found)), outside=True)]
         return []
 
     def _altered(self, call: ast.Call, table: ast.expr | None) -> list[_Step]:
@@ -271,9 +271,9 @@ class _Rewriting:
         if key[:1] == ("null",) and key in self._made:
             schema = [keyword for keyword in call.keywords if keyword.arg == "schema"]
             return [_Step(_code(ast.Call(_op("drop_not_null"), call.args, schema)), outside=True, key=key)]
-        batches = _backfill(_sql(call) or "") if self._made or self.changed else None
-        if batches:
-            return [_Step(_call("backfill", *map(_constant, batches)), outside=True)]
+        found = batches.of(_sql(call) or "") if self._made or self.changed else None
+        if found:
+            return [_Step(_call("backfill", *map(_constant, found)), outside=True)]
         return [_Step(text, _leaves(node), key)]
 
     def _has(self, slug: str, table: ast.expr | _Text | None) -> bool:
@@ -478,60 +478,6 @@ _CREATE_INDEX = re.compile(
     r'?\((?P<columns>\s*(?:"[^"]+"|\w+)(?:\s*,\s*(?:"[^"]+"|\w+))*\s*)\)\s*;?\s*',
     re.IGNORECASE,
 )
-_UPDATE = re.compile(
-    r'\s*UPDATE\s+(?P<table>"[^"]+"|\w+)\s+SET\s+(?P<set>.+?)(?:\s+WHERE\s+(?P<where>.+?))?\s*;?\s*',
-    re.IGNORECASE | re.DOTALL,
-)
-_COMPLEX = re.compile(r"\b(FROM|RETURNING)\b", re.IGNORECASE)
-
-
-def _backfill(sql: str) -> tuple[str, str, str] | None:
-    """Return table, assignment and condition of an UPDATE that can tell the rows that it has done, else None."""
-    match = _UPDATE.fullmatch(sql)
-    if match is None or (_COMPLEX.search(_without_brackets(match["set"]))):
-        return None
-    assignments = [one.split("=", 1) for one in _split(match["set"])]
-    if any(len(one) != 2 for one in assignments):
-        return None
-    pairs = [(column.strip(), value.strip()) for column, value in assignments]
-    if any(re.search(rf"(?<![\w']){re.escape(column)}(?![\w'])", value) for column, _ in pairs for _, value in pairs):
-        return None  # price = price * 2: nobody can see which rows are done
-    table, assignment = match["table"].strip('"'), " ".join(match["set"].split())
-    where = " ".join((match["where"] or "").split())
-    is_filling = any(
-        where.lower() == f"{column} is null".lower() and value.upper() != "NULL" for column, value in pairs
-    )
-    if not is_filling:
-        undone = " OR ".join(f"{column} IS DISTINCT FROM {_bracketed(value)}" for column, value in pairs)
-        several = f"({undone})" if len(pairs) > 1 and where else undone
-        where = f"({where}) AND {several}" if where else several
-    return table, assignment, where
-
-
-def _without_brackets(text: str) -> str:
-    while text != (text := re.sub(r"\([^()]*\)|'[^']*'", "", text)):
-        pass
-    return text
-
-
-def _split(text: str) -> list[str]:
-    """Return the parts of a list at its commas outside of brackets and quotes."""
-    parts, depth, quoted, start = [], 0, False, 0
-    for index, letter in enumerate(text):
-        if letter == "'":
-            quoted = not quoted
-        elif not quoted and letter in "([{":
-            depth += 1
-        elif not quoted and letter in ")]}":
-            depth -= 1
-        elif letter == "," and not quoted and not depth:
-            parts.append(text[start:index])
-            start = index + 1
-    return [*parts, text[start:]]
-
-
-def _bracketed(value: str) -> str:
-    return value if re.fullmatch(r"[\w.]+|'[^']*'|\([^()]*\)", value) else f"({value})"
 
 
 def _sql(call: ast.Call) -> str | None:
@@ -539,7 +485,9 @@ def _sql(call: ast.Call) -> str | None:
     given = call.args[0] if call.args and _name(call) == "execute" else None
     if isinstance(given, ast.Call) and _name(given) == "text" and given.args:
         given = given.args[0]
-    return given.value if isinstance(given, ast.Constant) and isinstance(given.value, str) else None
+    if not (isinstance(given, ast.Constant) and isinstance(given.value, str)):
+        return None
+    return given.value.replace("\\:", ":")  # a colon that is no parameter is escaped for SQLAlchemy
 
 
 def _value(default: ast.expr) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from tests.ground import rows_of
 from tests.judging import EXAMPLES, SCHEMA, footprints_of
+from tests.verbs import run as run_verb
 from utils import hazards, remedies
 from utils.hazards import HAZARDS, Finding
 from utils.remedies import Remedy
@@ -144,6 +147,19 @@ def test_what_people_write_is_mended(server: Dsn, tmp_path: Path, upgrade: str, 
             "UPDATE task SET price = (SELECT 1 FROM member)",
             '"price = (SELECT 1 FROM member)", "price IS DISTINCT FROM (SELECT 1 FROM member)"',
         ),
+        (
+            "UPDATE task SET price = assignee_id WHERE price IS NULL",
+            '"price = assignee_id", "(price IS NULL) AND price IS DISTINCT FROM assignee_id"',
+        ),
+        (
+            "UPDATE task SET note = lower(title) WHERE note IS NULL",
+            '"note = lower(title)", "(note IS NULL) AND note IS DISTINCT FROM (lower(title))"',
+        ),
+        (
+            "UPDATE task SET note = gen_random_uuid(), price = random() WHERE note IS NULL",
+            '"note = gen_random_uuid(), price = random()", "note IS NULL"',
+        ),
+        (r"UPDATE task SET note = '12\:30'", """ "note = '12:30'", "note IS DISTINCT FROM '12:30'" """.strip()),
     ],
 )
 def test_an_update_becomes_a_backfill(sql: str, backfill: str) -> None:
@@ -157,12 +173,44 @@ def test_an_update_becomes_a_backfill(sql: str, backfill: str) -> None:
         'op.execute("UPDATE task SET price = price * 2")',
         'op.execute("UPDATE task SET price = m.id FROM member m WHERE m.id = assignee_id")',
         'op.execute("DELETE FROM task")',
+        'op.execute("UPDATE task SET note = gen_random_uuid()")',
+        'op.execute("UPDATE task SET note = now() WHERE price > 1")',
+        'op.execute("UPDATE task SET note = CURRENT_TIMESTAMP")',
+        'op.execute("UPDATE task SET note = of_our_own(title) WHERE note IS NULL")',
+        'op.execute("UPDATE task SET price = DEFAULT")',
+        'op.execute("UPDATE task SET price = 0 RETURNING id")',
+        'op.execute("UPDATE task SET price = 0 WHERE price IS NULL RETURNING id")',
+        'op.execute("UPDATE task SET (price, note) = (1, title)")',
         "op.execute(some.function())",
     ],
 )
 def test_what_cannot_tell_its_done_rows_is_left_to_words(statement: str) -> None:
     """Where nobody can see which rows are done there is no rewriting, and none is made up."""
     assert remedies.remedy(file(statement), "0002_it.py", EVERYWHERE, 3) is None
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        "SET price = assignee_id WHERE price IS NULL",
+        "SET note = lower(title) WHERE note IS NULL",
+        "SET note = gen_random_uuid() WHERE note IS NULL",
+        "SET note = '12:30'",
+        "SET price = coalesce(assignee_id, 7), note = '100%' WHERE title > ''",
+    ],
+)
+def test_the_backfill_ends_where_the_update_does(database: Dsn, update: str) -> None:
+    """On rows with and without values the batches leave what one UPDATE leaves, and the last of them finds nothing."""
+    create = "CREATE TABLE task (id int, title text, note text, price int, assignee_id int)"
+    rows = "(1, 'A', NULL, NULL, NULL), (2, NULL, NULL, NULL, 5), (3, 'C', 'c', 3, NULL), (4, 'D', NULL, 4, 6)"
+    rows_of(database, f"{create}; INSERT INTO task VALUES {rows}; CREATE TABLE copy AS TABLE task")
+    call = "".join(body(rewritten(f"op.execute({f'UPDATE task {update}'!r})")))
+    table, assignment, where = ast.literal_eval(call.removeprefix("op.backfill"))
+    run_verb(database, lambda op: op.backfill(table, assignment, where))
+    rows_of(database, f"UPDATE copy {update}")
+    same = "SELECT id, title, note IS NULL, length(note), price FROM {} ORDER BY id"
+    assert rows_of(database, same.format("task")) == rows_of(database, same.format("copy"))
+    assert rows_of(database, f"SELECT FROM task WHERE {where}") == []
 
 
 def test_another_type_is_told_in_three_steps_with_its_names() -> None:
