@@ -77,12 +77,13 @@ def take_over(
     """
     server = settings.migrate_database
     assert server is not None
-    if revision is None:
-        found = choose(connection, server, history, place)
-    else:
-        found = revisions.find(history, revision)
-        if not force:
-            assert_equal(connection, server, history, found, place)
+    with catalog.told_who(connection):
+        if revision is None:
+            found = choose(connection, server, history, place)
+        else:
+            found = revisions.find(history, revision)
+            if not force:
+                assert_equal(connection, server, history, found, place)
     ledger.create(connection)
     checksum = revisions.checksums({found: history.by_id[found].file}).get(found)
     adopt(connection, lock, runner.new_run("adopt", settings), found, checksum)

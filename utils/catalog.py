@@ -20,16 +20,30 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
+from utils import database
+from utils.database import Blocker
+from utils.errors import Stop
+
 FORMAT = 1
 """Grows when the same schema gives other lines than before: catalogs of two formats cannot be compared."""
 
+LOCK_TIMEOUT = 3
+"""Seconds that reading waits for a table that somebody has for himself (VACUUM FULL, a long ALTER TABLE)."""
+
 _STATEMENT = Path(__file__).with_suffix(".sql")
 
-_PINNED = """
+PATIENT = (
+    f"SELECT set_config('lock_timeout', '{LOCK_TIMEOUT}s', true)"
+    f" WHERE current_setting('lock_timeout')::interval NOT BETWEEN '1ms' AND '{LOCK_TIMEOUT}s'"
+)
+"""Lets a transaction wait no longer than that for a lock; who is in more of a hurry stays so."""
+
+_PINNED = f"""
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';
 SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1; SET LOCAL lc_monetary = 'C';
 SET LOCAL quote_all_identifiers = off; SET LOCAL standard_conforming_strings = on; SET LOCAL jit = off;
+{PATIENT};
 """
 """Everything that the words of pg_get_expr and its kin follow; jit only costs time here."""
 
@@ -135,13 +149,34 @@ def read(connection: Connection, *, often: bool = False) -> Catalog:
     Who asks `often` on a session of its own lets the server keep the plan: four fifths of the time go into making it.
 
     Works in a transaction of its own, or in a savepoint of the one that is open; either way settings and locks are as they
-    were afterwards. Waits for a session that holds a table or view under ACCESS EXCLUSIVE, for as long as the connection's
-    own timeouts allow. Raises psycopg2.Error.
+    were afterwards. Waits up to LOCK_TIMEOUT for a session that holds a table or view under ACCESS EXCLUSIVE, then raises
+    LockNotAvailable, which `told_who` makes a Stop of. Raises psycopg2.Error.
     """
     for _ in range(_ATTEMPTS - 1):
         with suppress(_DroppedMeanwhile, psycopg2.errors.InternalError_):
             return _read(connection, often=often)
     return _read(connection, often=often)
+
+
+@contextmanager
+def told_who(connection: Connection) -> Iterator[None]:
+    """Inside, a lock that could not be had raises Stop(`table-busy`), which names who has tables for himself. Read-only."""
+    try:
+        yield
+    except psycopg2.errors.LockNotAvailable as error:
+        who = [Blocker(*row) for row in database.rows(connection, _OWNERS_OF_TABLES)]  # type: ignore[arg-type]  # its columns
+        end = f"SELECT pg_terminate_backend({who[0].pid});" if who else "look again"
+        raise Stop(
+            "table-busy",
+            "a table is locked, so that the schema cannot be read",
+            facts=[
+                *([("blocker", str(one)) for one in who] or [("blocker", "gone when we looked")]),
+                ("PostgreSQL", f"{database.said(error)} (SQLSTATE {error.pgcode})"),
+                ("waited", f"at most {LOCK_TIMEOUT} s"),
+            ],
+            database="unchanged",
+            next_step=f"wait until they are done, or end the oldest by hand:\n{end}",
+        ) from error
 
 
 def difference(before: Catalog | Iterable[str], after: Catalog | Iterable[str]) -> list[Change]:
@@ -322,3 +357,14 @@ def _escaped(text: str) -> str:
 
 def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", lambda match: _UNESCAPES[match[1]], text)
+
+
+_OWNERS_OF_TABLES = """
+SELECT pid, coalesce(application_name, ''), coalesce(state, 'working'),
+       extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start, clock_timestamp()))::float8,
+       left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
+  FROM pg_stat_activity
+ WHERE pid IN (SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND locktype = 'relation'
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation >= 16384)
+ ORDER BY xact_start NULLS LAST
+"""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import database, drift, lock, revisions, seal, status
+from utils import catalog, database, drift, lock, revisions, seal, status
 from utils.drift import Difference
 from utils.errors import Stop
 from utils.ledger import TABLE
@@ -231,7 +231,11 @@ def _place(connection: Connection, seen: Look, case: _Case) -> Iterator[Finding]
             f"{seen.last.revision} was begun outside a transaction and never finished",
             "python utils/migrate.py upgrade",
         )
-    yield from _drift(connection, case, at_head=where == "current")
+    try:
+        with catalog.told_who(connection):
+            yield from _drift(connection, case, at_head=where == "current")
+    except Stop as stop:
+        yield _of_stop(stop)
 
 
 def _drift(connection: Connection, case: _Case, *, at_head: bool) -> Iterator[Finding]:

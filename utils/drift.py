@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import psycopg2
 import sqlalchemy
 from alembic.autogenerate import produce_migrations
 from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 from sqlalchemy import Connection, Engine, Enum, MetaData, Table, types
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.engine.reflection import ObjectKind
+from sqlalchemy.exc import DBAPIError
 
 from utils import autogenerate, catalog, ledger, mending, revisions
 from utils.catalog import Catalog, Change
@@ -85,6 +89,26 @@ def engine_over(driver: Driver) -> Engine:
     return sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver, poolclass=sqlalchemy.StaticPool)
 
 
+@contextmanager
+def _reading(driver: Driver) -> Iterator[Connection]:
+    """Give SQLAlchemy's connection over `driver`, in one transaction that waits as long for a lock as `catalog.read` does.
+
+    A transaction that is open already keeps its own patience. Raises psycopg2's LockNotAvailable, not SQLAlchemy's.
+    """
+    alone = driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE
+    with driver.cursor() as cursor:
+        try:
+            if alone:
+                cursor.execute(f"BEGIN READ ONLY; {catalog.PATIENT}")
+            with engine_over(driver).connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise error.orig if isinstance(error.orig, psycopg2.errors.LockNotAvailable) else error from error
+        finally:
+            if alone and not driver.closed:
+                cursor.execute("ROLLBACK")
+
+
 def models_ahead(metadata: MetaData, driver: Driver) -> list[Difference]:
     """Return where models.py says more, or something else, than a database at head holds. Read-only.
 
@@ -93,7 +117,7 @@ def models_ahead(metadata: MetaData, driver: Driver) -> list[Difference]:
     config = revisions.config()
     environment = EnvironmentContext(config, ScriptDirectory.from_config(config))
     options: dict[str, Any] = autogenerate.options(environment, metadata)
-    with engine_over(driver).connect() as connection:
+    with _reading(driver) as connection:
         migration_context = MigrationContext.configure(connection, opts=options)
         collecting = gc.isenabled()
         gc.disable()  # a fifth of the time for 500 tables, and nothing to find
@@ -111,7 +135,7 @@ def unmet(metadata: MetaData, driver: Driver) -> list[str]:
     Needed are every table, column and enum value, types that hold at least as much, and that no other column must be given
     a value.
     """
-    with engine_over(driver).connect() as connection:
+    with _reading(driver) as connection:
         return [*_unmet_tables(metadata, connection), *_unmet_values(metadata, connection)]
 
 
@@ -191,7 +215,7 @@ def _unmet_values(metadata: MetaData, connection: Connection) -> Iterator[str]:
 
 def enums(metadata: MetaData, driver: Driver) -> list[Difference]:
     """Return the enum types whose values, or their order, are not the same in the models and in the database. Read-only."""
-    with engine_over(driver).connect() as connection:
+    with _reading(driver) as connection:
         return [
             Difference(f"enum {name}", "changed", ", ".join(needed), ", ".join(there), AUTOGENERATE)
             for name, needed, there in _enums(metadata, connection)

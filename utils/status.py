@@ -21,6 +21,7 @@ from utils.drift import Drift
 from utils.errors import Stop
 from utils.hazards import Finding
 from utils.lock import Holder
+from utils.logs import log
 from utils.revisions import History
 from utils.settings import Settings
 
@@ -164,7 +165,8 @@ def read(
         except Stop as stop:
             if stop.slug == "two-databases":
                 raise
-        return of(connection, settings, history, models, closely=closely)
+        with catalog.told_who(connection):
+            return of(connection, settings, history, models, closely=closely)
     finally:
         connection.close()
 
@@ -242,7 +244,8 @@ def drifted(settings: Settings, models: Models) -> Drift:
     try:
         seen = look(connection)
         comparable = state(seen, history, on_top(connection, seen, history)) in _COMPARABLE
-        return Drift(drift.outside(connection), drift.models_ahead(models(), connection) if comparable else None)
+        with catalog.told_who(connection):
+            return Drift(drift.outside(connection), drift.models_ahead(models(), connection) if comparable else None)
     finally:
         connection.close()
 
@@ -310,7 +313,10 @@ def _drifted(connection: Connection, kept: str) -> bool:
         return False
     try:
         return bool(catalog.difference(before, catalog.read(connection)))
-    except psycopg2.errors.LockNotAvailable:  # somebody has a table for herself: asked again, it can be told
+    except psycopg2.errors.LockNotAvailable:
+        log.warning(
+            "somebody has a table for himself, so nobody looked for drift; who it is:  python utils/migrate.py drift"
+        )
         return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -212,6 +213,29 @@ def test_a_run_after_the_drift_takes_it_for_granted_no_longer(at_head: Workshop)
     at_head.write("0003_note", 'op.add_column("task", sa.Column("note", sa.Text()))', after="0002_add_task_due_on")
     assert at_head.migrate().returncode == 0
     assert json.loads(at_head.migrate("drift", "--json").stdout)["outside"] == []
+
+
+def test_nobody_waits_for_a_table_that_somebody_has_for_himself(at_head: Workshop, other_session: Connection) -> None:
+    """During a VACUUM FULL `drift` says who has the table, `status` and `doctor` answer all that they can; none of them hangs."""
+    run(other_session, "LOCK TABLE task IN ACCESS EXCLUSIVE MODE")
+    pid = other_session.info.backend_pid
+    ended = at_head.migrate("drift")
+    assert re.sub(r"for \d+ s", "for N s", ended.stderr) == (
+        "drift stopped: a table is locked, so that the schema cannot be read\n\n"
+        f"  blocker    pid {pid}, idle in transaction for N s: LOCK TABLE task IN ACCESS EXCLUSIVE MODE\n"
+        "  PostgreSQL canceling statement due to lock timeout (SQLSTATE 55P03)\n"
+        "  waited     at most 3 s\n"
+        "  database   unchanged\n\n"
+        "  next       wait until they are done, or end the oldest by hand:\n"
+        f"{f'             SELECT pg_terminate_backend({pid});':<65}  [table-busy]\n"
+    )
+    assert ended.returncode == 4
+    in_a_hurry = {"PGOPTIONS": "-c lock_timeout=50ms"}
+    ended = at_head.migrate("status", "--json", **in_a_hurry)
+    assert (ended.returncode, json.loads(ended.stdout)["state"]) == (0, "current")
+    assert "so nobody looked for drift" in ended.stderr
+    ended = at_head.migrate("doctor", "--json", **in_a_hurry)
+    assert [one["slug"] for one in json.loads(ended.stdout)] == ["table-busy"]
 
 
 MODELS = [
