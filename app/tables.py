@@ -15,6 +15,10 @@ from psycopg2.extensions import connection as Connection
 from utils import database, ledger
 
 _STATEMENT = Path(__file__).with_suffix(".sql")
+_SIZE = 2
+"""Its place in a row."""
+_DEFINITION = 2
+"""The same of a constraint."""
 
 
 class Column(NamedTuple):
@@ -96,10 +100,11 @@ class Table(NamedTuple):
 def read(connection: Connection) -> tuple[Table, ...]:
     """Return all tables by name. Read-only.
 
-    Waits for a session that holds one under ACCESS EXCLUSIVE, as long as the connection's timeouts allow.
+    Waits for a session that holds one under ACCESS EXCLUSIVE, as long as the connection's timeouts allow. What that session
+    drops is left out: PostgreSQL still lists it, and finds neither its size nor its definition any more.
     """
     found = database.rows(connection, _STATEMENT.read_text(encoding="utf-8"), (["alembic_version", ledger.TABLE],))
-    return tuple(_table(*row) for row in found)
+    return tuple(_table(*row) for row in found if row[_SIZE] is not None)
 
 
 def _table(
@@ -119,8 +124,8 @@ def _table(
         partitions=int(str(partitions)),
         comment=_text(comment),
         columns=tuple(_column(*one) for one in _lists(columns)),
-        indexes=tuple(_index(*one) for one in _lists(indexes)),
-        constraints=tuple(_constraint(*one) for one in _lists(constraints)),
+        indexes=tuple(_index(*one) for one in _lists(indexes) if None not in one),
+        constraints=tuple(_constraint(*one) for one in _lists(constraints) if one[_DEFINITION] is not None),
     )
 
 

@@ -1,6 +1,6 @@
 SELECT c.oid::regclass::text,
        CASE c.relkind WHEN 'p' THEN parts.rows ELSE nullif(c.reltuples, -1) END,
-       CASE c.relkind WHEN 'p' THEN parts.size ELSE pg_total_relation_size(c.oid) END,
+       pg_total_relation_size(c.oid) + parts.size,
        coalesce(parts.count, 0),
        obj_description(c.oid, 'pg_class'),
        (SELECT jsonb_agg(jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,

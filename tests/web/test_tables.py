@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from app import tables
+from tests.ground import eventually, rows_of
+from utils.settings import Dsn
+
+MADE = """
+    CREATE TABLE pier (id int PRIMARY KEY, length int CHECK (length > 0));
+    CREATE INDEX pier_length ON pier (length);
+    CREATE TABLE boat (pier int CONSTRAINT boat_pier REFERENCES pier);
+    CREATE TABLE log (id int) PARTITION BY RANGE (id);
+    CREATE TABLE log_0 PARTITION OF log FOR VALUES FROM (0) TO (10)
+"""
+THERE = {"pier", "pier.pier_pkey", "pier.pier_length", "pier.pier_length_check", "boat", "boat.boat_pier", "log"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "gone"),
+    [
+        ("DROP TABLE pier CASCADE", {one for one in THERE if one.startswith("pier")} | {"boat.boat_pier"}),
+        ("DROP TABLE log", {"log"}),
+        ("DROP TABLE log_0", set()),
+        ("DROP INDEX pier_length", {"pier.pier_length"}),
+        ("ALTER TABLE pier DROP COLUMN length", {"pier.pier_length", "pier.pier_length_check"}),
+        ("ALTER TABLE boat DROP CONSTRAINT boat_pier", {"boat.boat_pier"}),
+    ],
+)
+def test_what_a_migration_drops_meanwhile_is_left_out(
+    database: Dsn, connection: Connection, other_session: Connection, statement: str, gone: set[str]
+) -> None:
+    """Who waits for a table that is then dropped gets all the others."""
+    rows_of(database, MADE)
+    with ThreadPoolExecutor() as pool, other_session.cursor() as cursor:
+        cursor.execute(statement)
+        asked = pool.submit(tables.read, connection)
+        eventually(lambda: rows_of(database, "SELECT 1 FROM pg_locks WHERE NOT granted"), what="the reader waits")
+        other_session.commit()
+        found = asked.result()
+    parts = {f"{table.name}.{part.name}" for table in found for part in (*table.indexes, *table.constraints)}
+    assert {table.name for table in found} | parts == THERE - gone
