@@ -217,8 +217,10 @@ def read(settings: Settings, only: Filter) -> Console:
         entries = ledger.entries(connection, LEDGER_PAGE, offset=ledger_page.offset, only=only) if total else []
         work = _work(connection, seen) if seen.holder else ()
         known = _unless_locked(connection, lambda: tables.read(connection))
-        planned = _planned(connection, settings, now, found)
         differences = None if seen.holder else _unless_locked(connection, lambda: _drift(connection, now, seen))
+        connection.rollback()
+        connection.autocommit = True  # what weighs the tables brings a transaction of its own
+        planned = _planned(connection, settings, now, found)
     milestones = _milestones(now, found, arrivals)
     page = Page.asked_for("revisions", len(milestones), REVISIONS_PAGE)
     return Console(
@@ -307,7 +309,10 @@ def _planned(connection: Connection, settings: Settings, now: Status, found: His
     known = [(one, Finding.parse(token)) for one in pending if one.id in sealed for token in sealed[one.id].tokens]
 
     def sizes(names: Sequence[str]) -> Mapping[str, float]:
-        return _unless_locked(connection, lambda: judgement.sizes_of(connection, names)) or {}
+        try:
+            return judgement.sizes_of(connection, names)
+        except psycopg2.errors.LockNotAvailable:
+            return {}
 
     weighed = judgement.weigh(known, pending, settings, sizes)
     return tuple(_plan(one, found, [own for own in weighed if own.revision.id == one.id], sealed) for one in pending)
