@@ -27,6 +27,7 @@ LAST_RESORT = 0.8
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CANCEL_EVERY = 0.1
 _connections: WeakSet[Connection] = WeakSet()
+_registering = threading.Lock()
 
 
 class Interrupted(BaseException):
@@ -55,9 +56,12 @@ class _Watchdog:
         self._thread = threading.Thread(target=self._watch, name="railhead-watchdog", daemon=True)
 
     def start(self, *, signals: bool = True) -> None:
-        if signals and threading.current_thread() is threading.main_thread():
+        known = [
+            signum for signum in _SIGNALS if signal.getsignal(signum) is not None
+        ]  # another's in C cannot be put back
+        if signals and known and threading.current_thread() is threading.main_thread():
             self._wakeup_before = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
-            self._before = {signum: signal.signal(signum, self._raise) for signum in _SIGNALS}
+            self._before = {signum: signal.signal(signum, self._raise) for signum in known}
         self._thread.start()
 
     def stop(self) -> None:
@@ -71,17 +75,19 @@ class _Watchdog:
         self._inbox.close()
         self._outbox.close()
 
-    def limit(self, connection: Connection, seconds: float | None) -> None:
+    def expect(self, connection: Connection, deadline: float | None) -> float | None:
+        """Cut the connection at `deadline`, or never; return what was said of it before."""
         with self._lock:
-            if seconds is None:
-                self._deadlines.pop(connection, None)
-                return
-            deadline = self._deadlines[connection] = time.monotonic() + seconds
+            before = self._deadlines.pop(connection, None)
+            if deadline is None:
+                return before
+            self._deadlines[connection] = deadline
             in_time = (
                 self._sleeps_until <= deadline
             )  # the thread will have looked by then: waking it costs more than this
         if not in_time:
             self._wake()
+        return before
 
     def _raise(self, signum: int, _frame: FrameType | None) -> None:
         if not self._last_resort:
@@ -123,7 +129,9 @@ class _Watchdog:
         """Cancel again and again: a cancel that comes just before a statement starts would be lost."""
         if time.monotonic() > self._last_resort:
             os._exit(128 + signum)
-        for connection in list(_connections):
+        with _registering:
+            connections = list(_connections)
+        for connection in connections:
             threading.Thread(target=_cancel, args=(connection,), daemon=True).start()
 
     def _expire(self) -> None:
@@ -161,7 +169,8 @@ def watching() -> Iterator[None]:
 
 def register(connection: Connection) -> None:
     """Let a signal cancel what runs on this connection."""
-    _connections.add(connection)
+    with _registering:
+        _connections.add(connection)
 
 
 @contextmanager
@@ -182,16 +191,19 @@ def longest(seconds: float) -> float:
 
 @contextmanager
 def limit(connection: Connection, seconds: float) -> Iterator[None]:
-    """A query inside that is not answered within `seconds` fails as a lost connection (while somebody is `watching`)."""
-    if _current is None:
+    """What is inside and not done within `seconds` fails as a lost connection (while somebody is `watching`).
+
+    May be nested: afterwards the outer limit holds again.
+    """
+    watchdog = _current
+    if watchdog is None:
         yield
         return
-    _current.limit(connection, longest(seconds))
+    before = watchdog.expect(connection, time.monotonic() + longest(seconds))
     try:
         yield
     finally:
-        if _current is not None:
-            _current.limit(connection, None)
+        watchdog.expect(connection, before)
 
 
 @contextmanager
@@ -201,11 +213,11 @@ def guard(connection: Connection, seconds: float) -> Iterator[None]:
     The thread begins with the first guard in each process. A connection is under one guard at a time.
     """
     guardian = _guardian or _begin()
-    guardian.limit(connection, seconds)
+    guardian.expect(connection, time.monotonic() + seconds)
     try:
         yield
     finally:
-        guardian.limit(connection, None)
+        guardian.expect(connection, None)
 
 
 def _begin() -> _Watchdog:
@@ -219,9 +231,9 @@ def _begin() -> _Watchdog:
 
 
 def _forget() -> None:
-    """In a child: no thread outlives a fork, and who held the lock is not there to let go."""
-    global _guardian, _starting
-    _guardian, _starting = None, threading.Lock()
+    """In a child: no thread outlives a fork, and who held a lock is not there to let go."""
+    global _guardian, _starting, _registering
+    _guardian, _starting, _registering = None, threading.Lock(), threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget)

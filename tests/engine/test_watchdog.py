@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from weakref import WeakSet
 
 import psycopg2
 import pytest
@@ -65,6 +66,53 @@ def test_no_limit_is_longer_than_the_run_allows(watched: Connection) -> None:
         run(watched)
     assert time.monotonic() - began < 10
     assert watchdog.longest(30) == 30
+
+
+def test_outer_limit_holds_again_after_an_inner_one(watched: Connection) -> None:
+    """A question with a limit of its own does not make what surrounds it endless."""
+    began = time.monotonic()
+    with watchdog.watching(), watchdog.limit(watched, 0.3):
+        reaching.scalar(watched, "SELECT 1")
+        with pytest.raises(psycopg2.OperationalError):
+            run(watched)
+    assert time.monotonic() - began < 10
+
+
+def test_connections_are_made_while_others_are_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may register a connection while a signal cancels what runs; the list of them waits for it."""
+
+    class Another(WeakSet[Connection]):
+        """Connects in the middle of being looked at, as the thread that tells the progress may."""
+
+        def __iter__(self) -> Iterator[Connection]:
+            thread = threading.Thread(target=watchdog.register, args=(_Open(),), daemon=True)
+            thread.start()
+            thread.join(0.05)
+            yield from super().__iter__()
+            assert thread.is_alive(), "it did not wait"
+
+    monkeypatch.setattr(watchdog, "_connections", Another())
+    guardian = watchdog._Watchdog()
+    guardian._last_resort = time.monotonic() + 60
+    guardian._insist(signal.SIGTERM)
+    guardian._inbox.close()
+    guardian._outbox.close()
+
+
+class _Open:
+    """Something that can be kept by weak reference."""
+
+
+def test_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a server in C handles the signals, Python knows no handler to put back: nothing is installed, nothing fails."""
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "getsignal", lambda _: None)
+        with watchdog.watching():
+            pass
+    assert signal.getsignal(signal.SIGTERM) is before
+    with watchdog.watching():
+        assert signal.getsignal(signal.SIGTERM) is not before
 
 
 def test_without_a_watch_nothing_is_cut(watched: Connection) -> None:
