@@ -21,8 +21,8 @@ from utils.errors import Stop
 from utils.migrate import migrate_on_startup
 from utils.settings import Settings, load
 
-LARGEST_REQUEST = 64 * 1024
-"""Bytes; the longest honest form is a task with a description of 10,000 characters."""
+LARGEST_REQUEST = 128 * 1024
+"""Bytes; the longest honest form is a task with a description of 10,000 characters, of up to 12 bytes each on their way here."""
 
 
 def create_app(settings: Settings | None = None) -> Flask:

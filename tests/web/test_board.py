@@ -76,6 +76,14 @@ def test_task_is_edited_and_assigned(visitor: Visitor, session: Session) -> None
     assert (task.title, task.assignee_id, task.description) == ("Order fifty boxes", member, "Forty of them.\nLarge.")
 
 
+@pytest.mark.parametrize("letter", ["x", "漢", "🚂"])
+def test_longest_description_is_saved_in_every_script(visitor: Visitor, session: Session, letter: str) -> None:
+    """Ten thousand characters are ten thousand, however many bytes a browser makes of each."""
+    visitor.add_project("Harbour")
+    visitor.add_task("Order boxes", description=letter * 10_000)
+    assert session.scalars(select(Task.description)).one() == letter * 10_000
+
+
 def test_task_is_deleted_only_after_a_question(visitor: Visitor, session: Session) -> None:
     """Opening the delete page deletes nothing; sending its form does."""
     visitor.add_project("Harbour")

@@ -36,8 +36,8 @@ def test_wrong_method_says_which_are_right(client: FlaskClient) -> None:
 
 
 def test_too_large_a_form_is_refused(visitor: Visitor) -> None:
-    """More than 64 KiB is refused with a page that says so."""
-    page = visitor.add_project("x" * 70_000)
+    """More than 128 KiB is refused with a page that says so."""
+    page = visitor.add_project("x" * 140_000)
     assert (page.status, "That is too much at once" in page.text) == (413, True)
 
 
