@@ -226,7 +226,7 @@ def read(settings: Settings, only: Filter) -> Console:
     return Console(
         status=now,
         sentence=report.sentence(now),
-        next=report.next_step(now),
+        next=None if now.lock else report.next_step(now),  # somebody is at it
         problem=found.problem,
         flags=tuple(_flags(now, seen, found)),
         work=work,

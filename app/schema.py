@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec
 
 import psycopg2
-from flask import Blueprint, Flask, Response, abort, current_app, make_response, render_template, request, url_for
+from flask import Blueprint, Flask, Response, abort, current_app, g, make_response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -162,6 +162,8 @@ def _away(stop: Stop) -> ResponseReturnValue:
     current_app.logger.error("the console cannot read the database: %s", stop)
     if errors.wants_json():
         raise ServiceUnavailable(stop.headline, retry_after=errors.RETRY_AFTER)
-    page = make_response(render_template("schema_away.html", stop=stop, again=url_for("schema.console")), 503)
+    page = make_response(
+        render_template("schema_away.html", stop=stop, again=url_for("schema.console"), reference=g.request_id), 503
+    )
     page.headers["Retry-After"] = str(errors.RETRY_AFTER)
     return page

@@ -214,7 +214,9 @@ def test_index_build_that_waits_shows_its_phase_and_for_whom(project: Tree) -> N
         project.start(sys.executable, "utils/migrate.py")
         replica = Replica(project, {}, APP_ENV="development", MIGRATE_ON_START="off")
         eventually(lambda: "a long report" in replica.get("/schema").text, what="the page names who is in the way")
-        assert "waiting for writers before build" in replica.get("/schema").text
+        page = replica.get("/schema").text
+        assert "waiting for writers before build" in page
+        assert "behind The database lacks 1 revision. current" in page, "who migrates already needs no advice to migrate"
         cursor.execute("ROLLBACK")
         eventually(lambda: "ix_task_title" in replica.get("/schema").text.partition("Tables")[2], what="it is built")
 
@@ -235,13 +237,14 @@ def test_locked_table_does_not_hold_up_the_page(own: Settings) -> None:
 
 
 def test_console_says_why_the_database_is_away(migrated: Settings) -> None:
-    """Without a server the page is a 503 with the reason and the next step; a program gets a problem."""
+    """Without a server the page is a 503 with the reason, the next step and the request's id; a program gets a problem."""
     assert migrated.database is not None
     secret = migrated.database.with_(host="127.0.0.1", port="9", password="s3cret")
     client = client_of(migrated._replace(database=secret))
     page = client.get("/schema")
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     assert "see that the server runs" in page.text
+    assert f"Error 503, request <code>{page.headers['X-Request-Id']}</code>" in page.text
     problem = client.get("/schema.json")
     assert (problem.status_code, problem.content_type) == (503, "application/problem+json")
     assert "s3cret" not in page.text + problem.text
