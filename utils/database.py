@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import psycopg2
 from psycopg2 import errorcodes
 from psycopg2.extensions import POLL_OK, POLL_READ
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 from utils import watchdog
 from utils.errors import Stop
@@ -55,6 +57,9 @@ _PERMANENT = {
     "invalid value": ("settings", "a connection parameter is wrong"),
 }
 """What libpq says when waiting would not help. A failed connection carries no SQLSTATE, so the text must do."""
+
+_QUOTED = re.compile(r'"[^"]*"')
+"""A name in what libpq says: a host may be called `certificate-db`."""
 
 _NO_ROOM = ("too many clients", "remaining connection slots", "too many connections for", "no more connections allowed")
 """What PostgreSQL and PgBouncer say when every connection is taken; it passes, so it is waited for."""
@@ -170,17 +175,22 @@ def reach(dsn: Dsn, name: str, *, variable: str, allowance: Allowance) -> Connec
     pause = 0.1
     told = 0.0
     while True:
-        left = allowance.seconds - (time.monotonic() - started)
+        began = time.monotonic()
+        left = allowance.seconds - (began - started)
         try:
             return connect(dsn, name, timeout=min(CONNECT_TIMEOUT, int(left)))
         except psycopg2.OperationalError as error:
             waited = time.monotonic() - started
-            if permanent(error) or waited >= allowance.seconds:
+            left = max(0.0, allowance.seconds - waited)
+            if permanent(error) or not left:
                 raise cannot_connect(error, dsn, variable, allowance) from error
             if waited >= told:
                 log.warning("the database does not answer, for %.0f s now: %s", waited, said(error))
                 told = waited + 5
-        time.sleep(min(pause * random.uniform(0.5, 1.0), max(0.0, allowance.seconds - waited)))
+            if waited - (began - started) > left:  # the next attempt would last as long, and there is no time for it
+                time.sleep(left)
+                raise cannot_connect(error, dsn, variable, allowance) from error
+        time.sleep(min(pause * random.uniform(0.5, 1.0), left))
         pause = min(pause * 2, 2.0)
 
 
@@ -221,7 +231,10 @@ def is_lost(error: BaseException) -> bool:
         return False
     code = error.pgcode
     if code is None:
-        return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not permanent(error)
+        # libpq without a word of its own makes psycopg2 raise the plain class
+        wordless = type(error) is psycopg2.DatabaseError
+        known = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        return (known or wordless) and not permanent(error)
     return code in _LOST or code.startswith("08")
 
 
@@ -243,6 +256,26 @@ def rows(connection: Connection, sql: str, values: tuple[object, ...] | None = N
     with watchdog.limit(connection, ANSWER_TIMEOUT), connection.cursor() as cursor:
         cursor.execute(sql, values)
         return list(cursor.fetchall())
+
+
+@contextmanager
+def gently(connection: Connection) -> Iterator[None]:
+    """One transaction that stands in no lock queue for longer than half a second, and leaves no setting behind."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN; SET LOCAL lock_timeout = '500ms'")
+        try:
+            yield
+        except BaseException:
+            _roll_back(cursor)
+            raise
+        cursor.execute("COMMIT")
+
+
+def _roll_back(cursor: Cursor) -> None:
+    try:
+        cursor.execute("ROLLBACK")
+    except psycopg2.Error:
+        pass  # the connection is gone, and the transaction with it
 
 
 def server_version(connection: Connection) -> str:
@@ -280,6 +313,8 @@ class Patience:
         self.budget = budget
         self.spent = 0.0
         self.misses = 0
+        self._queued = 0.0
+        self._rests = 0
         self._longest = lock_timeout
         self._sleep = sleep
 
@@ -297,32 +332,49 @@ class Patience:
     def lock_timeout(self) -> float:
         """Return the seconds for which the next attempt may stand in the lock queue.
 
-        Starts at 0.1 s, stays at most 0.2 s until half a minute is spent, then grows to the longest: who stands behind
-        us in the queue is frozen for that long.
+        Starts at 0.1 s, stays at most 0.2 s until half a minute went by in misses, then grows to the longest: who stands
+        behind us in the queue is frozen for that long. Time spent on anything else raises nothing.
         """
-        if self.spent < self.GENTLE_FOR:
+        if self._queued < self.GENTLE_FOR:
             wanted = self.FIRST_TIMEOUT if not self.misses else self.GENTLE_TIMEOUT
         else:
-            wanted = self.GENTLE_TIMEOUT * 2 ** (1 + (self.spent - self.GENTLE_FOR) / 30)
+            wanted = self.GENTLE_TIMEOUT * 2 ** (1 + (self._queued - self.GENTLE_FOR) / 30)
         return min(wanted, self._longest)
 
     def spend(self, seconds: float) -> None:
         """Count time that led to nothing."""
         self.spent += seconds
 
-    def miss(self, wasted: float = 0.0) -> None:
-        """Count one failed attempt that took `wasted` seconds, and sleep before the next: 0.5 s growing to 5 s, with jitter."""
+    def rest(self, wasted: float = 0.0) -> float:
+        """Count one failed attempt that took `wasted` seconds, and sleep before the next: 0.5 s growing to 5 s, with jitter.
+
+        Returns the seconds that both took.
+        """
         import random  # 3 ms that only those pay who wait
 
-        pause = min(self.SHORTEST_PAUSE * 1.3**self.misses, self.LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+        pause = min(self.SHORTEST_PAUSE * 1.3**self._rests, self.LONGEST_PAUSE) * random.uniform(0.8, 1.2)
         pause = min(pause, max(0.0, self.left - wasted))
-        self.misses += 1
+        self._rests += 1
         self._sleep(pause)
         self.spent += wasted + pause
+        return wasted + pause
+
+    def miss(self, wasted: float = 0.0) -> None:
+        """Count one attempt that did not get its locks, and rest; the next may stand in the queue a little longer."""
+        self._queued += self.rest(wasted)
+        self.misses += 1
+
+    def succeed(self) -> None:
+        """Something was committed: what comes next begins gently again, with the budget that is left."""
+        self.misses = self._rests = 0
+        self._queued = 0.0
 
 
 class Blocker(NamedTuple):
-    """A session that stands in the way. `age` is in seconds, since its transaction (or else its session) began."""
+    """A session that stands in the way. `age` is in seconds, since its transaction (or else its session) began.
+
+    A prepared transaction has no session: its `pid` is 0, as in pg_blocking_pids, and its `application` is its name.
+    """
 
     pid: int
     application: str
@@ -330,7 +382,16 @@ class Blocker(NamedTuple):
     age: float
     query: str
 
+    @property
+    def end(self) -> str:
+        """Return the statement that ends it."""
+        if self.pid:
+            return f"SELECT pg_terminate_backend({self.pid});"
+        return f"ROLLBACK PREPARED '{self.application.replace(chr(39), chr(39) * 2)}';"
+
     def __str__(self) -> str:
+        if not self.pid:
+            return f"prepared transaction {self.application}, for {self.age:.0f} s"
         name = f", {self.application}" if self.application else ""
         return f"pid {self.pid}{name}, {self.state} for {self.age:.0f} s: {self.query}"
 
@@ -339,7 +400,7 @@ def blockers(connection: Connection, pid: int) -> list[Blocker]:
     """Return the sessions that `pid` waits for right now, oldest first. Read-only."""
     return [
         Blocker(int(str(row[0])), str(row[1]), str(row[2]), float(str(row[3])), str(row[4]))
-        for row in rows(connection, _BLOCKERS, (pid,))
+        for row in rows(connection, _BLOCKERS, (pid, pid, pid))
     ]
 
 
@@ -352,14 +413,21 @@ _BLOCKERS = """
 SELECT pid, coalesce(application_name, ''), coalesce(state, 'working'),
        extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start, clock_timestamp())),
        left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
-  FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%s)) ORDER BY xact_start NULLS LAST
+  FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%s))
+UNION ALL
+SELECT 0, gid, 'prepared', extract(epoch FROM clock_timestamp() - prepared), ''
+  FROM pg_prepared_xacts p WHERE 0 = ANY (pg_blocking_pids(%s)) AND EXISTS (
+       SELECT FROM pg_locks held JOIN pg_locks wanted USING (database, relation)
+        WHERE held.virtualtransaction = '-1/' || p.transaction AND wanted.pid = %s AND NOT wanted.granted)
+ORDER BY 4 DESC
 """
 
 
 def _permanent(error: psycopg2.Error) -> tuple[str, str] | None:
     text = str(error)
+    unnamed = _QUOTED.sub("", text)
     for words, answer in _PERMANENT.items():
-        if words in text:
+        if words in unnamed:
             return answer
     if 'role "' in text and "does not exist" in text:
         return "no-such-role", "there is no such role"

@@ -180,14 +180,13 @@ def sizes_of(connection: Connection, tables: Sequence[str]) -> dict[str, float]:
     Like PostgreSQL's planner it takes the rows on a page when the table was analysed, times the pages of now. A table that
     was never analysed has the rows that the statistics count, or else as many as its pages hold at 100 bytes each.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '500ms'")
     try:
-        found = database.rows(
-            connection,
-            _SIZES.format(pages="pg_relation_size(c.oid) / current_setting('block_size')::int"),
-            (list(tables),),
-        )
+        with database.gently(connection):
+            found = database.rows(
+                connection,
+                _SIZES.format(pages="pg_relation_size(c.oid) / current_setting('block_size')::int"),
+                (list(tables),),
+            )
     except (
         psycopg2.errors.LockNotAvailable
     ):  # somebody holds a table under ACCESS EXCLUSIVE: take the size of last time
