@@ -33,23 +33,25 @@ SELECT a.state = 'active', coalesce(a.wait_event_type = 'Lock', false),
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60),
        p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END
   FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid)
- WHERE a.pid = %s AND a.application_name = %s
+ WHERE a.pid = %s AND a.application_name = coalesce(%s, a.application_name)
 """
 
 
 class Monitor:
     """Watches the session that migrates, from its own thread, while it is entered."""
 
-    def __init__(self, dsn: Dsn, name: str) -> None:
-        """`name` is what the session that migrates calls itself: behind a pooler its pid may be somebody else's by now."""
+    def __init__(self, dsn: Dsn, name: str, *, pooled: bool = False) -> None:
+        """`name` is what the session that migrates calls itself: `pooled`, its pid may be somebody else's by now."""
         self.blockers: list[Blocker] = []
         """Who was last seen in the way of the statement that runs or has just failed."""
         self._dsn = dsn
         self._name = name
+        self._pooled = pooled
         self._watched: Connection | None = None
         self._pid = 0
         self._label = ""
         self._told = 0.0
+        self._seen = False
         self._unanswered = 0
         self._answered = time.monotonic()
         self._ended = threading.Event()
@@ -62,12 +64,15 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Return when nobody watches any more, so that no connection is open when the process forks."""
         self._ended.set()
+        self._thread.join(timeout=1)
 
     def watch(self, connection: Connection, pid: int, label: str) -> None:
         """Look at the session `pid` of `connection` from now on, and call what it does `label`."""
         self._watched, self._pid, self._label = connection, pid, label
-        self._told = time.monotonic()
+        self._told, self._seen = time.monotonic(), False
+        self._hear()
 
     @property
     def silence(self) -> float:
@@ -86,17 +91,30 @@ class Monitor:
             if not self._pid:
                 continue
             try:
-                connection = connection or database.connect(self._dsn, f"{self._name} (progress)")
+                connection = connection or self._connect()
                 self._look(connection)
-                self._unanswered, self._answered = 0, time.monotonic()
             except psycopg2.Error as error:
                 connection, pause = None, 0.5
-                self._count_silence(error)
+                if error.pgcode is not None or "FATAL" in str(error):
+                    self._hear()  # a refusal is an answer
+                else:
+                    self._doubt(database.said(error))
         if connection is not None:
             connection.close()
 
+    def _connect(self) -> Connection:
+        connection = database.connect(self._dsn, f"{self._name} (progress)")
+        if self._pooled:
+            self._hear()  # the pooler is there; that it has no server left for our question harms nobody
+        return connection
+
     def _look(self, connection: Connection) -> None:
-        found = database.rows(connection, _LOOK, (self._pid, self._name))
+        found = database.rows(connection, _LOOK, (self._pid, self._name if self._pooled else None))
+        if found or self._pooled or not self._seen:
+            self._seen = self._seen or bool(found)
+            self._hear()
+        else:
+            self._doubt("the session that migrates is gone")
         active, blocked, age, query, phase, percent = found[0] if found else (False, False, 0.0, "", None, None)
         if blocked:
             self.blockers = database.blockers(connection, self._pid) or self.blockers
@@ -111,12 +129,16 @@ class Monitor:
         waits = f", waits for {self.blockers[0]}" if blocked and self.blockers else ""
         return f"{self._label}: still working after {age:.0f} s{doing}{done}{waits}: {query}"
 
-    def _count_silence(self, error: psycopg2.Error) -> None:
-        """Cut the migration's connection when nobody answers at all, old connection or new: it would wait for ever."""
-        if "FATAL" in str(error) or self._ended.is_set():
-            return  # somebody did answer
+    def _hear(self) -> None:
+        """Somebody has answered."""
+        self._unanswered, self._answered = 0, time.monotonic()
+
+    def _doubt(self, told: str) -> None:
+        """Cut the migration's connection when nobody answers, old connection or new, or its session is gone: it would wait for ever."""
+        if self._ended.is_set():
+            return
         self._unanswered += 1
         patient = self.silence < watchdog.longest(database.ANSWER_TIMEOUT)
-        if self._unanswered >= _UNANSWERED and not patient and self._watched is not None:
-            log.warning("the database has not answered for %.0f s: %s", self.silence, database.said(error))
+        if self._unanswered >= _UNANSWERED and not patient and self._watched is not None and not self._watched.closed:
+            log.warning("the database has not answered for %.0f s: %s", self.silence, told)
             watchdog.hang_up(self._watched)

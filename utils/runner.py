@@ -44,6 +44,10 @@ class Runner:
         self.left = False
         """Whether the current step has left its transaction, so that something may stay behind when it fails."""
         self.attempts = 0
+        self.done: list[str] = []
+        """The revisions whose transactions were committed, oldest first."""
+        self.source: frozenset[str] | None = None
+        """The versions that the database had when the step that runs, or that failed, began; None before that."""
         self._way = way
         self._settings = settings
         self._dsn: Dsn = settings.migrate_database
@@ -51,7 +55,7 @@ class Runner:
         self._patience = patience
         self._run = run
         self._name = name
-        self._monitor = Monitor(self._dsn, name)
+        self._monitor = Monitor(self._dsn, name, pooled=lock.pooled)
         self._engine = self._make_engine()
         self._checksums: Mapping[str, str | None] | None = None
         self._sealed: Mapping[str, manifest.Entry] | None = None
@@ -61,6 +65,7 @@ class Runner:
         self._whole = False
         self._recorded = False
         self._rolled_back = False
+        self._lock_timeout = 0.0
         self._heads: frozenset[str] = frozenset()
         self._unwritten: list[tuple[Step, float, float]] = []
         self._steps: list[Step] = []
@@ -97,6 +102,7 @@ class Runner:
         """
         self.attempts += 1
         self._whole, self._unwritten, self.left = whole, [], False
+        self.current = self.source = None
         self._committed = time.monotonic()
         self._rolled_back = False
         self._waited_before = self._patience.spent
@@ -117,12 +123,14 @@ class Runner:
                 raise not_ours()
             with environment.begin_transaction():
                 environment.run_migrations()
+        if whole:
+            self.done += [step.revision for step in self._steps]
         return self._heads
 
     def _plan(self, heads: tuple[str, ...], _context: object) -> Iterator[object]:
         """Yield Alembic's steps, and know at each moment which one runs. Takes the place of Alembic's own plan."""
         self._steps = self._way.steps(heads)
-        self._heads = frozenset(heads)
+        self._heads = self.source = frozenset(heads)
         for step in self._steps:
             self.current, self.left, self._recorded = step, False, False
             self._began = time.monotonic()
@@ -131,6 +139,9 @@ class Runner:
             yield step.run
             if not self._whole:
                 log.info("%s: %s in %.0f ms", self._run.action, step.revision, (time.monotonic() - self._began) * 1000)
+                self.done.append(step.revision)
+                self.source = self._heads
+                self._patience.succeed()
         self.current = None
 
     def _record(self, ctx: MigrationContext, step: object, heads: Collection[str], run_args: object) -> None:  # noqa: ARG002
@@ -177,8 +188,12 @@ class Runner:
             return
         if self._rolled_back:
             raise self._stolen()
+        statement = self._lock.brand()
+        if not self._lock.pooled and self._lock_timeout != self._patience.lock_timeout:
+            self._lock_timeout = self._patience.lock_timeout
+            statement = f"SET lock_timeout = {_milliseconds(self._lock_timeout)}; {statement}"
         with driver.cursor() as cursor:
-            cursor.execute(self._lock.brand())
+            cursor.execute(statement)
         if self._lock.pooled:
             self._set_local(driver)
 
@@ -213,6 +228,7 @@ class Runner:
         if not accepted and database.scalar(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
             raise mixed(revision)
         self._write(driver, "applied")
+        self.source = self._heads
         if not self.left:
             self._unwritten = [(step, self._began, 0.0)]
             self._write(driver, "started")
@@ -253,8 +269,9 @@ class Runner:
         """
         driver = database.connect(self._dsn, self._name)
         if not self._lock.pooled:
+            self._lock_timeout = self._patience.lock_timeout
             with driver.cursor() as cursor:
-                cursor.execute(_limits("", driver.server_version, self._patience.lock_timeout, self._settings))
+                cursor.execute(_limits("", driver.server_version, self._lock_timeout, self._settings))
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
         driver.autocommit = False
         return driver
@@ -325,7 +342,7 @@ def _limits(local: str, version: int, lock_timeout: float, settings: Settings) -
     limits the server would keep the tables locked for a quarter of an hour, or for two hours if it has nothing to send.
     """
     limits = [
-        f"SET {local}lock_timeout = '{max(1, round(lock_timeout * 1000))}ms'",
+        f"SET {local}lock_timeout = {_milliseconds(lock_timeout)}",
         f"SET {local}statement_timeout = '{round(settings.statement_timeout * 1000)}ms'",
         f"SET {local}idle_in_transaction_session_timeout = 0",
         *(f"SET {local}{name} = {value}" for name, value in TCP_LIMITS.items()),
@@ -338,6 +355,11 @@ def _limits(local: str, version: int, lock_timeout: float, settings: Settings) -
     if version >= 170000:
         limits.append(f"SET {local}transaction_timeout = 0")
     return "; ".join(limits)
+
+
+def _milliseconds(seconds: float) -> str:
+    """Return a lock timeout as SQL writes it, at least 1 ms: 0 would mean for ever."""
+    return f"'{max(1, round(seconds * 1000))}ms'"
 
 
 def _driver(connection: Connection | None) -> Driver:
