@@ -36,6 +36,8 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     doctor       What could bite?
     rebase       How does a forked history become one line again?
     losses       What would be lost?
+    account      What is said of a run, and written down?
+    proof        Is it really done, seen from outside?
     story        What happens in one run, from the first look to the verification?
     upgrade      How does one get in?
     plan         What would an upgrade do here, and what would that cost?

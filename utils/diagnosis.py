@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 import psycopg2
+from sqlalchemy.exc import PendingRollbackError
 
 from utils import causes, database
 from utils.causes import Cause
@@ -69,7 +70,7 @@ def failed(
 def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str) -> Stop:
     """Return the story of a question, or of a preparation, that PostgreSQL refused while no migration ran."""
     known = _cause(error, "the engine", "", ask)
-    if known and known.slug in {"missing-privilege", "read-only"}:
+    if known and known.slug in {"missing-privilege", "read-only", "disk-full"}:
         slug, headline, advice = known.slug, known.headline, f"{known.advice}\nthen:\n{again}"
     elif database.is_lost(cause(error)):
         slug, headline, advice = "connection-lost", "the connection to the database was lost", again
@@ -84,7 +85,7 @@ def table_busy(error: BaseException, step: Step | None, place: str, waited: Allo
     facts: list[Fact] = [("revision", step.revision)] if step else []
     facts += [("blocker", str(one)) for one in who] or [("blocker", "gone when we looked")]
     facts += [*_words(error), ("waited", str(waited))]
-    end = f"SELECT pg_terminate_backend({who[0].pid});" if who else "python utils/migrate.py upgrade"
+    end = who[0].end if who else UPGRADE
     return Stop(
         "table-busy",
         "a table stayed locked by others",
@@ -155,6 +156,34 @@ def two_databases(addresses: list[tuple[str, Dsn]], place: str, variable: str, o
     )
 
 
+def two_schemas(addresses: list[tuple[str, Dsn]], places: dict[str, str]) -> Stop:
+    """Return the story of two URLs that lead to one database and see different tables there; `places` is what they see."""
+    first, second = places
+    return Stop(
+        "two-databases",
+        f"{first} and {second} see different tables of one database",
+        facts=[
+            *((f"url {index}", f"{dsn.redacted()} ({name})") for index, (name, dsn) in enumerate(addresses, 1)),
+            ("found", "\n".join(f"{place} through {name}" for name, place in places.items())),
+        ],
+        database=f"the one of {first} is {places[first]}; the application would not find its tables",
+        next_step="give both the same search_path (`options` in the URL, or ALTER ROLE ... SET search_path),\n"
+        "then start again",
+    )
+
+
+def not_written(missing: list[str], place: str) -> Stop:
+    """Return the story of revisions that were committed, and whose rows in the ledger are gone."""
+    return Stop(
+        "not-verified",
+        "the ledger does not hold what the migration wrote into it",
+        facts=[("missing", "\n".join(missing))],
+        database=f"{place}; something deletes rows of migration_ledger, a trigger or a rule",
+        next_step="see what is on the table (psql: \\d migration_ledger), then:\npython utils/migrate.py status",
+        exit_code=LEFT_BEHIND,
+    )
+
+
 def moved(target: str, before: str, place: str) -> Stop:
     """Return the story of a relative target that lost its meaning."""
     return Stop(
@@ -207,7 +236,12 @@ def is_too_much_at_once(error: BaseException) -> bool:
 
 
 def cause(error: BaseException) -> BaseException:
-    """Return the driver's error below SQLAlchemy's, or the error itself."""
+    """Return the driver's error below SQLAlchemy's, or the error itself.
+
+    On a lost connection Alembic's way out of an `autocommit_block` fails too, and what it raises hides what happened.
+    """
+    while isinstance(error, PendingRollbackError) and error.__context__ is not None:
+        error = error.__context__
     original = getattr(error, "orig", None)
     return original if isinstance(original, BaseException) else error
 

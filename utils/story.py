@@ -8,9 +8,8 @@ only as long as there is patience.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
@@ -18,7 +17,6 @@ from sqlalchemy.exc import DBAPIError
 
 from utils import (
     adoption,
-    catalog,
     database,
     diagnosis,
     drift,
@@ -26,13 +24,15 @@ from utils import (
     judgement,
     ledger,
     manifest,
+    proof,
     runner,
     status,
+    watchdog,
 )
 from utils import lock as locks
+from utils.account import Account
 from utils.database import Allowance, Patience
-from utils.errors import LEFT_BEHIND, Stop
-from utils.failure import Ask
+from utils.errors import Stop
 from utils.lock import Lock, LockLost
 from utils.logs import log
 from utils.revisions import Step, Way
@@ -45,10 +45,10 @@ MOST_LOSSES = 5
 """How often one revision may lose its connection before we stop: it may be what brings the server down."""
 
 _SECONDS_TO_TELL = 5.0
-T = TypeVar("T")
 UNMANAGED = {"unmanaged", "fallback"}
 _NOBODY_THERE = {"unreachable", "too-many-connections"}
-_PASSING = (psycopg2.Error, DBAPIError, LockLost)
+_REFUSALS = (psycopg2.Error, DBAPIError, LockLost)
+_READ_ONLY = "25006"
 
 
 class Outcome(NamedTuple):
@@ -83,8 +83,10 @@ class Story:
         self.name = locks.name(way.action, settings)
         self.patience = Patience(settings.wait_lock, settings.lock_timeout)
         self.run = runner.new_run(way.action, settings)
+        self.account = Account(way, settings, self.run, self.name)
         self.started = time.monotonic()
-        self.before: tuple[str, ...] | None = None
+        self.done: list[str] = []
+        """The revisions that were committed, as far as we know: the answer to a COMMIT may be lost."""
         self.allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
         self.losses: dict[str | None, int] = {}
         """How often connections were lost, by the revision that ran; the latest stands last."""
@@ -106,9 +108,9 @@ class Story:
         try:
             after = self._under(lock) if self._take(lock) else None
             applied = self._verify(after)
-        except _PASSING as error:
-            if self._is_hopeless(error):
-                raise self._refused(error, self._ask) from error
+        except _REFUSALS as error:
+            if not self._is_passing(error):
+                raise self.account.refused(error) from error
             connection.close()
             raise _Lost(error, None, time.monotonic() - self.answered) from error
         except _Lost:
@@ -143,8 +145,8 @@ class Story:
         started = time.monotonic()
         for pause in locks.pauses():
             seen = status.look(lock.connection)
-            if self.before is None:
-                self.before = seen.versions
+            if self.account.before is None:
+                self.account.before = seen.versions
             if self._is_there(lock.connection, seen):
                 return False
             if lock.try_take():
@@ -163,7 +165,7 @@ class Story:
     def _is_there(self, connection: Connection, seen: Look) -> bool:
         """Tell whether nothing is left to do. Raises Stop when the database is where this command must not touch it."""
         if self.way.moved_elsewhere(seen.versions):
-            raise diagnosis.moved(self.way.target, ", ".join(self.before or ()) or "base", seen.place)
+            raise diagnosis.moved(self.way.target, ", ".join(self.account.before or ()) or "base", seen.place)
         if self.way.history.problem:
             raise self.way.history.problem
         if self.way.purge:
@@ -194,9 +196,7 @@ class Story:
         if self._is_there(lock.connection, seen):
             return frozenset(seen.versions)
         if self.way.action == "upgrade" and status.state(seen, self.way.history) in UNMANAGED:
-            self._with_connection(
-                lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen.place)
-            )
+            self.account.asking(lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen.place))
             return self._under(lock)
         steps = self.way.steps(() if self.way.purge else seen.versions)
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
@@ -207,10 +207,13 @@ class Story:
                 self.settings.migrate_variable,
             )
         if not seen.has_ledger:
-            self._with_connection(ledger.create)
+            self.account.asking(_make_ledger)
         with Runner(self.way, self.settings, lock, self.patience, self.run, self.name) as carrier:
-            after = self._attempts(carrier, whole=whole)
-        self._with_connection(lambda one: ledger.keep_catalog(one, self.run, catalog.read(one).text))
+            try:
+                after = self._attempts(carrier, whole=whole)
+            finally:
+                self.done += carrier.done
+        self.account.keep_catalog()
         return after
 
     def _attempts(self, carrier: Runner, *, whole: bool) -> frozenset[str]:
@@ -221,19 +224,22 @@ class Story:
             except LockLost as error:
                 raise _Lost(error, carrier.current) from error
             except Stop as stop:
-                raise self._recorded(stop, carrier) from stop
+                raise self.account.failed(stop, carrier) from stop
             except Exception as error:
                 self.answered = time.monotonic()
                 cause = diagnosis.cause(error)
                 if self._may_repeat(carrier) and database.is_lock_miss(cause):
                     self._missed(error, carrier, carrier.uncommitted)
                 elif self._may_repeat(carrier) and self._is_lost(error):
-                    raise _Lost(error, carrier.current, carrier.silence) from error
+                    follows = getattr(cause, "pgcode", None) == _READ_ONLY  # which is no revision's fault
+                    raise _Lost(error, None if follows else carrier.current, carrier.silence) from error
                 elif whole and self._may_repeat(carrier) and diagnosis.is_too_much_at_once(cause):
                     log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)
                     whole = False
+                elif self._was_overtaken(carrier):
+                    raise _Lost(error, carrier.current) from error
                 else:
-                    raise self._recorded(None, carrier, error) from error
+                    raise self.account.failed(None, carrier, error) from error
 
     def _missed(self, error: Exception, carrier: Runner, wasted: float) -> None:
         """Sleep before the next attempt; say who was in the way."""
@@ -248,8 +254,8 @@ class Story:
         )
         self.patience.miss(wasted)
         if self.patience.left <= 0:
-            stop = diagnosis.table_busy(error, step, self._place(), self._waited(), who)
-            raise self._recorded(stop, carrier) from error
+            stop = diagnosis.table_busy(error, step, self.account.place(), self._waited(), who)
+            raise self.account.failed(stop, carrier) from error
 
     def _survive(self, lost: _Lost) -> None:
         """Return when the story may be told once more; raise Stop when the budget is spent."""
@@ -260,11 +266,15 @@ class Story:
             if isinstance(lost.error, LockLost)
             else database.said(diagnosis.cause(lost.error))
         )
-        if self.patience.left <= 0 or self.losses[revision] > MOST_LOSSES:
+        deadly = revision is not None and self.losses[revision] > MOST_LOSSES
+        if self.patience.left <= 0 or deadly:
             raise self._given_up(told) from lost.error
         log.warning("%s; connecting again and looking where the database is", told)
-        self.patience.miss(lost.silence)
-        self.allowance = Allowance(max(1.0, self.patience.left), "MIGRATE_WAIT_LOCK")
+        self.patience.rest(lost.silence)
+        if lost.silence > self.patience.left:  # nor would the next answer come in time
+            time.sleep(self.patience.left)
+            raise self._given_up(told) from lost.error
+        self.allowance = Allowance(self.patience.left, "MIGRATE_WAIT_LOCK")
 
     def _given_up(self, told: str) -> Stop:
         *_, (revision, _) = self.losses.items()
@@ -272,50 +282,25 @@ class Story:
 
     def _verify(self, after: frozenset[str] | None) -> tuple[str, ...]:
         """Look from outside, through every URL there is, that it is really done. Returns what this run has applied."""
-        seen: dict[str, tuple[Look, tuple[str, ...], object]] = {}
-        for variable, dsn in self._addresses():
-            self.answered = time.monotonic()
-            try:
-                connection = database.reach(dsn, self.name, variable=variable, allowance=self.allowance)
-            except Stop as stop:
-                stop.database = seen[self.settings.migrate_variable][0].place if seen else diagnosis.NOBODY_ANSWERS
-                raise
-            try:
-                found = status.look(connection)
-                seen[variable] = (
-                    found,
-                    ledger.applied(connection, self.run) if found.has_ledger else (),
-                    database.identity(connection),
-                )
-            except psycopg2.errors.InsufficientPrivilege as error:
-                raise self._refused(error, partial(database.scalar, connection)) from error
-            finally:
-                connection.close()
-        (variable, (here, applied, identity)), *others = seen.items()
-        for other, (_, _, elsewhere) in others:
-            if elsewhere != identity:
-                raise diagnosis.two_databases(self._addresses(), here.place, variable, other)
+        self.answered = time.monotonic()
+        seen = proof.look(self.settings, self.name, self.run, self.allowance, self.account)
+        here = seen[0].look
         there = (
             frozenset(here.versions) == after if after is not None else self.ahead or not self.way.steps(here.versions)
         )
         if not there:
             raise diagnosis.not_verified(", ".join(sorted(after or ())) or self.way.target, here.place)
+        proof.assert_written(seen[0], self.done)
+        proof.assert_same(seen, self.settings)
         self.after = here.versions
-        return applied
+        return seen[0].applied
 
     def _outcome(self, applied: tuple[str, ...]) -> Outcome:
         duration = time.monotonic() - self.started
-        return Outcome(self.way.action, self.before or (), self.after, applied, self.patience.spent, duration)
+        return Outcome(self.way.action, self.account.before or (), self.after, applied, self.patience.spent, duration)
 
     def _waited(self) -> Allowance:
         return Allowance(self.settings.wait_lock, "MIGRATE_WAIT_LOCK")
-
-    def _addresses(self) -> list[tuple[str, Dsn]]:
-        """Return every different address of the database, the migrations' first."""
-        addresses = [(self.settings.migrate_variable, self.dsn)]
-        if self.settings.database is not None and self.settings.database != self.dsn:
-            addresses.append((self.settings.database_variable, self.settings.database))
-        return addresses
 
     def _judge(self, steps: Iterable[Step], *, empty: bool, seen: Look) -> None:
         """Refuse, before anything is touched, what could not be mended after a crash and what would block a large table."""
@@ -331,7 +316,7 @@ class Story:
 
     def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
         """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
-        return self._with_connection(lambda one: judgement.sizes_of(one, tables))
+        return self.account.asking(lambda one: judgement.sizes_of(one, tables))
 
     def _may_repeat(self, carrier: Runner) -> bool:
         """Tell whether the failed step may be tried again: rolled back as a whole, or made of verbs that allow it."""
@@ -343,84 +328,31 @@ class Story:
             or not hazards.mixes(manifest.FOLDER / step.file, self.way.action)
         )
 
+    def _was_overtaken(self, carrier: Runner) -> bool:
+        """Tell whether the database is no longer where the failed step began: whoever had the lock before us got through.
+
+        A holder may die while PostgreSQL commits for him: we have his lock before his work is there.
+        """
+        if carrier.left or carrier.source is None:
+            return False
+        try:
+            return frozenset(self.account.asking(status.look).versions) != carrier.source
+        except psycopg2.Error:
+            return False
+
     def _is_lost(self, error: Exception) -> bool:
+        """Tell whether the connection is gone, or the server only follows another one."""
         cause = diagnosis.cause(error)
-        if getattr(cause, "pgcode", None) == "25006":
-            return bool(self._with_connection(lambda one: database.scalar(one, "SELECT pg_is_in_recovery()")))
-        return database.is_lost(cause) or bool(getattr(error, "connection_invalidated", False))
-
-    def _refused(self, error: Exception, ask: Ask) -> Stop:
-        """Return what is to be raised when PostgreSQL refuses what comes before and after the migrations."""
-        place = self._place()
-        place = "unchanged" if place == diagnosis.NOBODY_ANSWERS else place  # somebody did answer: he refused
-        return diagnosis.refused(error, place, ask=ask, again=self._again())
-
-    def _is_hopeless(self, error: Exception) -> bool:
-        """Tell whether asking again would get the same answer: a privilege, a name, a role that only reads."""
-        code = getattr(diagnosis.cause(error), "pgcode", None) or ""
-        return code.startswith("42") or (code == "25006" and not self._is_lost(error))
-
-    def _recorded(self, stop: Stop | None, carrier: Runner, error: Exception | None = None) -> Stop:
-        """Write the failure to the ledger and return what is to be raised for it."""
-        step = carrier.current
-        place = self._place()
-        if stop is None:
-            assert error is not None
-            stop = diagnosis.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
-        elif carrier.left and stop.slug == "table-busy":
-            stop.database += "; what the revision has done outside its transaction stays, and is not done twice"
-        elif carrier.left:
-            stop.exit_code = LEFT_BEHIND
-        if stop.database == runner.UNCHANGED:
-            left = (
-                f"{place.removeprefix('unchanged, ')}; part of {step.revision if step else 'the run'} may stay behind"
-            )
-            stop.database = left if carrier.left else place
-        words = "; ".join(text for label, text in stop.facts if label in {"PostgreSQL", "Python"}) or stop.headline
+        if getattr(cause, "pgcode", None) != _READ_ONLY:
+            return database.is_lost(cause) or bool(getattr(error, "connection_invalidated", False))
         try:
-            self._with_connection(lambda one: self._note_failure(one, step, words, left=carrier.left))
-        except psycopg2.Error as trouble:
-            log.warning("the failure could not be written to the ledger: %s", database.said(trouble))
-        return stop
-
-    def _note_failure(self, connection: Connection, step: Step | None, words: str, *, left: bool) -> None:
-        """Write the failure to the ledger, with the catalog if this run has changed it: the next drift is measured from there."""
-        changed = left or bool(ledger.applied(connection, self.run))
-        kept = catalog.read(connection).text if changed else None
-        revision = step.revision if step else None
-        ledger.note(connection, self.run, "failed", revision=revision, error=words, catalog=kept)
-
-    def _ask(self, question: str, values: tuple[object, ...]) -> object:
-        """Return the first value that a question is answered with, None when there is none or nobody answers. Read-only."""
-        try:
-            return self._with_connection(lambda one: database.scalar(one, question, values))
+            return bool(self.account.asking(lambda one: database.scalar(one, "SELECT pg_is_in_recovery()")))
         except psycopg2.Error:
-            return None
+            return True
 
-    def _again(self) -> str:
-        """Return the command that repeats this run."""
-        if self.way.action == "stamp":
-            return f"alembic stamp {self.way.target}"
-        return (
-            diagnosis.UPGRADE
-            if self.way.target == "head"
-            else f"python utils/migrate.py {self.way.action} {self.way.target}"
-        )
-
-    def _place(self) -> str:
-        """Return where the database is now, for a message."""
-        try:
-            place = self._with_connection(status.look).place
-        except psycopg2.Error:
-            return diagnosis.NOBODY_ANSWERS
-        return f"unchanged, {place}" if place == _place_of(self.before) else place
-
-    def _with_connection(self, ask: Callable[[Connection], T]) -> T:
-        connection = database.connect(self.dsn, self.name)
-        try:
-            return ask(connection)
-        finally:
-            connection.close()
+    def _is_passing(self, error: Exception) -> bool:
+        """Tell whether asking again may get another answer: the connection or the lock was lost, or a table was held."""
+        return isinstance(error, LockLost) or database.is_lock_miss(diagnosis.cause(error)) or self._is_lost(error)
 
 
 class _Lost(Exception):
@@ -434,5 +366,6 @@ class _Lost(Exception):
         self.silence = silence
 
 
-def _place_of(versions: tuple[str, ...] | None) -> str:
-    return f"at {', '.join(versions)}" if versions else "empty"
+def _make_ledger(connection: Connection) -> None:
+    with watchdog.limit(connection, database.ANSWER_TIMEOUT):
+        ledger.create(connection)

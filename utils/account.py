@@ -1,0 +1,137 @@
+"""What is said of a run, and written down?
+
+Where the database is after a failure, why it came to that, the ledger's row of it, and the schema that a run has made. Asks and
+writes on connections of its own; decides nothing about what is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+from utils import catalog, database, diagnosis, ledger, runner, status, watchdog
+from utils.errors import LEFT_BEHIND, Stop
+from utils.failure import Ask
+from utils.logs import log
+from utils.revisions import Step, Way
+from utils.runner import Runner
+from utils.settings import Dsn, Settings
+
+T = TypeVar("T")
+
+
+class Account:
+    """The account of one run."""
+
+    def __init__(self, way: Way, settings: Settings, run: ledger.Run, name: str) -> None:
+        """`name` is what its sessions call themselves."""
+        assert settings.migrate_database is not None
+        self.before: tuple[str, ...] | None = None
+        """The versions that the run found at first; None before it has looked."""
+        self._way = way
+        self._dsn: Dsn = settings.migrate_database
+        self._run = run
+        self._name = name
+
+    def asking(self, ask: Callable[[Connection], T]) -> T:
+        """Return what `ask` does with a connection that is closed afterwards. Raises psycopg2.Error."""
+        connection = database.connect(self._dsn, self._name)
+        try:
+            return ask(connection)
+        finally:
+            connection.close()
+
+    def place(self) -> str:
+        """Return where the database is now, for a message."""
+        try:
+            place = self.asking(status.look).place
+        except psycopg2.Error:
+            return diagnosis.NOBODY_ANSWERS
+        return f"unchanged, {place}" if place == _place_of(self.before) else place
+
+    def refused(self, error: Exception, ask: Ask | None = None) -> Stop:
+        """Return what is to be raised when PostgreSQL refuses what comes before and after the migrations."""
+        place = self.place()
+        place = "unchanged" if place == diagnosis.NOBODY_ANSWERS else place  # somebody did answer: he refused
+        return diagnosis.refused(error, place, ask=ask or self._ask, again=self._again())
+
+    def failed(self, stop: Stop | None, carrier: Runner, error: Exception | None = None) -> Stop:
+        """Write the failure of a revision to the ledger and return what is to be raised for it. Writes the ledger."""
+        step = carrier.current
+        place = self.place()
+        if stop is None:
+            assert error is not None
+            stop = diagnosis.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
+        elif carrier.left and stop.slug == "table-busy":
+            stop.database += "; what the revision has done outside its transaction stays, and is not done twice"
+        elif carrier.left:
+            stop.exit_code = LEFT_BEHIND
+        if stop.database == runner.UNCHANGED:
+            left = (
+                f"{place.removeprefix('unchanged, ')}; part of {step.revision if step else 'the run'} may stay behind"
+            )
+            stop.database = left if carrier.left else place
+        words = "; ".join(text for label, text in stop.facts if label in {"PostgreSQL", "Python"}) or stop.headline
+        try:
+            self.asking(lambda one: self._note_failure(one, step, words, left=carrier.left))
+        except psycopg2.Error as trouble:
+            log.warning("the failure could not be written to the ledger: %s", database.said(trouble))
+        return stop
+
+    def keep_catalog(self) -> None:
+        """Keep the schema that the run has made, if that can be had at once. Writes the ledger.
+
+        Everything is committed by now: it is worth a warning, and not a failure. Raises psycopg2.Error when the connection
+        is lost.
+        """
+        try:
+            self.asking(lambda one: ledger.keep_catalog(one, self._run, _catalog(one)))
+        except psycopg2.Error as error:
+            if database.is_lost(error):
+                raise
+            log.warning(_NOT_KEPT, database.said(error))
+
+    def _note_failure(self, connection: Connection, step: Step | None, words: str, *, left: bool) -> None:
+        """Write the failure to the ledger, with the catalog if this run has changed it: the next drift is measured from there."""
+        kept = None
+        if left or ledger.applied(connection, self._run):
+            try:
+                kept = _catalog(connection)
+            except psycopg2.Error as error:
+                log.warning(_NOT_KEPT, database.said(error))
+        revision = step.revision if step else None
+        with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
+            ledger.note(connection, self._run, "failed", revision=revision, error=words, catalog=kept)
+
+    def _ask(self, question: str, values: tuple[object, ...]) -> object:
+        """Return the first value that a question is answered with, None when there is none or nobody answers. Read-only."""
+        try:
+            return self.asking(lambda one: database.scalar(one, question, values))
+        except psycopg2.Error:
+            return None
+
+    def _again(self) -> str:
+        """Return the command that repeats this run."""
+        if self._way.action == "stamp":
+            return f"alembic stamp {self._way.target}"
+        return (
+            diagnosis.UPGRADE
+            if self._way.target == "head"
+            else f"python utils/migrate.py {self._way.action} {self._way.target}"
+        )
+
+
+_NOT_KEPT = "what the schema is now could not be written down (%s); drift is told again after the next run"
+
+
+def _catalog(connection: Connection) -> str:
+    """Return the schema. Read-only. Raises psycopg2.Error when somebody holds a table under ACCESS EXCLUSIVE, too."""
+    with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
+        return catalog.read(connection).text
+
+
+def _place_of(versions: tuple[str, ...] | None) -> str:
+    return f"at {', '.join(versions)}" if versions else "empty"

@@ -1,0 +1,78 @@
+"""Is it really done, seen from outside?
+
+Looks through every URL that is set, on connections of its own. Read-only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import psycopg2
+
+from utils import database, diagnosis, ledger, status
+from utils.account import Account
+from utils.database import Allowance
+from utils.errors import Stop
+from utils.settings import Dsn, Settings
+from utils.status import Look
+
+
+class Seen(NamedTuple):
+    """What one URL leads to."""
+
+    variable: str
+    look: Look
+    applied: tuple[str, ...]
+    """The revisions that the ledger says this run has applied, oldest first."""
+    identity: tuple[object, ...]
+
+
+def look(settings: Settings, name: str, run: ledger.Run, allowance: Allowance, account: Account) -> list[Seen]:
+    """Return what every URL leads to, the migrations' first. Read-only. Raises Stop when it leads nowhere, or to two databases."""
+    seen: list[Seen] = []
+    for variable, dsn in _addresses(settings):
+        try:
+            connection = database.reach(dsn, name, variable=variable, allowance=allowance)
+        except Stop as stop:
+            stop.database = seen[0].look.place if seen else diagnosis.NOBODY_ANSWERS
+            raise
+        try:
+            found = status.look(connection)
+            applied = ledger.applied(connection, run) if found.has_ledger else ()
+            seen.append(Seen(variable, found, applied, database.identity(connection)))
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise account.refused(error, partial(database.scalar, connection)) from error
+        finally:
+            connection.close()
+    here, *others = seen
+    for other in others:
+        if other.identity != here.identity:
+            raise diagnosis.two_databases(_addresses(settings), here.look.place, here.variable, other.variable)
+    return seen
+
+
+def assert_same(seen: Sequence[Seen], settings: Settings) -> None:
+    """Raise Stop unless every URL shows the versions that the first one does: a search_path may lead past the tables."""
+    here, *others = seen
+    for other in others:
+        if other.look.versions != here.look.versions:
+            places = ((one.variable, one.look.place) for one in (here, other))
+            raise diagnosis.two_schemas(_addresses(settings), dict(places))
+
+
+def assert_written(here: Seen, done: Iterable[str]) -> None:
+    """Raise Stop unless the ledger holds a row for each revision that was committed."""
+    missing = [revision for revision in done if revision not in here.applied]
+    if missing:
+        raise diagnosis.not_written(missing, here.look.place)
+
+
+def _addresses(settings: Settings) -> list[tuple[str, Dsn]]:
+    """Return every different address of the database, the migrations' first."""
+    assert settings.migrate_database is not None
+    addresses = [(settings.migrate_variable, settings.migrate_database)]
+    if settings.database is not None and settings.database != settings.migrate_database:
+        addresses.append((settings.database_variable, settings.database))
+    return addresses
