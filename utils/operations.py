@@ -103,7 +103,7 @@ class Verbs(MigrateOperation):
         with outside(operations) as session:
             existing = session.constraint(table, constraint_name)
             if session.as_sql or (existing and existing != (bool(deferrable), _is_deferred(initially))):
-                session.short(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint}")
+                session.change(table, f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint}")
             _build_index(session, table, constraint_name, columns, {"unique": True, **kw})
             _put(session, table, constraint_name, f"ADD CONSTRAINT {constraint} UNIQUE USING INDEX {constraint}{when}")
 
@@ -160,8 +160,9 @@ class Verbs(MigrateOperation):
         cls, operations: Operations, constraint_name: str, table_name: str, *, schema: str | None = None
     ) -> None:
         """Check the rows that were there before a NOT VALID constraint, while the table is read and written."""
+        table = Table(table_name, schema)
         with outside(operations) as session:
-            session.short(f"ALTER TABLE {Table(table_name, schema)} VALIDATE CONSTRAINT {quoted(constraint_name)}")
+            session.change(table, f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(constraint_name)}")
 
     @classmethod
     def drop_constraint_if_exists(
@@ -175,9 +176,12 @@ class Verbs(MigrateOperation):
         if_exists: bool | None = None,  # noqa: ARG003  here it always holds
     ) -> None:
         """Drop a constraint, if it is there; takes what `op.drop_constraint` takes."""
+        table = Table(table_name, schema)
         with outside(operations) as session:
-            session.short(
-                f"ALTER TABLE {Table(table_name, schema)} DROP CONSTRAINT IF EXISTS {quoted(constraint_name)}"
+            session.change(
+                table,
+                f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {quoted(constraint_name)}",
+                beside=session.referred(table, constraint_name),
             )
 
     @classmethod
@@ -194,20 +198,21 @@ class Verbs(MigrateOperation):
         drop = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"
         with outside(operations) as session:
             if session.is_not_null(table, column_name):
-                session.short(drop)
+                session.change(table, drop)
                 return
-            session.short(drop, f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({condition}) NOT VALID")
-            with undoing(lambda: session.short(drop)):
-                session.short(f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}")
-            session.short(f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL", drop)
+            session.change(table, drop, f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({condition}) NOT VALID")
+            with undoing(lambda: session.change(table, drop)):
+                session.change(table, f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}")
+            session.change(table, f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL", drop)
 
     @classmethod
     def drop_not_null(
         cls, operations: Operations, table_name: str, column_name: str, *, schema: str | None = None
     ) -> None:
         """Let a column be NULL; the way back from `set_not_null`."""
+        table = Table(table_name, schema)
         with outside(operations) as session:
-            session.short(f"ALTER TABLE {Table(table_name, schema)} ALTER COLUMN {quoted(column_name)} DROP NOT NULL")
+            session.change(table, f"ALTER TABLE {table} ALTER COLUMN {quoted(column_name)} DROP NOT NULL")
 
     @classmethod
     def backfill(
@@ -238,7 +243,15 @@ for _name_of_verb in sorted(REPEATABLE):
     Operations.register_operation(_name_of_verb)(Verbs)
 
 
-def _put(session: Session, table: Table, name: str, add: str | Callable[[], object], *, replace: bool = False) -> None:
+def _put(
+    session: Session,
+    table: Table,
+    name: str,
+    add: str | Callable[[], object],
+    *,
+    replace: bool = False,
+    beside: Sequence[str] = (),
+) -> None:
     """Add a constraint unless it is there, or in the place of the one that is.
 
     Looks for it under the lock: the server may still be finishing what the killed predecessor of this process began.
@@ -251,7 +264,7 @@ def _put(session: Session, table: Table, name: str, add: str | Callable[[], obje
         if replace or not there:
             session.execute(f"ALTER TABLE {table} {add}") if isinstance(add, str) else add()
 
-    session.short(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE", put)
+    session.change(table, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE", put, beside=beside)
 
 
 def _put_constraint(
@@ -263,7 +276,10 @@ def _put_constraint(
     with outside(operations) as session:
         context = session.context
         constraint = wanted.to_constraint(context)
-        _put(session, table, name, lambda: context.impl.add_constraint(constraint), replace=True)
+        beside = session.referred(table, name)
+        if isinstance(wanted, ops.CreateForeignKeyOp):
+            beside.append(qualified(wanted.referent_table, wanted.kw.get("referent_schema")))
+        _put(session, table, name, lambda: context.impl.add_constraint(constraint), replace=True, beside=beside)
 
 
 def _build_index(

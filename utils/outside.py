@@ -32,6 +32,13 @@ _BUILDERS = (
 """Who has, or waits for, the lock under which PostgreSQL works CONCURRENTLY; autovacuum, which gives way, is no client."""
 
 
+_LOCKABLE = (
+    "SELECT name FROM unnest(CAST(:names AS text[])) AS name JOIN pg_class c ON c.oid = to_regclass(name)"
+    " WHERE relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE')"
+)
+"""Those of the tables on which we may take a lock by itself; who may only refer to a table may not."""
+
+
 class Table(NamedTuple):
     """A table as a migration names it; as text it is quoted."""
 
@@ -56,6 +63,7 @@ class Session:
         self.context = context
         self.as_sql = context.as_sql
         self._patience = context.opts.get("patience") or database.Patience(240.0, 0.9)
+        self._waited = self._patience.lock_timeout
         self._pooled = bool(context.opts.get("pooled"))
         self._fence: Callable[[], None] = context.opts.get("fence") or (lambda: None)
         self._blockers: Callable[[], list[database.Blocker]] = context.opts.get("blockers") or list
@@ -79,6 +87,24 @@ class Session:
 
         def attempt() -> Done | None:
             with self._transaction():
+                return _do(self.execute, work)
+
+        return self._climb(attempt)
+
+    def change(self, table: Table, *work: str | Callable[[], Done], beside: Sequence[str] = ()) -> Done | None:
+        """Do `work` on a table as `short` does, once nobody else maintains it, nor the tables `beside` it that are locked too.
+
+        For autovacuum and what works CONCURRENTLY it waits as long as patience lasts: the lock that waits for them blocks
+        nobody who reads or writes, and autovacuum gives way only to who has waited for `deadlock_timeout`, a second.
+        """
+        tables = ", ".join(str(name) for (name,) in self.rows(_LOCKABLE, names=[str(table), *beside]))
+
+        def attempt() -> Done | None:
+            with self._transaction():
+                if tables:
+                    self._limit(self._patience.left)
+                    self.execute(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
+                    self._limit(self._patience.lock_timeout)
                 return _do(self.execute, work)
 
         return self._climb(attempt)
@@ -113,6 +139,16 @@ class Session:
         )
         return Constraint(bool(found[0][0]), bool(found[0][1])) if found else None
 
+    def referred(self, table: Table, name: str) -> list[str]:
+        """Return the table that the foreign key of that name refers to; none when it is no foreign key. Read-only."""
+        found = self.rows(
+            "SELECT confrelid::regclass::text FROM pg_constraint"
+            " WHERE conrelid = to_regclass(:table) AND conname = :name AND contype = 'f'",
+            table=str(table),
+            name=name,
+        )
+        return [str(other) for (other,) in found]
+
     def is_not_null(self, table: Table, column: str) -> bool:
         """Tell whether the column has a NOT NULL that holds for every row. Read-only.
 
@@ -138,7 +174,7 @@ class Session:
                     raise
             log.info(
                 "a lock was not to be had within %.0f ms; in the way: %s; trying again, for %.0f s more at most",
-                self._patience.lock_timeout * 1000,
+                self._waited * 1000,
                 "; ".join(map(str, self._blockers())) or "nobody any more",
                 self._patience.left,
             )
@@ -149,13 +185,18 @@ class Session:
         self.execute("BEGIN")
         try:
             if not self.as_sql:
-                self.execute(f"SET LOCAL lock_timeout = '{max(1, round(self._patience.lock_timeout * 1000))}ms'")
+                self._limit(self._patience.lock_timeout)
             yield
             self._fence()
             self.execute("COMMIT")
         except BaseException:
             self._try("ROLLBACK")
             raise
+
+    def _limit(self, seconds: float) -> None:
+        """Let this transaction wait no longer than that for each lock from here on."""
+        self._waited = max(0.001, seconds)
+        self.execute(f"SET LOCAL lock_timeout = '{round(self._waited * 1000)}ms'")
 
     @contextmanager
     def _no_lock_timeout(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ import psycopg2
 from utils import breaking, database, hazards, judgement, lock, manifest, replay, revisions, upgrade
 from utils.hazards import Finding
 from utils.judgement import Weighed
-from utils.replay import STRENGTH, Failed, Footprint, Statement
+from utils.replay import BLOCKS_WRITES, STRENGTH, Failed, Footprint, Statement
 from utils.revisions import History, Revision
 from utils.settings import Settings
 
@@ -197,7 +197,9 @@ def _effects(revision: Revision, footprint: Footprint | None) -> tuple[Effect, .
 def _only_asks(statement: Statement) -> bool:
     """Tell whether a statement is one of those between which a verb does its work."""
     words = statement.sql.split(maxsplit=1)
-    return statement.outside and bool(words) and words[0].upper() in _FRAME
+    first = words[0].upper() if words else ""
+    is_soft = max(statement.taken.values(), default=0) < BLOCKS_WRITES
+    return statement.outside and (first in _FRAME or (first == "LOCK" and is_soft))
 
 
 def _does(statement: Statement) -> list[str]:

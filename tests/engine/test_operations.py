@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,6 +137,40 @@ def test_blocking_statement_gives_way_and_tries_again(database: Dsn, other_sessi
     assert answer(database, VERBS["set_not_null"]) == ["Name"]
 
 
+@pytest.mark.parametrize("name", ["validate_constraint", "set_not_null", "drop_constraint_if_exists"])
+def test_verb_stands_in_line_behind_maintenance(database: Dsn, other_session: Connection, name: str) -> None:
+    """For who maintains the table a verb waits beyond its short lock timeout: traffic goes on meanwhile, nothing is missed."""
+    verb = VERBS[name]
+    rows_of(database, TABLES + verb.before)
+    patience = Patience(30, 0.05)
+    with other_session.cursor() as cursor:
+        cursor.execute('LOCK TABLE shop."Item" IN SHARE UPDATE EXCLUSIVE MODE')
+    with in_background(database, verb.call, patience=patience) as failure:
+        eventually_waits(database, "LOCK TABLE%", milliseconds=200)
+        rows_of(database, 'UPDATE shop."Item" SET price = 1 WHERE id = 1')
+        other_session.rollback()
+    assert (failure, patience.misses) == ([], 0)
+    assert answer(database, verb) == verb.answer
+
+
+def test_who_may_only_refer_to_a_table_need_not_lock_it(database: Dsn) -> None:
+    """A foreign key to a table of another role takes the right to refer to it, and no more."""
+    role = f"railhead_test_{secrets.token_hex(4)}"
+    rows_of(
+        database,
+        TABLES + f"CREATE ROLE {role}; GRANT USAGE, CREATE ON SCHEMA shop TO {role};"
+        f' ALTER TABLE shop."Item" OWNER TO {role}; GRANT REFERENCES ON shop."Maker" TO {role}',
+    )
+    verb = VERBS["create_foreign_key_not_valid"]
+    try:
+        with in_background(database, verb.call, session=f"SET ROLE {role}") as failure:
+            pass
+        assert failure == []
+        assert answer(database, verb) == verb.answer
+    finally:
+        rows_of(database, f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
 def test_patience_ends_and_nothing_is_left(database: Dsn, other_session: Connection) -> None:
     """When the budget of waiting is spent PostgreSQL's lock timeout is raised, and the table is as it was."""
     rows_of(database, TABLES)
@@ -263,13 +298,13 @@ def test_backfill_that_would_never_end_stops_before_it_writes(database: Dsn) -> 
 
 
 @contextmanager
-def in_background(dsn: Dsn, call: Call, session: str = "") -> Iterator[list[BaseException]]:
+def in_background(dsn: Dsn, call: Call, session: str = "", **options: object) -> Iterator[list[BaseException]]:
     """Run one verb in a thread; what it raised is in the list when the block has ended."""
     failure: list[BaseException] = []
 
     def work() -> None:
         try:
-            with migrating(dsn, session) as (_, op):
+            with migrating(dsn, session, **options) as (_, op):
                 call(op)
         except sa.exc.SQLAlchemyError as error:
             failure.append(error)
