@@ -129,6 +129,70 @@ def test_one_address_does_not_slow_another(locked: Flask) -> None:
     assert sign_in(owner, PASSWORD).status == 200
 
 
+def test_owner_is_not_kept_waiting_by_who_guesses_from_her_address(locked: Flask, session: Session) -> None:
+    """A browser that has signed in before is counted by itself, whatever comes from its address."""
+    owner, attacker = Visitor(locked.test_client()), Visitor(locked.test_client())
+    page = sign_in(owner, PASSWORD)
+    owner.send(page.form(sends="csrf_token"))
+    for _ in range(FREE_TRIES + 1):
+        page = sign_in(attacker, "guess")
+    assert page.status == 429
+    assert sign_in(owner, PASSWORD).status == 200
+    assert session.scalars(select(SignInAttempt.failures)).all() == [FREE_TRIES]
+    owner.client.delete_cookie("session")
+    for _ in range(FREE_TRIES + 1):
+        page = sign_in(owner, "guess")
+    assert page.status == 429, "known or not, a browser has five tries"
+
+
+def test_browser_is_known_by_the_password_of_its_day(
+    make_app: Callable[..., Flask], locked: Flask, session: Session
+) -> None:
+    """The cookie that makes a browser known goes to the sign-in alone, and is void once the password is another."""
+    visitor = Visitor(locked.test_client())
+    sign_in(visitor, PASSWORD)
+    cookie = visitor.client.get_cookie("browser", path="/sign-in")
+    assert cookie is not None
+    assert (cookie.secure, cookie.http_only, cookie.same_site) == (True, True, "Lax")
+    sign_in(Visitor(locked.test_client()), "guess")
+    session.execute(update(SignInAttempt).values(next_at=func.clock_timestamp() + timedelta(seconds=50)))
+    session.commit()
+    changed = make_app(production=True, admin_password=Secret("another"), secret_key=Secret("k" * 32))
+    for app, value in [(changed, cookie.value), (locked, cookie.value[:-1] + "?"), (locked, "a" * 16), (locked, "")]:
+        stranger = Visitor(app.test_client())
+        stranger.client.set_cookie("browser", value, path="/sign-in")
+        assert sign_in(stranger, "guess").status == 429, "counted by its address"
+    visitor.client.delete_cookie("session")
+    assert sign_in(visitor, "guess").status == 403, "counted by itself"
+
+
+def test_wait_that_a_clock_set_back_makes_longer_is_over(locked: Flask, session: Session) -> None:
+    """Who would have to wait for an hour, after a failover to a server whose clock is behind, need not wait at all."""
+    visitor = Visitor(locked.test_client())
+    for _ in range(FREE_TRIES):
+        sign_in(visitor, "guess")
+    session.execute(update(SignInAttempt).values(next_at=func.clock_timestamp() + timedelta(hours=1)))
+    session.commit()
+    assert sign_in(visitor, PASSWORD).status == 200
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "counted"),
+    [
+        ("203.0.113.7:4{}", "203.0.113.7"),
+        ("[2001:db8:1:2::1]:4{}", "2001:db8:1:2::"),
+        ("[2001:db8:1:2::{}]", "2001:db8:1:2::"),
+    ],
+)
+def test_port_of_a_connection_makes_nobody_new(locked: Flask, session: Session, forwarded: str, counted: str) -> None:
+    """Behind a proxy that forwards the client's port as well, tries are counted by the address alone."""
+    visitor = Visitor(locked.test_client())
+    for number in range(2):
+        visitor.client.environ_base["HTTP_X_FORWARDED_FOR"] = forwarded.format(number)
+        sign_in(visitor, "guess")
+    assert session.execute(select(SignInAttempt.address, SignInAttempt.failures)).all() == [(counted, 2)]
+
+
 def test_forwarded_address_of_a_stranger_is_not_believed(locked: Flask, session: Session) -> None:
     """Who comes straight from the internet cannot pretend to be somebody new each time."""
     visitor = Visitor(locked.test_client())
