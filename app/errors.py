@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app, g, make_response, render_templat
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm.exc import StaleDataError
-from werkzeug.exceptions import BadHost, Conflict, HTTPException, SecurityError, ServiceUnavailable
+from werkzeug.exceptions import BadHost, Conflict, HTTPException, SecurityError, ServiceUnavailable, TooManyRequests
 
 from app import database
 
@@ -34,7 +34,7 @@ _WORDS = {
     405: Words("That does not work this way", "The address is right, but it does not take this kind of request."),
     409: Words("Somebody was faster", "It was changed or deleted meanwhile. Nothing of yours was saved."),
     413: Words("That is too much at once", "The form is larger than this application accepts. Shorten the text."),
-    429: Words("Too many tries", "Wait a little before the next one."),
+    429: Words("Too many tries", "Wait {seconds} s before the next one."),
     500: Words("Something broke on our side", "It has been written to the log. Nothing you did was wrong."),
     503: Words(
         "The database does not answer",
@@ -56,12 +56,18 @@ def _http_error(error: HTTPException) -> Response:
         return make_response(error.get_response())
     if isinstance(error, BadHost | SecurityError):  # Flask can build no address for a host that cannot be
         return Response("The Host header makes no sense.\n", 400, content_type="text/plain; charset=utf-8")
-    known = _WORDS.get(error.code) or Words(error.name, "")
-    answer = _answer(error.code, known)
+    answer = _answer(error.code, _words(error, error.code))
     for name in ("Allow", "Retry-After"):
         for value in error.get_response().headers.getlist(name):
             answer.headers[name] = value
     return answer
+
+
+def _words(error: HTTPException, code: int) -> Words:
+    known = _WORDS.get(code) or Words(error.name, "")
+    if isinstance(error, TooManyRequests):
+        return known._replace(text=known.text.format(seconds=error.retry_after))
+    return known
 
 
 def _expired(error: CSRFError) -> Response:

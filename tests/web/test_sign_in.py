@@ -95,6 +95,7 @@ def test_wrong_passwords_slow_down(locked: Flask, session: Session) -> None:
     page = sign_in(visitor, PASSWORD)
     assert page.status == 429
     assert page.headers["Retry-After"] == "1"
+    assert "Too many tries Wait 1 s before the next one." in page.text
     assert session.scalars(select(SignInAttempt.failures)).one() == FREE_TRIES
 
 
