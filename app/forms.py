@@ -8,6 +8,7 @@ The database has the last word: a constraint that refuses is told beside the fie
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 from flask_wtf import FlaskForm
@@ -36,13 +37,27 @@ _REFUSALS = {
 }
 """Constraints that a person can run into, the field to say it at, and the words."""
 
+_UNSEEN = {"Cc", "Cf", "Mn", "Zl", "Zp", "Zs"}
+"""Kinds of letters that show nothing by themselves: control, format, marks on others, separators."""
+
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Fillers that Unicode counts as letters or symbols."""
+
 Choices = Iterable[tuple[int | str, str]]
 """What is sent, and what is read."""
 
 
 def _tidy(text: str | None) -> str:
-    """Return it without blanks around it and control characters within: PostgreSQL refuses NUL, browsers add returns."""
-    return "".join(letter for letter in text or "" if letter >= " " or letter in "\t\n").strip()
+    """Return it without blanks around it and control characters within: PostgreSQL refuses NUL, browsers add returns.
+
+    Empty when there is nothing to see: a title of zero-width spaces would be a link that nobody can find.
+    """
+    kept = "".join(letter for letter in text or "" if letter >= " " or letter in "\t\n").strip()
+    return kept if any(_can_be_seen(letter) for letter in kept) else ""
+
+
+def _can_be_seen(letter: str) -> bool:
+    return unicodedata.category(letter) not in _UNSEEN and letter not in _BLANKS
 
 
 def _tidy_lower(text: str | None) -> str | None:

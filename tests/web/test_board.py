@@ -100,6 +100,7 @@ def test_task_is_deleted_only_after_a_question(visitor: Visitor, session: Sessio
     ("fields", "words"),
     [
         ({"title": "  "}, "A task needs a title."),
+        ({"title": "\u200b\u2060\u2800\ufe0f"}, "A task needs a title."),
         ({"title": "x" * 201}, "Field cannot be longer than 200 characters."),
         ({"title": "x", "project_id": "999999"}, "Not a valid choice."),
         ({"title": "x", "status": "gone"}, "Invalid Choice"),
@@ -196,6 +197,14 @@ def test_ten_thousand_tasks_take_two_queries(visitor: Visitor, session: Session,
     page = visitor.open("/")
     assert page.html.count('<li class="card">') == 3 * PAGE
     assert len([statement for statement in asked if "FROM task" in statement]) == 2
+
+
+@pytest.mark.parametrize("title", ["👩\u200d🚒", "می\u200cخواهم", "e\u0301"])
+def test_letters_that_join_others_are_kept(visitor: Visitor, session: Session, title: str) -> None:
+    """What cannot be seen by itself may still be part of a word or of a picture."""
+    visitor.add_project("Harbour")
+    visitor.add_task(title)
+    assert session.scalars(select(Task.title)).one() == title
 
 
 def test_markup_in_a_title_stays_text(visitor: Visitor) -> None:
