@@ -126,19 +126,25 @@ def _layers(parents: Mapping[str, set[str]]) -> dict[str, int]:
     """Return the layer of each table: right of all that it refers to, but for circles, and close to who refers to it."""
     depth: dict[str, int] = {}
     acyclic: dict[str, set[str]] = {}
-
-    def visit(name: str, above: tuple[str, ...]) -> int:
-        if name not in depth:
-            acyclic[name] = {one for one in sorted(parents[name]) if one not in above and one != name}
-            depth[name] = 1 + max((visit(one, (*above, name)) for one in sorted(acyclic[name])), default=-1)
-        return depth[name]
-
     for name in sorted(parents):
-        visit(name, ())
+        _descend(name, parents, depth, acyclic)
     for name in sorted(depth, key=lambda one: -depth[one]):
         children = [depth[child] for child, found in acyclic.items() if name in found]
         depth[name] = max(depth[name], min(children, default=depth[name] + 1) - 1)
     return _no_layer_too_long(depth, parents)
+
+
+def _descend(start: str, parents: Mapping[str, set[str]], depth: dict[str, int], acyclic: dict[str, set[str]]) -> None:
+    """Note how deep `start` and all above it stand, and what leads to each without a circle. However long the way is."""
+    path = [] if start in depth else [start]
+    while path:
+        name = path[-1]
+        above = acyclic.setdefault(name, parents[name].difference(path))
+        ahead = min((one for one in above if one not in depth), default=None)
+        if ahead is None:
+            depth[path.pop()] = 1 + max((depth[one] for one in above), default=-1)
+        else:
+            path.append(ahead)
 
 
 def _no_layer_too_long(depth: Mapping[str, int], parents: Mapping[str, set[str]]) -> dict[str, int]:

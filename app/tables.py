@@ -70,8 +70,8 @@ class Table(NamedTuple):
 
     @property
     def anchor(self) -> str:
-        """Its place on the page."""
-        return "table-" + re.sub(r"[^\w.-]", "_", self.name)
+        """Its place on the page, which no other table has."""
+        return "table-" + re.sub(r"[^\w.]", lambda found: f"-{ord(found[0]):x}-", self.name)
 
     @property
     def references(self) -> tuple[Constraint, ...]:

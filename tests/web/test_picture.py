@@ -62,3 +62,10 @@ def test_a_table_of_many_columns_keeps_its_keys_in_sight() -> None:
     texts = [row.text for row in box.rows]
     assert {"id", "other_id", "28 more"} <= set(texts)
     assert len(texts) == 15
+
+
+def test_a_long_chain_is_drawn() -> None:
+    """A thousand tables of which each refers to the next are a long picture, and no error."""
+    picture = draw([table(f"t{number:04}", f"t{number + 1:04}") for number in range(999)] + [table("t0999")])
+    assert len(picture.lines) == 999
+    assert [box.name for box in picture.boxes] == [f"t{number:04}" for number in reversed(range(1000))]

@@ -3,6 +3,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from app import tables
@@ -43,3 +44,15 @@ def test_what_a_migration_drops_meanwhile_is_left_out(
         found = asked.result()
     parts = {f"{table.name}.{part.name}" for table in found for part in (*table.indexes, *table.constraints)}
     assert {table.name for table in found} | parts == THERE - gone
+
+
+def test_every_table_has_its_own_place_on_the_page(database: Dsn, connection: Connection) -> None:
+    """Whatever a name is made of, the link in the picture leads to its table, not to one of a similar name."""
+    names = ["a_b", "a-b", "a b", "a$b", 'a"b', "a.b", "A_B", "größe"]
+    for name in names:
+        rows_of(database, sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(name)))
+    rows_of(database, "CREATE SCHEMA a; CREATE TABLE a.b ()")
+    anchors = [one.anchor for one in tables.read(connection)]
+    assert len(set(anchors)) == len(names) + 1
+    assert "table-a_b" in anchors
+    assert not [one for one in anchors if set(one) & set(" \"'#%")]
