@@ -276,9 +276,10 @@ def _flags(now: Status, seen: Look, found: History) -> Iterator[Flag]:
 
 def _milestones(now: Status, found: History, arrivals: Mapping[str, Entry]) -> list[Milestone]:
     """Return all revisions, newest first: those that only the database has, then those of the files."""
-    sealed = manifest.entries()
     pending = {one.revision for one in now.pending}
     applied = found.ancestors(now.current)
+    sealed = {one: line for one, line in manifest.entries().items() if one not in pending}
+    sealed |= judgement.sealed(one for one in found.by_id.values() if one.id in pending)
     ours = [
         _milestone(one, "pending" if one.id in pending else "applied", sealed, arrivals.get(one.id))
         for one in found.by_id.values()
@@ -305,7 +306,7 @@ def _milestone(one: Revision, place: str, sealed: Mapping[str, manifest.Entry], 
 def _planned(connection: Connection, settings: Settings, now: Status, found: History) -> tuple[Planned, ...]:
     """Weigh what the manifest says of the pending revisions against the sizes of the tables, as the start would."""
     pending = [found.by_id[one.revision] for one in now.pending]
-    sealed = manifest.entries()
+    sealed = judgement.sealed(pending)
     known = [(one, Finding.parse(token)) for one in pending if one.id in sealed for token in sealed[one.id].tokens]
 
     def sizes(names: Sequence[str]) -> Mapping[str, float]:

@@ -216,7 +216,9 @@ def test_index_build_that_waits_shows_its_phase_and_for_whom(project: Tree) -> N
         eventually(lambda: "a long report" in replica.get("/schema").text, what="the page names who is in the way")
         page = replica.get("/schema").text
         assert "waiting for writers before build" in page
-        assert "behind The database lacks 1 revision. current" in page, "who migrates already needs no advice to migrate"
+        assert "behind The database lacks 1 revision. current" in page, (
+            "who migrates already needs no advice to migrate"
+        )
         cursor.execute("ROLLBACK")
         eventually(lambda: "ix_task_title" in replica.get("/schema").text.partition("Tables")[2], what="it is built")
 
