@@ -112,6 +112,17 @@ class Planned(NamedTuple):
         """Whether a large table would stand still."""
         return any(one.blocks for one in self.weighed)
 
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        known = self.milestone.record()
+        return {
+            **{name: known[name] for name in ("revision", "file", "message", "breaking")},
+            "refused": self.refused,
+            "hazards": [_weighed(one) for one in self.weighed],
+            "instead": self.instead,
+            "code": self.code,
+        }
+
 
 class Work(NamedTuple):
     """What a session of the migration is doing. `age` in seconds."""
@@ -122,6 +133,10 @@ class Work(NamedTuple):
     phase: str | None
     percent: int | None
     blockers: tuple[Blocker, ...]
+
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {**self._asdict(), "blockers": [one._asdict() for one in self.blockers]}
 
 
 class Console(NamedTuple):
@@ -151,11 +166,29 @@ class Console(NamedTuple):
         """Return it for JSON."""
         return {
             **self.status.record(),
+            "sentence": self.sentence,
+            "next": self.next,
+            "problem": self.problem.record() if self.problem else None,
+            "unmet": None if self.status.unmet is None else list(self.status.unmet),
+            "edited": [f"migrations/versions/{file}" for flag in self.flags for file in flag.files],
+            "work": [one.record() for one in self.work],
+            "plan": [one.record() for one in self.pending],
             "revisions": [one.record() for one in self.revisions],
             "ledger": [one.record() for one in self.ledger],
             "drift": self.drift.record() if self.drift else None,
             "tables": None if self.tables is None else [one.record() for one in self.tables],
         }
+
+
+def _weighed(one: Weighed) -> dict[str, object]:
+    return {
+        "hazard": one.finding.slug,
+        "table": one.finding.table or None,
+        "rows": one.rows,
+        "blocks": one.blocks,
+        "danger": one.finding.danger,
+        "accepted": one.accepted,
+    }
 
 
 _once = threading.Lock()
