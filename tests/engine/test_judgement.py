@@ -308,3 +308,13 @@ def test_somebodys_lock_does_not_hold_up_the_weighing(
     with closing(psycopg2.connect(database)) as connection:
         connection.autocommit = True
         assert judgement.sizes_of(connection, ["big"]) == {"big": 1000.0}
+
+
+def test_console_does_not_believe_it_either(busy: Workshop) -> None:
+    """What was sealed of a file before it was edited is not shown as what it would block."""
+    sealed(busy)
+    show = "from app import create_app; print(create_app().test_client().get('/schema').text)"
+    assert "index-blocks-writes" in busy.run(*python(show), MIGRATE_ON_START="off").stdout
+    busy.write("0003_search", 'op.create_index_concurrently("ix_task_title", "task", ["title"])', after=HEAD)
+    ended = busy.run(*python(show), MIGRATE_ON_START="off")
+    assert (ended.returncode, "index-blocks-writes" in ended.stdout) == (0, False), ended.stderr
