@@ -417,8 +417,10 @@ SELECT pid, coalesce(application_name, ''), coalesce(state, 'working'),
 UNION ALL
 SELECT 0, gid, 'prepared', extract(epoch FROM clock_timestamp() - prepared), ''
   FROM pg_prepared_xacts p WHERE 0 = ANY (pg_blocking_pids(%s)) AND EXISTS (
-       SELECT FROM pg_locks held JOIN pg_locks wanted USING (database, relation)
-        WHERE held.virtualtransaction = '-1/' || p.transaction AND wanted.pid = %s AND NOT wanted.granted)
+       SELECT FROM pg_locks own JOIN pg_locks held USING (virtualtransaction), pg_locks wanted
+        WHERE own.transactionid = p.transaction AND own.pid IS NULL AND held.pid IS NULL
+          AND wanted.pid = %s AND NOT wanted.granted
+          AND (wanted.transactionid = p.transaction OR (wanted.database, wanted.relation) = (held.database, held.relation)))
 ORDER BY 4 DESC
 """
 

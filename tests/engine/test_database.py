@@ -41,6 +41,13 @@ def test_connection_has_a_name_and_commits_each_statement(database: Dsn) -> None
         assert not reaching.is_pooled(connection)
         assert reaching.scalar(connection, "SELECT 1 WHERE false") is None
         assert reaching.server_version(connection).startswith("PostgreSQL 1")
+        signs = {
+            "keepalives_idle": "10",
+            "keepalives_interval": "5",
+            "keepalives_count": "3",
+            "tcp_user_timeout": "20000",
+        }  # so that libpq notices a server that has vanished
+        assert connection.get_dsn_parameters().items() >= signs.items()
     finally:
         connection.close()
 
@@ -115,6 +122,14 @@ def test_ended_session_is_a_lost_connection(database: Dsn, connection: Connectio
     assert reaching.is_lost(second)
 
 
+@pytest.mark.parametrize("name", ["certificate", "server does not support SSL", "no such user"])
+def test_name_with_the_words_of_a_permanent_failure_is_none(tmp_path: Path, name: str) -> None:
+    """What a host or a folder is called says nothing about whether waiting would help."""
+    error = refusal(Dsn.of(host=str(tmp_path / name), user="u", dbname="d"))
+    assert name in str(error)
+    assert reaching.is_lost(error)
+
+
 def test_refused_socket_is_lost_and_wrong_name_is_not(database: Dsn, tmp_path: Path) -> None:
     """A failed connection carries no SQLSTATE, so its words decide."""
     assert reaching.is_lost(refusal(database.with_(host=str(tmp_path))))
@@ -150,6 +165,26 @@ def test_lock_timeout_is_a_missed_lock_and_the_blocker_has_a_name(
     with connection.cursor() as impatient:
         impatient.execute("SET lock_timeout = 20")
     assert reaching.is_lock_miss(said_by(connection, "ALTER TABLE thing ADD COLUMN b int"))
+
+
+def test_prepared_transaction_in_the_way_has_a_name(
+    database: Dsn, connection: Connection, other_session: Connection
+) -> None:
+    """It has no session and no pid; it is named as it was prepared, with the statement that ends it."""
+    name = f"it's {database.parameters()['dbname']}"
+    rows_of(database, "CREATE TABLE thing (id int); CREATE TABLE other (id int)")
+    with other_session.cursor() as preparing:
+        preparing.execute("INSERT INTO thing VALUES (1); PREPARE TRANSACTION %s", (name,))
+    waiting = psycopg2.connect(database, async_=True)
+    while waiting.poll() != psycopg2.extensions.POLL_OK:
+        pass
+    cursor = waiting.cursor()
+    cursor.execute("ALTER TABLE thing ADD COLUMN a int")
+    eventually(lambda: reaching.blockers(connection, waiting.info.backend_pid))
+    [who] = reaching.blockers(connection, waiting.info.backend_pid)
+    assert str(who) == f"prepared transaction {name}, for {who.age:.0f} s"
+    rows_of(database, who.end)
+    waiting.close()
 
 
 def test_two_connections_know_whether_they_are_in_the_same_database(database: Dsn, server: Dsn) -> None:
@@ -188,6 +223,19 @@ def test_ladder_is_gentle_for_half_a_minute_and_then_grows() -> None:
     assert max(rest) <= 0.9
     assert 0.4 <= slept[0] <= 0.6
     assert max(slept) <= 6
+
+
+def test_only_misses_open_the_ladder_and_only_for_one_revision() -> None:
+    """Two minutes behind another migrator, or without a server, freeze nobody's traffic; nor do the misses of the revision before."""
+    patience = Patience(1000.0, 0.9, sleep=lambda _: None)
+    patience.spend(120)
+    patience.rest(120)
+    assert patience.lock_timeout == 0.1
+    patience.miss(120)
+    assert patience.lock_timeout == 0.9
+    patience.succeed()
+    assert patience.lock_timeout == 0.1
+    assert patience.spent > 360
 
 
 def test_budget_is_never_overslept() -> None:

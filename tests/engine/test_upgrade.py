@@ -12,7 +12,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from models import Base
-from tests.ground import ALEMBIC, eventually, rows_of
+from tests.ground import ALEMBIC, eventually, rows_of, url_of
 from tests.workshop import Workshop
 from utils import lock, upgrade
 from utils.errors import Stop
@@ -200,6 +200,70 @@ def test_what_fails_half_way_outside_its_transaction(bare: Workshop, database: D
     place.write_text(place.read_text().replace("'absent'", "'id'"))
     assert bare.migrate().returncode == 0
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_index",)]
+
+
+def test_whoever_locks_another_table_does_not_hold_up_the_end(
+    bare: Workshop, database: Dsn, other_session: Connection
+) -> None:
+    """What was committed is done: the schema is written down if it can be had at once, and the failure in any case."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    rows_of(database, "CREATE TABLE other (id int PRIMARY KEY CHECK (id > 0))")
+    with other_session.cursor() as cursor:
+        cursor.execute("LOCK TABLE other")
+    bare.write("0002_more", "op.add_column('note', sa.Column('a', sa.Text))")
+    ended = bare.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert "what the schema is now could not be written down (canceling statement due to lock timeout)" in ended.stderr
+    bare.write("0003_more", "op.add_column('note', sa.Column('b', sa.Text))")
+    bare.write("0004_wrong", "op.execute('SELECT 1 / 0')")
+    assert bare.migrate().returncode == 5
+    assert rows_of(database, "SELECT revision, outcome, catalog IS NULL FROM migration_ledger ORDER BY id") == [
+        ("0001_first", "applied", False),
+        ("0002_more", "applied", True),
+        ("0003_more", "applied", True),
+        ("0004_wrong", "failed", True),
+    ]
+
+
+def test_what_postgresql_refuses_before_a_revision_is_no_lost_connection(bare: Workshop, database: Dsn) -> None:
+    """An event trigger that forbids the ledger's table is told in its own words, at once and not after six tries."""
+    bare.write("0001_first", TABLE)
+    says = "CREATE FUNCTION say() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not on Fridays'; END $$"
+    rows_of(database, f"{says}; CREATE EVENT TRIGGER never ON ddl_command_start EXECUTE FUNCTION say()")
+    ended = bare.migrate()
+    assert (ended.returncode, "connecting again" in ended.stderr) == (3, False)
+    assert "PostgreSQL not on Fridays (SQLSTATE P0001)" in ended.stderr
+    assert "[refused]" in ended.stderr
+
+
+def test_two_urls_that_see_different_tables(bare: Workshop, database: Dsn) -> None:
+    """One database is not enough: behind another search_path the application would not find what was made."""
+    rows_of(database, "CREATE SCHEMA engine")
+    bare.write("0001_first", TABLE)
+    ended = bare.migrate(MIGRATE_DATABASE_URL=url_of(database.with_(options="-csearch_path=engine")))
+    assert ended.returncode == 3, ended.stderr
+    assert "MIGRATE_DATABASE_URL and DATABASE_URL see different tables of one database" in ended.stderr
+    assert (
+        "found      at 0001_first through MIGRATE_DATABASE_URL\n             empty through DATABASE_URL" in ended.stderr
+    )
+    assert "[two-databases]" in ended.stderr
+
+
+def test_a_ledger_that_forgets_is_found_out(bare: Workshop, database: Dsn) -> None:
+    """A run whose rows are gone is not called done, though the version is there."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    forget = "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS"
+    forget += " $$ BEGIN DELETE FROM migration_ledger WHERE id = NEW.id; RETURN NULL; END $$;"
+    rows_of(
+        database, f"{forget} CREATE TRIGGER t AFTER INSERT ON migration_ledger FOR EACH ROW EXECUTE FUNCTION forget()"
+    )
+    bare.write("0002_more", "op.add_column('note', sa.Column('a', sa.Text))")
+    ended = bare.migrate()
+    assert ended.returncode == 6, ended.stderr
+    assert "missing    0002_more" in ended.stderr
+    assert "[not-verified]" in ended.stderr
 
 
 def test_an_env_that_commits_nothing_is_found_out(workshop: Workshop, database: Dsn) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from weakref import WeakSet
 
 import psycopg2
@@ -16,9 +17,14 @@ from psycopg2.extensions import connection as Connection
 from tests.ground import eventually, rows_of
 from utils import database as reaching
 from utils import watchdog
+from utils.progress import Monitor
 from utils.settings import Dsn
 
 LONG = "SELECT pg_sleep(30)"
+
+WATCHERS = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'watching (progress)'"
+)
 
 
 @pytest.fixture
@@ -105,14 +111,12 @@ class _Open:
 
 def test_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a server in C handles the signals, Python knows no handler to put back: nothing is installed, nothing fails."""
-    before = signal.getsignal(signal.SIGTERM)
-    with monkeypatch.context() as patch:
-        patch.setattr(signal, "getsignal", lambda _: None)
-        with watchdog.watching():
-            pass
-    assert signal.getsignal(signal.SIGTERM) is before
+    installed: list[object] = []
+    monkeypatch.setattr(signal, "getsignal", lambda _: None)
+    monkeypatch.setattr(signal, "signal", lambda _, handler: installed.append(handler))
     with watchdog.watching():
-        assert signal.getsignal(signal.SIGTERM) is not before
+        pass
+    assert installed == []
 
 
 def test_without_a_watch_nothing_is_cut(watched: Connection) -> None:
@@ -156,6 +160,35 @@ def test_hanging_up_a_closed_connection_is_no_error(watched: Connection) -> None
     """Whoever cuts a connection need not know whether somebody closed it meanwhile."""
     watched.close()
     watchdog.hang_up(watched)
+
+
+def test_nobody_watches_any_more_when_the_run_has_ended(database: Dsn) -> None:
+    """A server forks next: no thread, and no connection, of the monitor is left then."""
+    with psycopg2.connect(database) as connection, Monitor(database, "watching") as monitor:
+        monitor.watch(connection, connection.info.backend_pid, "upgrade")
+        eventually(lambda: rows_of(database, WATCHERS), what="it watches")
+    assert "railhead-progress" not in {thread.name for thread in threading.enumerate()}
+    eventually(lambda: not rows_of(database, WATCHERS))
+    connection.close()
+
+
+def test_refusal_of_a_question_is_an_answer(database: Dsn) -> None:
+    """A role whose own limits end what the monitor asks is no dead network: the migration keeps its connection."""
+    view = "CREATE SCHEMA odd; CREATE VIEW odd.pg_stat_activity AS SELECT 1 / (random() * 0)::int AS pid,"
+    rows_of(
+        database,
+        f"{view} '' AS state, '' AS query, 'watching' AS application_name, '' AS wait_event_type, now() AS query_start",
+    )
+    odd = database.with_(options="-csearch_path=odd,pg_catalog")
+    _assert_kept(database, Monitor(odd, "watching"))
+
+
+def _assert_kept(database: Dsn, monitor: Monitor) -> None:
+    """A statement that takes longer than the monitor has patience comes to its end."""
+    with watchdog.watching(), watchdog.at_most(0.2), closing(psycopg2.connect(database)) as connection, monitor:
+        monitor.watch(connection, connection.info.backend_pid, "upgrade")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_sleep(1.5)")
 
 
 def _when_it_runs(dsn: Dsn, act: Callable[[], None]) -> None:
