@@ -184,7 +184,7 @@ def _weighed(one: Weighed) -> dict[str, object]:
     return {
         "hazard": one.finding.slug,
         "table": one.finding.table or None,
-        "rows": one.rows,
+        "rows": None if one.rows is None else round(one.rows),
         "blocks": one.blocks,
         "danger": one.finding.danger,
         "accepted": one.accepted,

@@ -92,10 +92,11 @@ def as_json() -> ResponseReturnValue:
     except Stop as stop:
         return _away(stop)
     answer = Response(json.dumps(told.record(), ensure_ascii=False, default=str), content_type="application/json")
-    for relation, number in (("prev", told.ledger_page.number - 1), ("next", told.ledger_page.number + 1)):
-        if 1 <= number <= told.ledger_page.last:
-            address = told.ledger_page.address(number).partition("#")[0]
-            answer.headers.add("Link", f'<{address}>; rel="{relation}"')
+    for page in (told.revisions_page, told.ledger_page):
+        for relation, number in (("prev", page.number - 1), ("next", page.number + 1)):
+            if 1 <= number <= page.last:
+                address = page.address(number).partition("#")[0]
+                answer.headers.add("Link", f'<{address}>; rel="{relation}"; title="{page.name}"')
     return answer
 
 

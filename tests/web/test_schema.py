@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
+import re
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg2
@@ -48,6 +50,23 @@ def session(dsn: Dsn, name: str = "somebody") -> Iterator[Connection]:
     connection.close()
 
 
+@contextmanager
+def at_work(dsn: Dsn, name: str, statement: str) -> Iterator[None]:
+    """Inside, a session called `name` works on a statement, which is then cancelled."""
+
+    def run() -> None:
+        with pytest.raises(psycopg2.errors.QueryCanceled), connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    with session(dsn, name) as connection, ThreadPoolExecutor() as pool:
+        running = pool.submit(run)
+        try:
+            yield
+        finally:
+            connection.cancel()
+            running.result()
+
+
 def test_serving_the_board_does_not_cost_alembic(project: Tree) -> None:
     """Importing the application imports neither Alembic nor what drives it."""
     code = "import app, sys; print({'alembic', 'utils.revisions', 'utils.status'} & {*sys.modules})"
@@ -70,7 +89,17 @@ def test_json_has_the_keys_of_status_and_the_rest(visitor: Visitor) -> None:
     told = answer.json
     assert told is not None
     first = {"state", "flags", "current", "heads", "pending", "unknown", "database", "server", "lock", "last"}
-    assert told.keys() == first | {"revisions", "ledger", "drift", "tables"}
+    assert told.keys() == first | {
+        *("sentence", "next", "problem", "unmet", "edited", "work", "plan"),
+        *("revisions", "ledger", "drift", "tables"),
+    }
+    assert (told["sentence"], told["next"], told["problem"], told["unmet"]) == (
+        "the database is at head",
+        None,
+        None,
+        None,
+    )
+    assert (told["edited"], told["work"], told["plan"]) == ([], [], [])
     assert told["drift"] == {"outside": [], "models": []}
     assert [one["revision"] for one in told["revisions"]] == ["0002_add_task_due_on", "0001_baseline"]
     task = next(one for one in told["tables"] if one["name"] == "task")
@@ -144,6 +173,74 @@ def test_hazard_of_a_pending_revision_is_weighed_against_the_table(project: Tree
     assert "0003_index would be refused" in page.text
     assert "index-blocks-writes: task, about 2,000 rows" in page.text
     assert "op.create_index_concurrently" in page.html.partition("What to write instead")[2].partition("</pre>")[0]
+    (plan,) = json.loads(replica.get("/schema.json").html)["plan"]
+    assert (plan["revision"], plan["file"], plan["refused"]) == ("0003_index", "0003_index.py", True)
+    hazard = next(one for one in plan["hazards"] if one["table"])
+    assert (hazard["hazard"], hazard["table"], hazard["rows"], hazard["blocks"]) == (
+        "index-blocks-writes",
+        "task",
+        2000,
+        True,
+    )
+    assert "op.create_index_concurrently" in plan["instead"]
+    assert plan["code"].startswith("def upgrade() -> None:")
+
+
+def test_timeline_tells_when_how_long_and_by_which_release(own: Settings) -> None:
+    """Of a revision that is applied: the moment, the duration, the waiting, the attempts, the release, and whether the one before works."""
+    change(
+        own,
+        "UPDATE migration_ledger SET started_at = '2026-03-03 14:05+00', duration_ms = 1240, waited_ms = 2000, attempts = 3,"
+        " release = 'v7-and-more-than-fits' WHERE revision = '0002_add_task_due_on'",
+    )
+    page = Visitor(client_of(own)).open("/schema").text.partition("Revisions, newest first")[2]
+    assert (
+        "0002_add_task_due_on applied A task can have a due date."
+        " applied 3 Mar 2026, 14:05 UTC in 1.2 s waited 2.0 s 3 attempts release v7-and-more- previous release works"
+    ) in page
+    told = client_of(own).get("/schema.json").json
+    assert told is not None
+    newest = told["revisions"][0]
+    assert (newest["applied_at"][:10], newest["duration_ms"], newest["breaking"]) == ("2026-03-03", 1240, False)
+
+
+def test_what_a_newer_release_did_is_told_and_paged(own: Settings) -> None:
+    """Revisions that this code does not have stand on top; what it misses is named, for a program too."""
+    change(
+        own,
+        "INSERT INTO migration_ledger (run, revision, parent, action, outcome, actor, release, breaking)"
+        " SELECT 'r', n || '_newer', CASE n WHEN 10 THEN '0002_add_task_due_on' ELSE n - 1 || '_newer' END,"
+        " 'upgrade', 'applied', 'ada @ web-1', 'v9', true FROM generate_series(10, 39) n",
+        "UPDATE alembic_version SET version_num = '39_newer'",
+        "ALTER TABLE task DROP COLUMN description",
+    )
+    visitor = Visitor(client_of(own))
+    page = visitor.open("/schema")
+    timeline = page.text.partition("Revisions, newest first")[2]
+    assert timeline.startswith(" 39_newer not in this release applied ")
+    assert "release v9 previous release breaks 38_newer not in this release" in timeline
+    assert "This release cannot serve it: column task.description is gone" in page.text
+    assert "0001_baseline applied" in visitor.open("/schema?revisions=2").text
+    answer = visitor.client.get("/schema.json?revisions=2")
+    told = answer.json
+    assert told is not None
+    assert (told["sentence"], told["unmet"]) == (
+        "the database is ahead of this code",
+        ["column task.description is gone"],
+    )
+    assert told["next"] == "deploy the release that has this revision"
+    assert [one["revision"] for one in told["revisions"]][-2:] == ["0002_add_task_due_on", "0001_baseline"]
+    assert '</schema.json>; rel="prev"; title="revisions"' in answer.headers.getlist("Link")
+
+
+def test_file_that_was_edited_is_named(own: Settings) -> None:
+    """Beside the flag stands which applied revision means something else now."""
+    change(own, "UPDATE migration_ledger SET checksum = 'another' WHERE revision = '0001_baseline'")
+    client = client_of(own)
+    told = client.get("/schema.json").json
+    assert told is not None
+    assert (told["flags"], told["edited"]) == (["edited"], ["migrations/versions/0001_baseline.py"])
+    assert "<code>migrations/versions/0001_baseline.py</code>" in client.get("/schema").text
 
 
 def test_ledger_is_filtered_and_paged(own: Settings) -> None:
@@ -163,7 +260,7 @@ def test_ledger_is_filtered_and_paged(own: Settings) -> None:
     answer = visitor.client.get("/schema.json?revision=0003_6")
     assert answer.json is not None
     assert [one["revision"] for one in answer.json["ledger"]] == ["0003_60", "0003_6"]
-    assert visitor.client.get("/schema.json").headers["Link"] == '</schema.json?ledger=2>; rel="next"'
+    assert visitor.client.get("/schema.json").headers["Link"] == '</schema.json?ledger=2>; rel="next"; title="ledger"'
 
 
 def test_failed_row_shows_what_postgresql_said(own: Settings) -> None:
@@ -181,25 +278,47 @@ def test_failed_row_shows_what_postgresql_said(own: Settings) -> None:
 def test_running_migration_is_told_with_what_it_is_at(own: Settings) -> None:
     """While another process holds the migration lock the page says who, for how long, what it is at, and loads itself again."""
     assert own.database is not None
-    with (
-        session(own.database, "railhead upgrade @ web-2") as holder,
-        session(own.database, "railhead upgrade @ web-2") as at,
-    ):
-        lock = Lock(holder)
-        assert lock.try_take()
-        sleeping = threading.Thread(target=_cancelled, args=(at, "SELECT pg_sleep(60) /* building */"))
-        sleeping.start()
+    name = "railhead upgrade @ web-2"
+    with session(own.database, name) as holder, at_work(own.database, name, "SELECT pg_sleep(60) /* building */"):
+        assert Lock(holder).try_take()
         client = client_of(own)
         answer = client.get("/schema")
         eventually(lambda: "/* building */" in client.get("/schema").text, what="the page tells the statement")
         assert "Another process migrates this database" in answer.text
-        assert "railhead upgrade @ web-2" in answer.text
+        assert name in answer.text
         assert "Not looked for while a migration runs." in answer.text
         assert answer.headers["Refresh"] == "4"
         assert "Refresh" not in client.get("/schema?refresh=off").headers
-        at.cancel()
-        sleeping.join()
-        lock.release()
+
+
+def test_progress_of_an_index_is_told_in_percent(own: Settings) -> None:
+    """While an index is built the page shows how much is done, as a number and as a bar, and JSON the same."""
+    assert own.database is not None
+    change(
+        own,
+        "CREATE FUNCTION slow(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN $1; END $$",
+        "CREATE TABLE thing AS SELECT n, repeat('x', 1500) FROM generate_series(1, 1000) n",
+    )
+    name = "railhead upgrade @ web-2"
+    with (
+        session(own.database, name) as holder,
+        at_work(own.database, name, "CREATE INDEX thing_slow ON thing (slow(n))"),
+    ):
+        assert Lock(holder).try_take()
+        client = client_of(own)
+
+        def percent() -> int:
+            told = client.get("/schema.json").json
+            assert told is not None
+            return int(told["work"][0]["percent"]) if told["work"] else 0
+
+        eventually(lambda: 0 < percent() < 100, what="some of the table is done")  # it says 100 before the first page
+        page = client.get("/schema").text
+    bar = re.search(r'<progress max="100" value="(\d+)" aria-label="building index: scanning table">(\d+) %<', page)
+    assert bar, page
+    assert 0 < int(bar[1]) == int(bar[2]) < 100
+    assert f"building index: scanning table, {bar[1]} %</p>" in page
+    assert "<code>CREATE INDEX thing_slow ON thing (slow(n))</code>" in page
 
 
 def test_index_build_that_waits_shows_its_phase_and_for_whom(project: Tree) -> None:
@@ -216,6 +335,8 @@ def test_index_build_that_waits_shows_its_phase_and_for_whom(project: Tree) -> N
         eventually(lambda: "a long report" in replica.get("/schema").text, what="the page names who is in the way")
         page = replica.get("/schema").text
         assert "waiting for writers before build" in page
+        (work,) = json.loads(replica.get("/schema.json").html)["work"]
+        assert [one["application"] for one in work["blockers"]] == ["a long report"]
         assert "behind The database lacks 1 revision. current" in page, (
             "who migrates already needs no advice to migrate"
         )
@@ -283,9 +404,3 @@ def test_sizes_are_for_people(count: int, words: str) -> None:
 def test_durations_are_for_people(spent: int, words: str) -> None:
     """A duration has one or two units."""
     assert schema.seconds(spent) == words
-
-
-def _cancelled(connection: Connection, statement: str) -> None:
-    """Run what will be cancelled."""
-    with connection.cursor() as cursor, pytest.raises(psycopg2.errors.QueryCanceled):
-        cursor.execute(statement)
