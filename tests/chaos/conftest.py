@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.chaos.eyes import DESK, Scheme, listen
 from tests.chaos.pooler import Pooler
 from tests.chaos.servers import QUICK
 from tests.ground import Tree, memory
@@ -59,12 +60,16 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def opened(project: Tree, browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Start the application with these settings and open a window on it; what the console complains of fails the test."""
+def opened(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Start the application with these settings and open a window on it; what a window complains of fails the test.
+
+    The application is the test's `workshop` if it has one, else its `project`.
+    """
+    tree: Tree = request.getfixturevalue("workshop" if "workshop" in request.fixturenames else "project")
     complaints: list[str] = []
 
-    def open_(*, width: int = 1440, scheme: str = "light", script: bool = False, **variables: str) -> Page:
-        replica = Replica(project, {}, **{"APP_ENV": "development", **variables})
+    def open_(*, width: int = DESK, scheme: Scheme = "light", script: bool = False, **variables: str) -> Page:
+        replica = Replica(tree, {}, **{"APP_ENV": "development", **variables})
         window = browser.new_context(
             base_url=replica.address,
             viewport={"width": width, "height": 900},
@@ -73,11 +78,11 @@ def opened(project: Tree, browser: Browser) -> Iterator[Callable[..., Page]]:
             reduced_motion="reduce",  # a colour that is still on its way has no contrast to speak of
         )
         page = window.new_page()
-        page.on("console", lambda message: complaints.append(f"{page.url}: {message.text}"))
+        listen(page, complaints)
         page.set_default_timeout(10_000)
         return page
 
     yield open_
     for window in browser.contexts:
         window.close()
-    assert not [one for one in complaints if "Failed to load resource: the server responded with" not in one]
+    assert not complaints
