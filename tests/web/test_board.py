@@ -41,6 +41,16 @@ def test_empty_board_says_where_to_start(visitor: Visitor) -> None:
     assert page.links["Add a project"] == "/projects"
 
 
+def test_empty_columns_say_what_belongs_there(visitor: Visitor) -> None:
+    """A board with a project and no task tells each column's use; filtered, that nothing matches."""
+    visitor.add_project("Harbour")
+    page = visitor.open("/")
+    assert "To do , 0 tasks Nothing waits. New tasks start here." in page.text
+    assert "Doing , 0 tasks Nobody is on anything. Move a task here when you begin it." in page.text
+    assert "Done , 0 tasks Nothing is finished yet. What you finish gathers here." in page.text
+    assert visitor.open("/?q=x").text.count("Nothing here matches the filter.") == 3
+
+
 def test_task_stands_in_its_column_after_it_is_added(visitor: Visitor) -> None:
     """A task shows up with its project, its member and its date."""
     visitor.add_project("Harbour")

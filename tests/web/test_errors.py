@@ -2,15 +2,23 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
+import uuid
+from collections.abc import Iterator
 
 import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app import create_app
-from tests.web.visitor import Visitor
+from models import Base, Member, Project, Task
+from tests.ground import rows_of
+from tests.web.conftest import PASSWORD
+from tests.web.visitor import Page, Visitor
 from utils.settings import Dsn, Settings
 
 
@@ -51,10 +59,51 @@ def test_programs_get_a_problem(client: FlaskClient, path: str, accept: str) -> 
     assert problem["request_id"] == response.headers["X-Request-Id"]
 
 
-def test_form_without_token_is_refused(client: FlaskClient) -> None:
-    """A form that this site did not hand out changes nothing."""
-    response = client.post("/projects", data={"name": "Harbour"})
-    assert (response.status_code, "This form has expired" in response.text) == (400, True)
+def test_form_without_token_is_refused(app: Flask, locked: Flask, session: Session) -> None:
+    """A form that this site did not hand out changes nothing, wherever it is sent to and with whatever token."""
+    task = Task(title="Order boxes", project=Project(name="Harbour"), assignee=Member(name="Ada"))
+    session.add(task)
+    session.commit()
+    before = [session.execute(select(table)).all() for table in Base.metadata.sorted_tables]
+    number = {"tasks": task.id, "projects": task.project_id, "members": task.assignee_id}
+    rules = [rule for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())]
+    assert len(rules) >= 11
+    for rule in rules:
+        path = re.sub("<.*?>", str(number.get(rule.endpoint.split(".")[0])), rule.rule)
+        for client in (app.test_client(), locked.test_client()):
+            client.get("/projects")  # so that there is a session, whose token is not sent
+            for token in ({}, {"csrf_token": ""}, {"csrf_token": "made-up"}):
+                sent = {"name": "x", "title": "x", "status": "done", "password": PASSWORD, **token}
+                response = client.post(path, data=sent)
+                assert (response.status_code, "This form has expired" in response.text) == (400, True), path
+    session.expire_all()
+    assert [session.execute(select(table)).all() for table in Base.metadata.sorted_tables] == before
+
+
+@pytest.mark.parametrize(
+    ("neighbour", "referrer", "status"),
+    [
+        ("10.0.0.1", "https://board.example/projects", 303),
+        ("10.0.0.1", "https://evil.example/projects", 400),
+        ("8.8.8.8", "https://board.example/projects", 400),
+        ("8.8.8.8", "https://10.1.1.1/projects", 303),
+    ],
+)
+def test_forwarded_host_is_believed_from_a_neighbour_alone(
+    visitor: Visitor, neighbour: str, referrer: str, status: int
+) -> None:
+    """Behind a proxy the site has the name that the proxy forwards; for who comes straight from the internet its own."""
+    client = visitor.client
+    client.environ_base |= {"REMOTE_ADDR": neighbour, "HTTP_X_FORWARDED_HOST": "board.example"}
+    page = client.get("/projects", base_url="https://10.1.1.1")
+    token = Page(200, "/projects", page.text, {}).form(sends="name").fields["csrf_token"]
+    response = client.post(
+        "/projects",
+        base_url="https://10.1.1.1",
+        data={"csrf_token": token, "name": "Harbour"},
+        headers={"Referer": referrer},
+    )
+    assert response.status_code == status
 
 
 @pytest.mark.parametrize(
@@ -146,6 +195,34 @@ def test_connection_that_the_server_closed_is_replaced_unseen(migrated: Settings
     finally:
         connection.close()
     assert client.get("/").status_code == 200
+    app.extensions["engine"].dispose()
+
+
+@pytest.fixture
+def poor(migrated: Settings) -> Iterator[str]:
+    """A role that may use the board's tables, and is dropped afterwards."""
+    assert migrated.database is not None
+    role = f"railhead_web_{uuid.uuid4().hex[:8]}"
+    rows_of(
+        migrated.database,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'poor'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+    )
+    yield role
+    rows_of(migrated.database, f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_server_without_room_is_503_until_there_is_some(migrated: Settings, poor: str) -> None:
+    """Too many connections are the database's trouble, for the board, the console and the platform; it passes by itself."""
+    assert migrated.database is not None
+    app = create_app(migrated._replace(database=migrated.database.with_(user=poor, password="poor")))
+    client = app.test_client()
+    rows_of(migrated.database, f"ALTER ROLE {poor} CONNECTION LIMIT 0")
+    for path in ("/", "/schema", "/readyz"):
+        assert client.get(path).status_code == 503, path
+    assert "The database does not answer" in client.get("/").text
+    assert "the server has no connection left for us" in client.get("/schema").text.lower()
+    rows_of(migrated.database, f"ALTER ROLE {poor} CONNECTION LIMIT -1")
+    assert [client.get(path).status_code for path in ("/", "/schema", "/readyz")] == [200] * 3
     app.extensions["engine"].dispose()
 
 

@@ -27,6 +27,22 @@ def test_name_is_taken_once(visitor: Visitor, list_of: str) -> None:
     assert "of this name already." in page.text
 
 
+@pytest.mark.parametrize(("path", "noun"), [("/projects", "project"), ("/members", "member")])
+def test_each_step_is_told(visitor: Visitor, path: str, noun: str) -> None:
+    """From the empty list to the empty list: what was added, saved and deleted is said, by its name."""
+    page = visitor.open(path)
+    assert f"No {noun} yet." in page.text
+    page = visitor.send(page.form(sends="name"), name="Harbour")
+    assert (page.address, f"The {noun} “Harbour” is added." in page.text) == (f"{path}?", True)
+    page = visitor.send(visitor.open(page.links["Edit"]).form(sends="name"), name="Garden")
+    assert (page.address, f"The {noun} “Garden” is saved." in page.text) == (f"{path}?", True)
+    page = visitor.send(visitor.open(page.links["Delete…"]).form(sends="next"))
+    assert (page.address, f"The {noun} “Garden” is deleted." in page.text) == (f"{path}?", True)
+    page = visitor.open(path)
+    assert f"No {noun} yet." in page.text
+    assert "Garden" not in page.text, "a message is read once"
+
+
 def test_project_is_renamed(visitor: Visitor, session: Session) -> None:
     """Editing keeps the project and changes its name."""
     visitor.add_project("Harbour")

@@ -20,6 +20,7 @@ def test_log_is_one_json_object_a_line_on_standard_output(project: Tree) -> None
     replica = Replica(project, {}, LOG_LEVEL="info")
     refused = replica.post("/projects", name="without a token")
     request_id = refused.headers["X-Request-Id"]
+    assert refused.headers["Server"] == "gunicorn", "without a version, which would tell what it can be attacked with"
     eventually(lambda: " 400 " in replica.process.stdout, what="the request is logged")
     replica.process.send(signal.SIGTERM)
     assert replica.process.wait() == 0
