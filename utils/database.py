@@ -26,6 +26,9 @@ from utils.settings import Dsn
 CONNECT_TIMEOUT = 10
 """Seconds that one attempt to connect may take, for each host."""
 
+SHORTEST_ATTEMPT = 2.0
+"""The least that libpq takes for such a limit, in seconds."""
+
 ANSWER_TIMEOUT = 15.0
 """Seconds within which a question that costs the server nothing is answered, or the network is gone."""
 
@@ -95,7 +98,7 @@ def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connectio
 
     A signal cancels what runs on it while somebody is watching. Raises psycopg2.OperationalError.
     """
-    seconds = max(2, int(watchdog.longest(timeout)))  # libpq takes less for two seconds
+    seconds = max(int(SHORTEST_ATTEMPT), int(watchdog.longest(timeout)))
     connection = psycopg2.connect(_parameters(dsn, name, connect_timeout=str(seconds)))
     connection.autocommit = True
     watchdog.register(connection)
@@ -187,7 +190,7 @@ def reach(dsn: Dsn, name: str, *, variable: str, allowance: Allowance) -> Connec
             if waited >= told:
                 log.warning("the database does not answer, for %.0f s now: %s", waited, said(error))
                 told = waited + 5
-            if waited - (began - started) > left:  # the next attempt would last as long, and there is no time for it
+            if min(SHORTEST_ATTEMPT, waited - (began - started)) > left:  # the next one would last as long
                 time.sleep(left)
                 raise cannot_connect(error, dsn, variable, allowance) from error
         time.sleep(min(pause * random.uniform(0.5, 1.0), left))

@@ -271,7 +271,7 @@ class Story:
             raise self._given_up(told) from lost.error
         log.warning("%s; connecting again and looking where the database is", told)
         self.patience.rest(lost.silence)
-        if lost.silence > self.patience.left:  # nor would the next answer come in time
+        if min(database.SHORTEST_ATTEMPT, lost.silence) > self.patience.left:  # nor would the next answer come in time
             time.sleep(self.patience.left)
             raise self._given_up(told) from lost.error
         self.allowance = Allowance(self.patience.left, "MIGRATE_WAIT_LOCK")

@@ -5,24 +5,29 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
 from tests.chaos import gate, sight
+from tests.chaos.pooler import NEEDED, Pooler
 from tests.chaos.ports import free_ports
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import standby_of
 from tests.ground import MIGRATE, Tree, eventually, rows_of
-from utils import diagnosis, lock
+from utils import database as reaching
+from utils import diagnosis, lock, watchdog
 from utils.cluster import Server
+from utils.progress import Monitor
 from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
-SLACK = 3.0
-"""Seconds beyond the budget that the last attempt to connect may take: libpq does not give up in less than two."""
+SLACK = 0.8
+"""Seconds beyond the budget that a process may take to notice and to end."""
 
 
 @pytest.fixture
@@ -136,6 +141,112 @@ def test_migrator_whose_network_vanishes_in_a_long_statement_ends_within_its_bud
     gate.open_for(database)
 
 
+def test_network_that_comes_back_is_used_again(gated: tuple[Tree, list[str]], database: Dsn, proxy: Proxy) -> None:
+    """The connections from before are given up, new ones made, and each revision is there once."""
+    tree, names = Tree(gated[0].root, proxy.dsn(database)), gated[1]
+    gate.prepare(tree)
+    migrator = tree.start(*MIGRATE, MIGRATE_WAIT_LOCK="12s")
+    gate.reached(database)
+    proxy.cut()
+    eventually(lambda: "connecting again" in migrator.stderr, within=20, what="it notices")
+    assert "the database has not answered for" in migrator.stderr
+    proxy.mend()
+    gate.open_for(database)
+    assert migrator.wait() == 0, migrator.stderr
+    assert sight.applied(database) == names
+    assert sight.versions(database) == names[-1:]
+
+
+def test_session_that_is_gone_is_noticed_though_its_network_says_nothing(database: Dsn, proxy: Proxy) -> None:
+    """After a failover something between may keep the old flow open: who asks the new server is told that nobody runs there."""
+    with closing(psycopg2.connect(proxy.dsn(database))) as migrating, Monitor(database, "watching") as monitor:
+        pid = migrating.info.backend_pid
+        monitor.watch(migrating, pid, "upgrade")
+        eventually(lambda: monitor._seen, what="it is seen")
+        proxy.cut()
+        rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [pid])
+        with watchdog.at_most(0.3), pytest.raises(psycopg2.OperationalError), migrating.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+
+@NEEDED
+def test_pooler_without_a_free_server_does_not_end_a_migration(database: Dsn, server: Dsn, tmp_path: Path) -> None:
+    """Whoever waits in PgBouncer's queue to ask how the migration does has been answered: by PgBouncer."""
+    pooler = Pooler(server, tmp_path, pool=1)
+    through = pooler.dsn(database)
+    try:
+        with (
+            watchdog.watching(),
+            watchdog.at_most(0.2),
+            closing(psycopg2.connect(through)) as migrating,
+            Monitor(through, "watching", pooled=True) as monitor,
+            migrating.cursor() as cursor,
+        ):
+            cursor.execute("SELECT pg_backend_pid()")
+            monitor.watch(migrating, migrating.info.backend_pid, "upgrade")
+            cursor.execute("SELECT pg_sleep(1.5)")
+    finally:
+        pooler.end()
+
+
+OVERTAKEN = f"""
+DO $$ BEGIN {gate.WAITING} WHERE pid IN (0, pg_backend_pid())) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$
+"""
+
+SLOW_COMMIT = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN WHILE NOT EXISTS (SELECT FROM gate WHERE pid = -1) LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON alembic_version DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+"""Makes COMMIT wait, once the version was moved."""
+
+
+def test_commit_that_outlives_its_lock_is_no_failure_for_the_next_one(tree: Tree, database: Dsn) -> None:
+    """Who took the lock while the one before him was still committing finds the column there: it looks, and is content."""
+    tree.write("0001_gate", "op.execute('CREATE TABLE gate (pid int)')\nop.execute('CREATE TABLE thing (id int)')")
+    assert tree.migrate().returncode == 0
+    rows_of(database, SLOW_COMMIT)
+    tree.write("0002_more", f'op.execute("""{OVERTAKEN}""")\nop.add_column("thing", sa.Column("a", sa.Text))')
+    first = tree.start(*MIGRATE)
+    [committing] = gate.reached(database)
+    gate.open_for(database, committing)
+    eventually(lambda: committing in sight.running(database, "COMMIT"), what="it commits")
+    holder = sight.holder(database)
+    assert holder is not None
+    rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [holder.pid])
+    second = tree.start(*MIGRATE)
+    gate.reached(database)
+    gate.open_for(database, -1)
+    eventually(lambda: sight.versions(database) == ["0002_more"], what="it is committed")
+    gate.open_for(database)
+    assert (first.wait(), second.wait()) == (0, 0), first.stderr + second.stderr
+    assert 'column "a" of relation "thing" already exists' in second.stderr
+    assert sight.applied(database) == ["0001_gate", "0002_more"]
+
+
+def test_connection_lost_outside_the_transaction(tree: Tree, database: Dsn, other_session: Connection) -> None:
+    """In a verb and in a hand-written block alike the revision is run again from the top; no index stays INVALID."""
+    tree.write("0001_thing", "op.execute('CREATE TABLE thing (id int)')\nop.execute('CREATE SEQUENCE tries')")
+    assert tree.migrate().returncode == 0
+    tree.write("0002_index", "op.create_index_concurrently('thing_id', 'thing', ['id'])")
+    once = "SELECT CASE WHEN nextval('tries') = 1 THEN pg_terminate_backend(pg_backend_pid()) END"
+    tree.write("0003_block", f'with op.get_context().autocommit_block():\n    op.execute("{once}")')
+    with other_session.cursor() as writer:
+        writer.execute("INSERT INTO thing VALUES (0)")  # which the build must wait for
+    migrator = tree.start(*MIGRATE)
+    eventually(lambda: sight.running(database, "CREATE INDEX CONCURRENTLY"), within=30, what="the index is built")
+    [building] = sight.running(database, "CREATE INDEX CONCURRENTLY")
+    rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [building])
+    eventually(lambda: "connecting again" in migrator.stderr, within=10, what="it notices")
+    other_session.commit()
+    assert migrator.wait() == 0, migrator.stderr
+    assert migrator.stderr.count("connecting again") == 2
+    assert rows_of(database, "SELECT last_value FROM tries") == [(2,)]
+    assert sight.invalid_indexes(database) == []
+    assert sight.applied(database) == ["0001_thing", "0002_index", "0003_block"]
+
+
 def test_server_notices_that_the_host_of_a_migrator_has_vanished(tree: Tree, own_server: Server) -> None:
     """Over TCP the sessions of lock and migration ask for signs of life, so that tables are not locked for hours."""
     rows_of(own_server.dsn, "CREATE ROLE owner SUPERUSER LOGIN PASSWORD 'secret'")
@@ -149,6 +260,10 @@ def test_server_notices_that_the_host_of_a_migrator_has_vanished(tree: Tree, own
     tree.write("0001_limits", f'op.execute("CREATE TABLE limits AS SELECT ARRAY[{values}] AS them")')
     assert Tree(tree.root, far).migrate().returncode == 0
     assert rows_of(own_server.dsn, "SELECT them FROM limits") == [(["10", "5", "3", "20000"],)]
+    held = lock.Lock(reaching.connect(far, "holding"))
+    assert held.try_take()
+    assert reaching.rows(held.connection, f"SELECT ARRAY[{values}]") == [(["10", "5", "3", "20000"],)]
+    held.release()
 
 
 def test_revision_that_always_ends_its_own_session_is_given_up(tree: Tree, database: Dsn) -> None:
