@@ -7,6 +7,7 @@ from typing import NamedTuple
 from flask import Flask
 from hypothesis import strategies
 
+SCRIPT = '"><script>alert(1)</script>'
 NASTY = (
     "",
     " ",
@@ -18,7 +19,7 @@ NASTY = (
     "%",
     "%s %(x)s {0} {{7*7}} ${7*7}",
     "\\",
-    '"><script>alert(1)</script>',
+    SCRIPT,
     "javascript:alert(1)",
     "//evil.example",
     "/\\evil.example",
@@ -40,9 +41,9 @@ NASTY = (
     "9" * 5000,
     "_scheme",
 )
-NAMES = (  # noqa: SIM905  a sentence reads better than 25 lines
+NAMES = (  # noqa: SIM905  a sentence reads better than 35 lines
     "q project member due todo doing done page next title name email description project_id assignee_id status due_on "
-    "password csrf_token _scheme _external _anchor _method endpoint id"
+    "password csrf_token _scheme _external _anchor _method endpoint id action outcome revision release ledger revisions refresh"
 ).split()
 
 
@@ -54,6 +55,8 @@ class Request(NamedTuple):
     query: dict[str, str]
     form: dict[str, str]
     headers: dict[str, str]
+    rule: str
+    """Of the route that is meant."""
 
 
 _texts = strategies.one_of(strategies.sampled_from(NASTY), strategies.text(max_size=40), strategies.integers().map(str))
@@ -76,18 +79,33 @@ _headers = strategies.fixed_dictionaries(
 )  # fmt: skip
 
 
+def pairs(app: Flask) -> set[tuple[str, str]]:
+    """Return what `app` answers: the rule of each route, with each of its methods."""
+    return {(rule.rule, method) for rule in app.url_map.iter_rules() for method in rule.methods or ()}
+
+
+def plain(app: Flask, number: int) -> list[Request]:
+    """Return one request for each of them, about the record of this number where there is one."""
+    return [
+        Request(method, _path(rule, str(number)), {"q": SCRIPT}, {"name": SCRIPT, "title": SCRIPT}, {}, rule)
+        for rule, method in sorted(pairs(app))
+    ]
+
+
 def requests(app: Flask, ids: list[int]) -> strategies.SearchStrategy[Request]:
     """Return requests to all routes of `app`; `ids` are numbers that exist."""
     rules = sorted({rule.rule for rule in app.url_map.iter_rules()})
     numbers = strategies.one_of(
         strategies.sampled_from([str(number) for number in ids]), strategies.sampled_from(NASTY)
     )
-    paths = strategies.builds(
-        lambda rule, number: "/".join(number if part.startswith("<") else part for part in rule.split("/")),
-        strategies.sampled_from(rules),
-        numbers,
+    return strategies.builds(
+        lambda rule, number, method, *more: Request(method, _path(rule, number), *more, rule=rule),
+        *(strategies.sampled_from(rules), numbers, _methods, _fields, _fields, _headers),
     )
-    return strategies.builds(Request, _methods, paths, _fields, _fields, _headers)
+
+
+def _path(rule: str, number: str) -> str:
+    return "/".join(number if part.startswith("<") else part for part in rule.split("/"))
 
 
 def judge(status: int, headers: dict[str, str], text: str) -> None:
