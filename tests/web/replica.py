@@ -55,8 +55,8 @@ class Replica:
         }
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
-        given = SimpleCookie(answer.headers.get("Set-Cookie", ""))
-        self.cookies.update({name: morsel.value for name, morsel in given.items()})
+        for given in answer.headers.get_all("Set-Cookie", []):
+            self.cookies.update({name: morsel.value for name, morsel in SimpleCookie(given).items()})
         page = Page(answer.status, path, answer.read().decode(), dict(answer.headers))
         connection.close()
         return page
