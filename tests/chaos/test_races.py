@@ -20,6 +20,8 @@ from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
+WAITS = "waiting for the migration lock"
+
 WITHOUT_PRELOAD = """\
 from pathlib import Path
 exec(Path(__file__).with_name("gunicorn.conf.py").read_text())
@@ -66,11 +68,16 @@ def test_four_gunicorns_without_preload_start_together(hundred: Tree, database: 
 
 
 @NEEDED
-def test_16_processes_start_together_behind_pgbouncer(hundred: Tree, database: Dsn, pooler: Pooler) -> None:
+def test_16_processes_start_together_behind_pgbouncer(
+    hundred: Tree, database: Dsn, other_session: Connection, pooler: Pooler
+) -> None:
     """In transaction mode the lock excludes just as well, is left by nobody, and the log names the way around the pooler."""
     pooled = Tree(hundred.root, pooler.dsn(database))
     try:
+        release = _hold(other_session)
         started = [pooled.start(*MIGRATE) for _ in range(16)]
+        eventually(lambda: all(WAITS in one.stderr for one in started), within=90, what="all 16 wait")
+        release()
         assert [one.wait(120) for one in started] == [0] * 16, _errors(started)
     finally:
         pooled.end()

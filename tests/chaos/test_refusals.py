@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos import sight
-from tests.ground import ALEMBIC, MIGRATE
+from tests.ground import ALEMBIC, MIGRATE, rows_of
 from tests.workshop import Workshop
 from utils.settings import Dsn
 
@@ -54,12 +54,17 @@ def test_mixed_revision_is_refused_before_anything_is_touched(
 
 
 def test_mixture_that_only_shows_when_it_runs_is_rolled_back(at_first: Workshop, database: Dsn) -> None:
-    """PostgreSQL tells, at the moment when the transaction would be left, that something was changed in it."""
-    before = sight.schema(database)
-    at_first.write("0002_hidden", "work()", extra=HIDDEN)
+    """PostgreSQL tells, at the moment when the transaction would be left, that something was changed in it.
+
+    What earlier revisions of that run did is committed by then, and stays.
+    """
+    at_first.write("0002_ordinary", "op.create_table('other', sa.Column('id', sa.Integer, primary_key=True))")
+    at_first.write("0003_hidden", "work()", extra=HIDDEN)
     result = at_first.migrate()
     assert result.returncode == 3, result.stderr
     assert "[not-repeatable]" in result.stderr
-    assert sight.versions(database) == ["0001_thing"]
-    assert sight.applied(database) == ["0001_thing"]
-    assert sight.schema(database) == before
+    assert "at 0002_ordinary" in result.stderr
+    assert sight.versions(database) == ["0002_ordinary"]
+    assert sight.applied(database) == ["0001_thing", "0002_ordinary"]
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name IN ('thing', 'other')"
+    assert rows_of(database, columns) == [("id",), ("id",)]

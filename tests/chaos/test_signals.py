@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import closing
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import sight
+from tests.chaos.namespaces import may_unshare, with_files
 from tests.chaos.ports import free_ports
 from tests.ground import ALEMBIC, GUNICORN, MIGRATE, Running, Tree, eventually
 from utils.settings import Dsn
@@ -25,11 +24,6 @@ WITHIN = 1.0
 FACTORY = (sys.executable, "-c", "import app; app.create_app()")
 
 WAYS = {"migrate.py": MIGRATE, "alembic": (*ALEMBIC, "upgrade", "head"), "factory": FACTORY}
-
-
-def _may_unshare(*what: str) -> bool:
-    program = shutil.which("unshare")
-    return program is not None and subprocess.run([program, *what, "true"], capture_output=True).returncode == 0
 
 
 @pytest.fixture
@@ -75,7 +69,7 @@ def test_told_to_stop_while_waiting_for_the_lock(sleeping: Tree, database: Dsn) 
 
 @pytest.mark.alone
 @pytest.mark.skipif(
-    not _may_unshare("--fork", "--pid"), reason="needs `unshare --fork --pid`, which this user may not use here"
+    not may_unshare("--fork", "--pid"), reason="needs `unshare --fork --pid`, which this user may not use here"
 )
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"])
 def test_gunicorn_with_preload_told_to_stop_as_process_one(
@@ -103,16 +97,16 @@ def test_killed_in_a_long_statement(sleeping: Tree, database: Dsn, way: str) -> 
 
 
 @pytest.mark.alone
-@pytest.mark.skipif(not _may_unshare("--mount"), reason="needs `unshare --mount`, to have a name server of its own")
+@pytest.mark.skipif(not may_unshare("--mount"), reason="needs `unshare --mount`, to have a name server of its own")
 def test_told_to_stop_while_the_name_server_is_silent(sleeping: Tree, tmp_path: Path) -> None:
     """A look-up in the C library cannot be cancelled: the process ends all the same, with the code of the signal."""
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as name_server:
         name_server.bind(("127.0.0.54", 53))
         name_server.settimeout(20)
-        (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.54\n")
-        script = f'mount --bind "{tmp_path}/resolv.conf" /etc/resolv.conf && exec "$@"'
+        resolver = tmp_path / "resolv.conf"
+        resolver.write_text("nameserver 127.0.0.54\n")
         away = Tree(sleeping.root, Dsn.of(host="database.example", user="u", dbname="d"))
-        migrator = away.start("unshare", "--mount", "sh", "-c", script, "sh", *MIGRATE)
+        migrator = away.start(*with_files(resolver), *MIGRATE)
         name_server.recv(512)
         began = time.monotonic()
         migrator.send(signal.SIGTERM)
