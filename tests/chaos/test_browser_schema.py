@@ -195,6 +195,8 @@ def test_plan_and_what_cannot_be_read_are_accessible(
     for summary in page.locator("summary").all():
         summary.click()
     assert page.locator("details[open]").count() == page.locator("details").count() >= 2
+    dot = page.locator(".timeline .plain li").first.evaluate("hazard => getComputedStyle(hazard, '::before').content")
+    assert dot == "none", "a hazard looks like a revision"
     found = faults(page, tmp_path / "refused.png")
     page.goto("/schema?action=downgrade")
     page.get_by_text("No row matches the filter.").wait_for()
