@@ -165,8 +165,16 @@ def test_session_that_is_gone_is_noticed_though_its_network_says_nothing(databas
         eventually(lambda: monitor._seen, what="it is seen")
         proxy.cut()
         rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [pid])
-        with watchdog.at_most(0.3), pytest.raises(psycopg2.OperationalError), migrating.cursor() as cursor:
+        began = time.monotonic()
+        with (
+            watchdog.watching(),
+            watchdog.limit(migrating, 10),
+            watchdog.at_most(0.3),
+            migrating.cursor() as cursor,
+            pytest.raises(psycopg2.OperationalError),
+        ):
             cursor.execute("SELECT 1")
+        assert time.monotonic() - began < 5
 
 
 @NEEDED
