@@ -33,6 +33,14 @@ _NOT_SAFE = {
 }
 """Fast, and lost with the machine: fit for tests only."""
 
+_ABOUT_OTHERS = (
+    "about root",
+    "the server of this run is older",
+    "the tests' own role is no superuser",
+    "this server allows no prepared transactions",
+)
+"""Why a test may be skipped even where RAILHEAD_NO_SKIPS says that everything is installed: it is about another server, or user."""
+
 _OURS = ("PG", "RAILWAY_", "MIGRATE_", "DATABASE_")
 _OURS_IN_FULL = {*Settings.__annotations__, "APP_ENV", "DEV_CREATE_TABLES", "SECRET_KEY", "ADMIN_PASSWORD", "PORT"}
 
@@ -83,8 +91,12 @@ def pytest_configure_node(node: object) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
-    """Fail the run when it leaves a database behind."""
+    """Fail the run when it leaves a database behind, and when it skips what continuous integration has installed."""
     result = yield
+    skipped = _skipped(session.config) if os.environ.get("RAILHEAD_NO_SKIPS") else []
+    if skipped:
+        print("\nskipped, although RAILHEAD_NO_SKIPS is set:", *skipped, sep="\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     ground = session.config.stash.get(_GROUND, None)
     if ground and not hasattr(session.config, "workerinput"):
         stray = rows_of(
@@ -113,6 +125,14 @@ def _server(config: pytest.Config) -> Dsn:
         return dsn
     folder = config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="railhead-tests-", dir=memory()))
     return embedded.use(folder, _NOT_SAFE, linger=0).with_(dbname="postgres")
+
+
+def _skipped(config: pytest.Config) -> list[str]:
+    """Return which tests were skipped for want of something, each with its reason."""
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    reports = terminal.stats.get("skipped", []) if terminal else []
+    told = {report.nodeid: str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports}
+    return [f"{test}: {why}" for test, why in told.items() if not why.startswith(_ABOUT_OTHERS)]
 
 
 def _prefix(ground: Ground) -> str:
