@@ -88,18 +88,23 @@ class Account:
         is lost.
         """
         try:
-            self.asking(lambda one: ledger.keep_catalog(one, self._run, _catalog(one)))
+            self.asking(self._keep_catalog)
         except psycopg2.Error as error:
             if database.is_lost(error):
                 raise
             log.warning(_NOT_KEPT, database.said(error))
+
+    def _keep_catalog(self, connection: Connection) -> None:
+        with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
+            ledger.keep_catalog(connection, self._run, catalog.read(connection).text)
 
     def _note_failure(self, connection: Connection, step: Step | None, words: str, *, left: bool) -> None:
         """Write the failure to the ledger, with the catalog if this run has changed it: the next drift is measured from there."""
         kept = None
         if left or ledger.applied(connection, self._run):
             try:
-                kept = _catalog(connection)
+                with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
+                    kept = catalog.read(connection).text
             except psycopg2.Error as error:
                 log.warning(_NOT_KEPT, database.said(error))
         revision = step.revision if step else None
@@ -125,12 +130,6 @@ class Account:
 
 
 _NOT_KEPT = "what the schema is now could not be written down (%s); drift is told again after the next run"
-
-
-def _catalog(connection: Connection) -> str:
-    """Return the schema. Read-only. Raises psycopg2.Error when somebody holds a table under ACCESS EXCLUSIVE, too."""
-    with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
-        return catalog.read(connection).text
 
 
 def _place_of(versions: tuple[str, ...] | None) -> str:
