@@ -37,6 +37,7 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     rebase       How does a forked history become one line again?
     losses       What would be lost?
     account      What is said of a run, and written down?
+    retry        What may be tried again?
     proof        Is it really done, seen from outside?
     story        What happens in one run, from the first look to the verification?
     upgrade      How does one get in?

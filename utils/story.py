@@ -20,11 +20,10 @@ from utils import (
     database,
     diagnosis,
     drift,
-    hazards,
     judgement,
     ledger,
-    manifest,
     proof,
+    retry,
     runner,
     status,
     watchdog,
@@ -48,7 +47,6 @@ _SECONDS_TO_TELL = 5.0
 UNMANAGED = {"unmanaged", "fallback"}
 _NOBODY_THERE = {"unreachable", "too-many-connections"}
 _REFUSALS = (psycopg2.Error, DBAPIError, LockLost)
-_READ_ONLY = "25006"
 
 
 class Outcome(NamedTuple):
@@ -109,7 +107,7 @@ class Story:
             after = self._under(lock) if self._take(lock) else None
             applied = self._verify(after)
         except _REFUSALS as error:
-            if not self._is_passing(error):
+            if not retry.is_passing(error, self.account):
                 raise self.account.refused(error) from error
             connection.close()
             raise _Lost(error, None, time.monotonic() - self.answered) from error
@@ -228,15 +226,17 @@ class Story:
             except Exception as error:
                 self.answered = time.monotonic()
                 cause = diagnosis.cause(error)
-                if self._may_repeat(carrier) and database.is_lock_miss(cause):
+                if retry.may_repeat(carrier, self.way) and database.is_lock_miss(cause):
                     self._missed(error, carrier, carrier.uncommitted)
-                elif self._may_repeat(carrier) and self._is_lost(error):
-                    follows = getattr(cause, "pgcode", None) == _READ_ONLY  # which is no revision's fault
-                    raise _Lost(error, None if follows else carrier.current, carrier.silence) from error
-                elif whole and self._may_repeat(carrier) and diagnosis.is_too_much_at_once(cause):
+                elif retry.may_repeat(carrier, self.way) and retry.is_lost(error, self.account):
+                    step = (
+                        None if retry.is_refused_change(error) else carrier.current
+                    )  # a standby is no revision's fault
+                    raise _Lost(error, step, carrier.silence) from error
+                elif whole and retry.may_repeat(carrier, self.way) and diagnosis.is_too_much_at_once(cause):
                     log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)
                     whole = False
-                elif self._was_overtaken(carrier):
+                elif retry.was_overtaken(carrier, self.account):
                     raise _Lost(error, carrier.current) from error
                 else:
                     raise self.account.failed(None, carrier, error) from error
@@ -317,42 +317,6 @@ class Story:
     def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
         """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
         return self.account.asking(lambda one: judgement.sizes_of(one, tables))
-
-    def _may_repeat(self, carrier: Runner) -> bool:
-        """Tell whether the failed step may be tried again: rolled back as a whole, or made of verbs that allow it."""
-        step = carrier.current
-        return (
-            not carrier.left
-            or step is None
-            or step.file is None
-            or not hazards.mixes(manifest.FOLDER / step.file, self.way.action)
-        )
-
-    def _was_overtaken(self, carrier: Runner) -> bool:
-        """Tell whether the database is no longer where the failed step began: whoever had the lock before us got through.
-
-        A holder may die while PostgreSQL commits for him: we have his lock before his work is there.
-        """
-        if carrier.left or carrier.source is None:
-            return False
-        try:
-            return frozenset(self.account.asking(status.look).versions) != carrier.source
-        except psycopg2.Error:
-            return False
-
-    def _is_lost(self, error: Exception) -> bool:
-        """Tell whether the connection is gone, or the server only follows another one."""
-        cause = diagnosis.cause(error)
-        if getattr(cause, "pgcode", None) != _READ_ONLY:
-            return database.is_lost(cause) or bool(getattr(error, "connection_invalidated", False))
-        try:
-            return bool(self.account.asking(lambda one: database.scalar(one, "SELECT pg_is_in_recovery()")))
-        except psycopg2.Error:
-            return True
-
-    def _is_passing(self, error: Exception) -> bool:
-        """Tell whether asking again may get another answer: the connection or the lock was lost, or a table was held."""
-        return isinstance(error, LockLost) or database.is_lock_miss(diagnosis.cause(error)) or self._is_lost(error)
 
 
 class _Lost(Exception):

@@ -1,0 +1,32 @@
+"""What may be tried again, and what would only be refused again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from utils import retry, runner
+from utils.account import Account
+from utils.revisions import Way
+from utils.settings import Dsn, Settings
+
+
+def account_of(dsn: Dsn) -> Account:
+    """Return the account of a run that asks this database, and has no way to go."""
+    settings = Settings(database=dsn, migrate_database=dsn)
+    return Account(cast("Way", None), settings, runner.new_run("upgrade", settings), "asking")
+
+
+def test_refused_change_is_a_lost_connection_where_the_server_follows_or_is_gone(
+    database: Dsn, connection: Connection, tmp_path: Path
+) -> None:
+    """A role that only reads will only read tomorrow; a standby that cannot even be asked any more may be gone for good."""
+    with pytest.raises(psycopg2.Error) as refused, connection.cursor() as cursor:
+        cursor.execute("BEGIN READ ONLY; CREATE TABLE thing (id int)")
+    assert not retry.is_lost(refused.value, account_of(database))
+    assert not retry.is_passing(refused.value, account_of(database))
+    assert retry.is_lost(refused.value, account_of(database.with_(host=str(tmp_path))))
