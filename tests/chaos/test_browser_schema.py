@@ -168,7 +168,6 @@ def test_running_migration_is_accessible(opened: Callable[..., Page], workshop: 
             page.get_by_text("a long report, idle").wait_for()
             page.get_by_role("link", name="Load this page again every few seconds").wait_for()
             found += faults(page, tmp_path / "building.png")
-            reader.cursor().execute("SELECT pg_advisory_unlock(4711)")
     assert not found, "\n".join(found)
 
 
@@ -332,13 +331,22 @@ def migrating(tree: Tree) -> Iterator[str]:
 
 @contextmanager
 def building(tree: Tree, name: str) -> Iterator[None]:
-    """Build an index as the migrator of this name, as far as HALF_AN_INDEX lets it; waits for the end of it."""
+    """Build an index as the migrator of this name, as far as HALF_AN_INDEX lets it, and give it up in the end."""
     with session(tree, name) as migrator:
-        built = threading.Thread(target=migrator.cursor().execute, args=("CREATE INDEX slow_index ON task (slow(id))",))
-        built.start()
-        eventually(lambda: _waits_for_advice(tree.database), what="the build is half done")
-        yield
-        built.join()
+        begun = threading.Thread(target=_cancelled, args=(migrator, "CREATE INDEX slow_index ON task (slow(id))"))
+        begun.start()
+        try:
+            eventually(lambda: _waits_for_advice(tree.database), what="the build is half done")
+            yield
+        finally:
+            migrator.cancel()
+            begun.join()
+
+
+def _cancelled(session: Connection, statement: str) -> None:
+    """Run what will be cancelled."""
+    with session.cursor() as cursor, pytest.raises(psycopg2.errors.QueryCanceled):
+        cursor.execute(statement)
 
 
 def _waits_for_advice(dsn: Dsn | None) -> bool:
