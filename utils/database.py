@@ -254,7 +254,9 @@ def scalar(connection: Connection, sql: str, values: tuple[object, ...] | None =
     return row[0] if row else None
 
 
-def rows(connection: Connection, sql: str, values: tuple[object, ...] | None = None) -> list[tuple[object, ...]]:
+def rows(
+    connection: Connection, sql: str, values: tuple[object, ...] | dict[str, object] | None = None
+) -> list[tuple[object, ...]]:
     """Return all rows that `sql` gives."""
     with watchdog.limit(connection, ANSWER_TIMEOUT), connection.cursor() as cursor:
         cursor.execute(sql, values)

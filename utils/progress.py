@@ -28,20 +28,22 @@ _LOOK_EVERY = 0.04
 _UNANSWERED = 2
 
 _LOOK = """
-SELECT a.state = 'active', coalesce(a.wait_event_type = 'Lock', false),
+SELECT a.pid, a.state = 'active', coalesce(a.wait_event_type = 'Lock', false),
        extract(epoch FROM clock_timestamp() - a.query_start),
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60),
        p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END
   FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid)
- WHERE a.pid = %s AND a.application_name = coalesce(%s, a.application_name)
+ WHERE CASE WHEN %(pooled)s THEN a.state = 'active' AND a.application_name = %(name)s ELSE a.pid = %(pid)s END
+ ORDER BY a.query_start LIMIT 1
 """
+"""Behind a pooler no pid is ours for longer than a transaction: what has worked for longest under our name is meant."""
 
 
 class Monitor:
     """Watches the session that migrates, from its own thread, while it is entered."""
 
     def __init__(self, dsn: Dsn, name: str, *, pooled: bool = False) -> None:
-        """`name` is what the session that migrates calls itself: `pooled`, its pid may be somebody else's by now."""
+        """`name` is what the session that migrates calls itself; `pooled`, a pooler chooses its backends."""
         self.blockers: list[Blocker] = []
         """Who was last seen in the way of the statement that runs or has just failed."""
         self._dsn = dsn
@@ -69,7 +71,7 @@ class Monitor:
         self._thread.join(timeout=1)
 
     def watch(self, connection: Connection, pid: int, label: str) -> None:
-        """Look at the session `pid` of `connection` from now on, and call what it does `label`."""
+        """Look at the session `pid` of `connection` from now on, and call what it does `label`; behind a pooler `pid` is nobody's."""
         self._watched, self._pid, self._label = connection, pid, label
         self._told, self._seen = time.monotonic(), False
         self._hear()
@@ -109,15 +111,16 @@ class Monitor:
         return connection
 
     def _look(self, connection: Connection) -> None:
-        found = database.rows(connection, _LOOK, (self._pid, self._name if self._pooled else None))
+        asked = {"pooled": self._pooled, "name": self._name, "pid": self._pid}
+        found = database.rows(connection, _LOOK, asked)
         if found or self._pooled or not self._seen:
             self._seen = self._seen or bool(found)
             self._hear()
         else:
             self._doubt("the session that migrates is gone")
-        active, blocked, age, query, phase, percent = found[0] if found else (False, False, 0.0, "", None, None)
+        pid, active, blocked, age, query, phase, percent = found[0] if found else (0, False, False, 0.0, "", None, None)
         if blocked:
-            self.blockers = database.blockers(connection, self._pid) or self.blockers
+            self.blockers = database.blockers(connection, int(str(pid))) or self.blockers
         now = time.monotonic()
         if active and float(str(age)) >= TELL_EVERY and now - self._told >= TELL_EVERY:
             self._told = now

@@ -189,13 +189,14 @@ class Runner:
         if self._rolled_back:
             raise self._stolen()
         statement = self._lock.brand()
-        if not self._lock.pooled and self._lock_timeout != self._patience.lock_timeout:
+        if self._lock.pooled:
+            limits = _limits("LOCAL ", driver.server_version, self._patience.lock_timeout, self._settings)
+            statement = f"{limits}; {statement}"
+        elif self._lock_timeout != self._patience.lock_timeout:
             self._lock_timeout = self._patience.lock_timeout
             statement = f"SET lock_timeout = {_milliseconds(self._lock_timeout)}; {statement}"
         with driver.cursor() as cursor:
             cursor.execute(statement)
-        if self._lock.pooled:
-            self._set_local(driver)
 
     def _on_rollback(self, connection: Connection) -> None:  # noqa: ARG002
         """SQLAlchemy rolls back, which is how an attempt ends; one that goes on was rolled back by the migration itself."""
@@ -275,14 +276,6 @@ class Runner:
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
         driver.autocommit = False
         return driver
-
-    def _set_local(self, driver: Driver) -> None:
-        with driver.cursor() as cursor:
-            cursor.execute(_limits("LOCAL ", driver.server_version, self._patience.lock_timeout, self._settings))
-            cursor.execute("SELECT pg_backend_pid()")
-            row = cursor.fetchone()
-        assert row is not None
-        self._monitor.watch(driver, row[0], self._run.action)
 
 
 def new_run(action: str, settings: Settings) -> ledger.Run:

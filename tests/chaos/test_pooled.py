@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack, closing
+import threading
+from contextlib import ExitStack, closing, suppress
 
 import psycopg2
+from psycopg2.extensions import connection as Connection
 
 from tests.chaos.pooler import NEEDED, Pooler
-from tests.ground import Databases, Tree, rows_of
+from tests.ground import Databases, Tree, eventually, rows_of
+from utils.progress import Monitor
 from utils.settings import Dsn
 
 
@@ -61,3 +64,31 @@ def test_limits_hold_in_a_revision_and_reach_no_other_client(
                 "SELECT current_setting('lock_timeout'), current_setting('client_connection_check_interval')"
             )
             assert cursor.fetchone() == ("0", "0")
+
+
+@NEEDED
+def test_who_is_in_the_way_is_known_whichever_backend_the_pooler_chose(
+    database: Dsn, other_session: Connection, pooler: Pooler
+) -> None:
+    """Outside a transaction each statement may run elsewhere: what has worked for longest under our name is looked at."""
+    with other_session.cursor() as cursor:
+        cursor.execute("CREATE TABLE thing (id int)")
+    through = pooler.dsn(database).with_(application_name="migrating")
+    with closing(psycopg2.connect(through)) as idle, closing(psycopg2.connect(through)) as migrating:
+        idle.cursor().execute(
+            "SELECT 1"
+        )  # keeps the transaction, and with it the backend, that the next one does not get
+        migrating.autocommit = True
+        with Monitor(pooler.dsn(database), "migrating", pooled=True) as monitor:
+            monitor.watch(migrating, idle.info.backend_pid, "upgrade")
+            waiting = threading.Thread(target=_ignoring, args=(migrating, "CREATE TABLE IF NOT EXISTS thing (id int)"))
+            waiting.start()
+            eventually(lambda: [one.pid for one in monitor.blockers] == [other_session.info.backend_pid])
+            other_session.commit()
+            waiting.join()
+
+
+def _ignoring(connection: Connection, statement: str) -> None:
+    """Run it, whatever comes of it."""
+    with suppress(psycopg2.Error), connection.cursor() as cursor:
+        cursor.execute(statement)
