@@ -1,21 +1,25 @@
 """Which revision is this unmanaged database at?
 
 A database with tables but no version is taken over only when its schema equals a revision's exactly. Reads the database at
-hand; where the manifest does not tell the schemas of the revisions, a scratch database on the same server does.
+hand; where the manifest does not tell the schemas of the revisions, a scratch database does, which is never made on a server in
+production.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+from contextlib import closing
+
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import catalog, database, ledger, manifest, replay, revisions, runner
-from utils.catalog import Change
+from utils import catalog, database, embedded, ledger, manifest, replay, revisions, runner
+from utils.catalog import Catalog, Change
 from utils.errors import Stop
 from utils.lock import Lock, LockLost
 from utils.logs import log
-from utils.revisions import History
-from utils.settings import Dsn, Settings
+from utils.revisions import History, Revision
+from utils.settings import Settings
 
 MOST_DIFFERENCES = 12
 """How many differences a message tells; the rest is counted."""
@@ -23,7 +27,11 @@ MOST_DIFFERENCES = 12
 _TOLD = {"added": "there, but not in the revision", "removed": "in the revision, but not there", "changed": "different"}
 
 
-def equal_revisions(connection: Connection, server: Dsn, history: History) -> list[str]:
+class _NotComparable(Exception):
+    """Nobody can tell the schemas of the revisions."""
+
+
+def equal_revisions(connection: Connection, settings: Settings, history: History) -> list[str]:
     """Return the revisions whose schema this database has exactly, oldest first. Read-only.
 
     The sealed fingerprints tell, as long as every file still has the bytes that were sealed; else a replay does.
@@ -32,30 +40,26 @@ def equal_revisions(connection: Connection, server: Dsn, history: History) -> li
     sealed = manifest.read()
     if sealed and sealed.is_true() and all(entry.catalog != "-" for entry in sealed.entries):
         return [entry.revision for entry in sealed.entries if entry.catalog == here]
-    return [revision for revision, there in replay.catalogs(server, history) if there.fingerprint == here]
+    return [revision for revision, there in _catalogs(settings, history) if there.fingerprint == here]
 
 
-def choose(connection: Connection, server: Dsn, history: History, place: str) -> str:
+def choose(connection: Connection, settings: Settings, history: History, place: str) -> str:
     """Return the one revision that this database is at. Read-only. Raises Stop when there is none, or more than one.
 
     What the refusal shows is exact: every difference to the nearest revision.
     """
-    try:
-        equal = equal_revisions(connection, server, history)
-        if len(equal) == 1:
-            return equal[0]
-        if equal:
-            raise _several(equal, place)
-        raise _unlike(*_nearest(connection, server, history), place)
-    except replay.Failed as error:
-        raise _cannot_compare(str(error), place) from error
-    except psycopg2.errors.InsufficientPrivilege as error:
-        raise _cannot_compare(database.said(error), place) from error
+    equal = equal_revisions(connection, settings, history)
+    if len(equal) == 1:
+        return equal[0]
+    if equal:
+        raise _several(equal, place)
+    raise _unlike(*_nearest(connection, settings, history), place)
 
 
-def assert_equal(connection: Connection, server: Dsn, history: History, revision: str, place: str) -> None:
+def assert_equal(connection: Connection, settings: Settings, history: History, revision: str, place: str) -> None:
     """Raise Stop, with every difference, unless this database has the schema of `revision`. Read-only."""
-    there = dict(replay.catalogs(server, history))[revision]
+    with closing(_catalogs(settings, history)) as each:
+        there = next(schema for one, schema in each if one == revision)
     differences = catalog.difference(there, catalog.read(connection))
     if differences:
         raise _unlike(revision, differences, place)
@@ -74,37 +78,59 @@ def take_over(
     """Say that an unmanaged database is at the revision that its schema equals, and return it. Writes the ledger.
 
     With `revision`, that one must be equal, unless `force`. Raises Stop when nothing is, LockLost when the lock is gone.
+    The schema of a revision is what it and all that are replayed before it make: on one of two branches its versions are
+    both branches' newest, unless only the first was replayed.
     """
-    server = settings.migrate_database
-    assert server is not None
     with catalog.told_who(connection):
-        if revision is None:
-            found = choose(connection, server, history, place)
-        else:
-            found = revisions.find(history, revision)
-            if not force:
-                assert_equal(connection, server, history, found, place)
+        try:
+            if revision is None:
+                found = choose(connection, settings, history, place)
+            else:
+                found = revisions.find(history, revision)
+                if not force:
+                    assert_equal(connection, settings, history, found, place)
+        except replay.Failed as error:
+            raise _cannot_compare(str(error), "correct that revision", place) from error
+        except _NotComparable as error:
+            raise _cannot_compare(str(error), _ELSEWHERE, place) from error
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise _cannot_compare(database.said(error), _ELSEWHERE, place) from error
     ledger.create(connection)
-    checksum = revisions.checksums({found: history.by_id[found].file}).get(found)
-    adopt(connection, lock, runner.new_run("adopt", settings), found, checksum)
-    log.info("adopt: the schema is that of %s%s", found, ", because you say so" if force else "; taken over there")
-    return found
+    replayed = list(history.by_id.values())
+    versions = History(replayed[: replayed.index(history.by_id[found]) + 1]).heads
+    adopt(connection, lock, runner.new_run("adopt", settings), [history.by_id[one] for one in versions])
+    told = ", ".join(versions)
+    log.info("adopt: the schema is that of %s%s", told, ", because you say so" if force else "; taken over there")
+    return told
 
 
-def adopt(connection: Connection, lock: Lock, run: ledger.Run, revision: str, checksum: str | None) -> None:
-    """Say that the database is at `revision`, in alembic_version and in the ledger, in one transaction.
+def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequence[Revision]) -> None:
+    """Say that the database is at these versions, in alembic_version and in the ledger, in one transaction.
 
     Changes the schema by Alembic's own table only, writes the ledger. Raises LockLost, and then nothing was written.
     """
-    row = ledger.Row(revision, None, checksum, None, ago=0.0, duration=0.0, waited=0.0, attempts=1)
+    checksums = revisions.checksums({one.id: one.file for one in versions})
+    rows = [
+        ledger.Row(
+            one.id,
+            ",".join(one.parents) or None,
+            checksums.get(one.id),
+            None,
+            ago=0.0,
+            duration=0.0,
+            waited=0.0,
+            attempts=1,
+        )
+        for one in versions
+    ]
     kept = catalog.read(connection).text
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
         try:
             cursor.execute(_VERSION_TABLE)
             cursor.execute("DELETE FROM alembic_version")
-            cursor.execute("INSERT INTO alembic_version (version_num) VALUES (%s)", (revision,))
-            ledger.write(cursor, lock, run, [row], "applied")
+            cursor.execute("INSERT INTO alembic_version SELECT unnest(%s)", ([one.id for one in versions],))
+            ledger.write(cursor, lock, run, rows, "applied")
             ledger.keep_catalog(connection, run, kept)
         except (psycopg2.Error, LockLost):
             cursor.execute("ROLLBACK")
@@ -112,9 +138,25 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, revision: str, ch
         cursor.execute("COMMIT")
 
 
-def _nearest(connection: Connection, server: Dsn, history: History) -> tuple[str, list[Change]]:
+def _catalogs(settings: Settings, history: History) -> Generator[tuple[str, Catalog]]:
+    """Yield the catalog after each revision, oldest first. Changes a scratch database only, and never on a server in production.
+
+    Raises replay.Failed, and _NotComparable when there is no server to try the revisions on.
+    """
+    try:
+        server = replay.server(settings)
+    except Stop as stop:
+        raise _NotComparable(f"{_NO_SCRATCH if settings.production else ''}{stop.headline}") from stop
+    try:
+        yield from replay.catalogs(server, history)
+    finally:
+        if settings.production:
+            embedded.leave()  # for which nobody else here has a use
+
+
+def _nearest(connection: Connection, settings: Settings, history: History) -> tuple[str, list[Change]]:
     here = catalog.read(connection)
-    compared = [(revision, catalog.difference(there, here)) for revision, there in replay.catalogs(server, history)]
+    compared = [(revision, catalog.difference(there, here)) for revision, there in _catalogs(settings, history)]
     return min(reversed(compared), key=lambda one: len(one[1]), default=("base", []))
 
 
@@ -150,18 +192,24 @@ def _several(equal: list[str], place: str) -> Stop:
     )
 
 
-def _cannot_compare(why: str, place: str) -> Stop:
+def _cannot_compare(why: str, instead: str, place: str) -> Stop:
     return Stop(
         "unmanaged",
         "the database has tables but no version, and its schema could not be compared with the revisions",
         facts=[("because", why)],
         database=f"unchanged, {place}",
-        next_step="seal the revisions (python utils/migrate.py seal) and deploy the manifest, or say which it is:\n"
+        next_step=f"{instead}, or say which it is:\n"
         "python utils/migrate.py adopt REV --force\n"
         "in development, to start from nothing:  python utils/migrate.py reset",
     )
 
 
+_NO_SCRATCH = "no revision is tried on a server in production, and here "
+_ELSEWHERE = (
+    "see the differences from a development machine, with requirements-dev.txt and the URL of this database:\n"
+    "python utils/migrate.py adopt\n"
+    "or seal the revisions (python utils/migrate.py seal) and deploy the manifest"
+)
 _VERSION_TABLE = """
 CREATE TABLE IF NOT EXISTS alembic_version (
     version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)

@@ -29,6 +29,8 @@ from utils.settings import Settings, load
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
+    from utils.status import Status
+
 Command = Callable[[argparse.Namespace, Settings], int]
 
 _PROGRAM = "python utils/migrate.py"
@@ -193,7 +195,10 @@ def _wait(_parsed: argparse.Namespace, settings: Settings) -> int:
     if not there:
         from utils import upgrade
 
-        there = upgrade.wait(settings, _models)
+        found = upgrade.wait(settings, _models)
+        there = found.can_serve
+        if not there and found.state != "behind":
+            raise _not_served(found, ("waiting", "does not help: somebody has to do something first"))
     waited = f"not at head after {settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
     print(f"wait: the database is {'at head' if there else waited}")
     return errors.DONE if there else errors.NO
@@ -324,24 +329,34 @@ def _count(text: str) -> int:
 
 
 def _check(settings: Settings) -> None:
-    """Raise Stop unless the database is where this code can serve. Read-only."""
+    """Raise Stop unless the database is where this code can serve. Read-only. Waits up to MIGRATE_WAIT_DATABASE for it to answer."""
     if at_head(settings) is not None:
         return
-    from utils import diagnosis, report, status
+    from utils import status
 
-    found = status.read(settings, models=_models, closely=False)
+    allowance = database.Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
+    found = status.read(settings, models=_models, closely=False, allowance=allowance)
+    if not found.can_serve:
+        raise _not_served(found, ("setting", "MIGRATE_ON_START=check: this process does not migrate"))
+
+
+def _not_served(found: Status, fact: errors.Fact) -> Stop:
+    """Return the refusal of a database that this code cannot serve, by a process that does not migrate."""
+    from utils import diagnosis, report
+
     place = f"at {', '.join(found.current)}" if found.current else "without a version"
     if found.state == "ahead" and found.unmet:
-        raise diagnosis.ahead(found.unknown, list(found.unmet), found.newer_release, place)
-    if not found.can_serve:
-        let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
-        raise Stop(
-            "not-at-head",
-            report.sentence(found),
-            facts=[("setting", "MIGRATE_ON_START=check: this process does not migrate")],
-            database=f"unchanged, {place}",
-            next_step=f"{let}{report.next_step(found)}",
-        )
+        return diagnosis.ahead(found.unknown, list(found.unmet), found.newer_release, place)
+    if found.state == "unknown":
+        return diagnosis.unknown_version(found.current, found.heads)
+    let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
+    return Stop(
+        "not-at-head",
+        report.sentence(found),
+        facts=[fact],
+        database=f"unchanged, {place}",
+        next_step=f"{let}{report.next_step(found)}",
+    )
 
 
 def _upgrade_or_fall_back(settings: Settings) -> None:

@@ -355,6 +355,6 @@ _CLOSELY = [
     f"({ledger.LAST_CATALOG})",
     (
         "(SELECT jsonb_object_agg(l.revision, l.checksum) FROM (SELECT DISTINCT ON (revision) revision, checksum"
-        f" FROM {ledger.TABLE} WHERE outcome = 'applied' AND action = 'upgrade' ORDER BY revision, id DESC) l)"
+        f" FROM {ledger.TABLE} WHERE outcome = 'applied' AND action IN ('upgrade', 'adopt') ORDER BY revision, id DESC) l)"
     ),
 ]

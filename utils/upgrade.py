@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg2
 import sqlalchemy
+from psycopg2.extensions import connection as Connection
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 
@@ -36,7 +37,7 @@ from utils.lock import Lock
 from utils.logs import log
 from utils.revisions import EnvironmentContext, Step, Way
 from utils.settings import Settings, load
-from utils.status import Models
+from utils.status import Look, Models, Status
 from utils.story import Outcome, Story
 from utils.watchdog import Interrupted
 
@@ -52,7 +53,7 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
         if environment.is_offline_mode():
             revisions.offline(environment)
             return
-        with runner.no_garbage_collection():
+        with runner.little_garbage_collection():
             way = Way(environment)
         settings = environment.config.attributes.get("settings") or _settings_of_hand()
         if way.moves and environment.config.attributes.get("only_plan"):
@@ -93,21 +94,18 @@ def plan(action: str, target: str, settings: Settings) -> list[Step]:
     return steps
 
 
-def wait(settings: Settings, models: Models) -> bool:
-    """Tell whether the database came to head within MIGRATE_WAIT_LOCK, without ever migrating it. Read-only.
+def wait(settings: Settings, models: Models) -> Status:
+    """Return where the database is once this code can serve it, once waiting would not help, or after MIGRATE_WAIT_LOCK. Read-only.
 
-    Waits up to MIGRATE_WAIT_DATABASE for a server that does not answer. Raises Stop when it could never come to head.
+    Never migrates it. Waits up to MIGRATE_WAIT_DATABASE for a server that does not answer, and raises Stop when none does.
     """
     history = revisions.history()
     deadline = time.monotonic() + settings.wait_lock
+    allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
     for pause in locks.pauses():
-        found = status.read(settings, history, models, closely=False)
-        if found.can_serve:
-            return True
-        if found.state != "behind":
-            raise diagnosis.unknown_version(found.current, found.heads)
-        if time.monotonic() >= deadline:
-            return False
+        found = status.read(settings, history, models, closely=False, allowance=allowance)
+        if found.can_serve or found.state != "behind" or time.monotonic() >= deadline:
+            return found
         time.sleep(pause)
     raise AssertionError  # pauses never end
 
@@ -136,7 +134,7 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
     """Take over an unmanaged database and return the revision that it is at. Writes the ledger.
 
     Without `revision` it is found by its schema. With one, the schema must be equal, unless `force`. Waits for the lock like
-    any migration. Raises Stop when it is managed already, when nothing is equal, or when the lock stays busy.
+    any migration. Raises Stop when it is managed already or empty, when nothing is equal, or when the lock stays busy.
     """
     assert settings.migrate_database is not None
     history = revisions.history()
@@ -148,10 +146,9 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
     deadline = time.monotonic() + settings.wait_lock
     try:
         for pause in locks.pauses():
-            seen = status.look(connection)
-            if seen.versions:
-                raise diagnosis.already_managed(seen.versions)
+            seen = _unmanaged(connection)
             if lock.try_take():
+                seen = _unmanaged(connection)  # again, now that nobody else can
                 break
             if time.monotonic() >= deadline:
                 raise diagnosis.lock_busy(seen.holder, seen.place, Allowance(settings.wait_lock, "MIGRATE_WAIT_LOCK"))
@@ -163,6 +160,21 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
             work.close()
     finally:
         lock.release()
+
+
+def _unmanaged(connection: Connection) -> Look:
+    """Return what there is to adopt. Read-only. Raises Stop when there is nothing."""
+    seen = status.look(connection)
+    if seen.versions:
+        raise diagnosis.already_managed(seen.versions)
+    if not seen.has_tables:
+        raise Stop(
+            "nothing-to-adopt",
+            "the database is empty: there is nothing to adopt",
+            database="unchanged, empty",
+            next_step=diagnosis.UPGRADE,
+        )
+    return seen
 
 
 def _only_read(environment: EnvironmentContext, settings: Settings, models: Models) -> None:

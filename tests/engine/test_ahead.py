@@ -159,11 +159,28 @@ def test_a_waiter_of_an_older_release_decides_the_same(workshop: Workshop, upgra
 def test_nothing_else_is_done_to_a_newer_database(workshop: Workshop, command: tuple[str, ...]) -> None:
     """An older release neither takes back nor waits for what it does not know: it says why and leaves the database alone."""
     assert workshop.database
-    rolled_back(workshop, DROP_DESCRIPTION)
+    rolled_back(workshop, DROP_DESCRIPTION, release="v3")
     ended = workshop.migrate(*command)
     assert ended.returncode == 3
     assert "Traceback" not in ended.stderr
+    if command == ("wait",):
+        assert "  missing    column task.description is gone\n" in ended.stderr
+        assert ended.stderr.endswith(
+            "deploy release v3 or a newer one; that is the release whose migrations made this schema  [ahead]\n"
+        )
     assert rows_of(workshop.database, "SELECT version_num FROM alembic_version") == [("0003_newer",)]
+
+
+def test_what_a_newer_release_has_adopted_is_on_top_of_ours(workshop: Workshop) -> None:
+    """A database that a newer release took over, rather than made, is ahead of the older one, and served."""
+    assert workshop.database
+    newer = workshop.write("0003_newer", ADD_NOTE, 'op.drop_column("task", "note")', after=HEAD)
+    assert workshop.migrate().returncode == 0
+    rows_of(workshop.database, "DROP TABLE alembic_version, migration_ledger")
+    assert workshop.migrate("adopt").stdout == "adopt: the database is at 0003_newer\n"
+    newer.unlink()
+    started = workshop.run(*SERVE)
+    assert (started.returncode, "ahead of this release by 0003_newer" in started.stdout) == (0, True)
 
 
 def test_a_gap_in_the_ledger_is_not_guessed_over(workshop: Workshop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import psycopg2
@@ -9,7 +10,7 @@ import pytest
 
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils import ledger, status, upgrade
+from utils import drift, ledger, status, upgrade
 from utils.settings import Dsn, Settings
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
@@ -102,6 +103,20 @@ def test_the_catalog_is_kept_after_the_locks_are_gone(
     assert ledger.last_catalog(connection) is not None
     rows_of(database, "UPDATE migration_ledger SET catalog = NULL")
     assert ledger.last_catalog(connection) is None
+
+
+def test_a_run_that_was_killed_half_way_is_no_drift(
+    bare: Workshop, database: Dsn, connection: psycopg2.extensions.connection
+) -> None:
+    """What a revision outside its transaction had done when its process was killed is nobody's change by hand."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    index = "op.create_index_concurrently('note_name', 'note', ['name'])"
+    bare.write("0002_second", f"{index}\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert bare.migrate().returncode == -signal.SIGKILL
+    assert rows_of(database, "SELECT outcome FROM migration_ledger ORDER BY id DESC LIMIT 1") == [("started",)]
+    assert rows_of(database, "SELECT to_regclass('note_name') IS NULL") == [(False,)]
+    assert drift.outside(connection) is None
 
 
 def test_a_failure_is_written_with_postgresqls_words(bare: Workshop, database: Dsn) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.ground import ALEMBIC, Databases, eventually, rows_of, url_of
+from tests.ground import ALEMBIC, MIGRATE, Databases, eventually, rows_of, url_of
 from tests.workshop import Workshop
 from utils.settings import Dsn
 
@@ -117,6 +117,18 @@ start stopped: the database lacks 2 revisions
     assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
     workshop.migrate()
     assert workshop.run(*START, MIGRATE_ON_START="check").returncode == 0
+
+
+def test_who_does_not_migrate_waits_for_the_database_too(at_head: Workshop, database: Dsn, server: Dsn) -> None:
+    """MIGRATE_ON_START=check and `wait` outlast a server that takes no connections yet, as a start that migrates does."""
+    name = database.parameters()["dbname"]
+    rows_of(server, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+    checking = at_head.start(*START, MIGRATE_ON_START="check")
+    waiting = at_head.start(*MIGRATE, "wait")
+    for one in (checking, waiting):
+        eventually(lambda one=one: "the database does not answer" in one.stdout + one.stderr, within=30)  # type: ignore[misc]
+    rows_of(server, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    assert [one.wait() for one in (checking, waiting)] == [0, 0]
 
 
 def test_off_does_not_even_look(workshop: Workshop) -> None:

@@ -137,14 +137,28 @@ STATES = [
 ]
 
 
+_HEADLINES = {
+    "ahead": "this release is older than the database, and what it needs is gone",
+    "unknown": "the database is at a revision that this code does not have",
+    "unmanaged": "the database has tables, but no version",
+    "fallback": "DEV_CREATE_TABLES made the tables; the database has no version",
+    "forked": "the history of this code is forked",
+}
+
+
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.made.__name__)
 def test_a_state_has_one_name_and_one_outcome(workshop: Workshop, state: State) -> None:
-    """`status` names the state; a start that only checks and a start that migrates end as the table says."""
+    """`status` names the state; a start that only checks, `wait` and a start that migrates end as the table says."""
     state.made(workshop)
     seen = json.loads(workshop.migrate("status", "--json").stdout)
     assert seen["state"] == state.state
     checked = workshop.run(*SERVE, MIGRATE_ON_START="check")
     assert (checked.returncode, "serving" in checked.stdout) == (state.check, state.check == 0), checked.stdout
+    waited = workshop.migrate("wait", MIGRATE_WAIT_LOCK="0")
+    assert waited.returncode == (1 if state.state == "behind" else state.check), waited.stderr
+    if waited.returncode == 3:
+        assert _HEADLINES[state.state] in waited.stderr
+        assert "found      none" not in waited.stderr
     started = workshop.run(*SERVE)
     assert (started.returncode, "serving" in started.stdout) == (state.start, state.start == 0), started.stdout
     assert [words for words in state.says if words not in started.stdout] == [], started.stdout
