@@ -105,10 +105,7 @@ class Lock:
             raise LockLost
 
     def _held(self) -> tuple[str, tuple[object, ...]]:
-        condition = (
-            f"EXISTS (SELECT FROM pg_locks WHERE {_ROW} AND granted AND database = {_HERE}"
-            " AND pid = %s AND virtualtransaction = %s)"
-        )
+        condition = f"EXISTS (SELECT FROM pg_locks WHERE {_ROW} AND granted AND pid = %s AND virtualtransaction = %s)"
         return condition, (self.pid, self._virtual_transaction)
 
     def release(self) -> None:

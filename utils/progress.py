@@ -23,8 +23,9 @@ from utils.settings import Dsn
 TELL_EVERY = 5.0
 """Seconds between two lines about the same long statement."""
 
-_START_AFTER = 0.05
-_LOOK_EVERY = 0.04
+_LOOK_EVERY = 0.025
+"""Seconds; two looks fit into the shortest lock timeout."""
+
 _UNANSWERED = 2
 
 _LOOK = """
@@ -51,6 +52,7 @@ class Monitor:
         self._pooled = pooled
         self._watched: Connection | None = None
         self._pid = 0
+        self._beats = 0
         self._label = ""
         self._told = 0.0
         self._seen = False
@@ -76,6 +78,10 @@ class Monitor:
         self._told, self._seen = time.monotonic(), False
         self._hear()
 
+    def beat(self) -> None:
+        """A statement begins: it is looked at when there is still none after it."""
+        self._beats += 1
+
     @property
     def silence(self) -> float:
         """Return the seconds for which nobody has answered, 0 while somebody does."""
@@ -87,11 +93,15 @@ class Monitor:
 
     def _run(self) -> None:
         connection: Connection | None = None
-        pause = _START_AFTER
+        pause = _LOOK_EVERY
+        beats = 0
         while not self._ended.wait(pause):
             pause = _LOOK_EVERY
             if not self._pid:
                 continue
+            if beats != self._beats:
+                beats = self._beats
+                continue  # a new statement has begun since: none takes long
             try:
                 connection = connection or self._connect()
                 self._look(connection)

@@ -66,6 +66,7 @@ class Runner:
         self._recorded = False
         self._rolled_back = False
         self._lock_timeout = 0.0
+        self._prepared = False
         self._heads: frozenset[str] = frozenset()
         self._unwritten: list[tuple[Step, float, float]] = []
         self._steps: list[Step] = []
@@ -108,7 +109,7 @@ class Runner:
         self._waited_before = self._patience.spent
         self._monitor.forget_blockers()
         environment = self._way.environment
-        with no_garbage_collection(wanted=whole), self._engine.connect() as connection:
+        with little_garbage_collection(), self._engine.connect() as connection:
             environment.configure(
                 connection=connection,
                 transaction_per_migration=not whole,
@@ -175,7 +176,8 @@ class Runner:
         ]
         try:
             with driver.cursor() as cursor:
-                ledger.write(cursor, self._lock, self._run, rows, outcome)
+                prepared = self._prepared and outcome == "applied"
+                ledger.write(cursor, self._lock, self._run, rows, outcome, prepared=prepared)
         except LockLost:
             self._lock.assert_held(driver)
             raise self._stolen() from None
@@ -204,6 +206,7 @@ class Runner:
 
     def _on_execute(self, connection: Connection, *_: object) -> None:
         """SQLAlchemy is about to execute: the transaction that we began must still be there."""
+        self._monitor.beat()
         driver = _driver(connection)
         if not driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
             raise self._stolen()
@@ -236,6 +239,7 @@ class Runner:
         else:
             self._lock.assert_held(driver)
         self.left = True
+        self._prepared = False  # what runs outside a transaction may be DISCARD ALL
         self._committed = time.monotonic()
 
     def _checksum(self, step: Step) -> str | None:
@@ -273,6 +277,9 @@ class Runner:
             self._lock_timeout = self._patience.lock_timeout
             with driver.cursor() as cursor:
                 cursor.execute(_limits("", driver.server_version, self._lock_timeout, self._settings))
+                self._lock.brand()
+                ledger.prepare(cursor, self._lock, self._run, "applied")
+        self._prepared = not self._lock.pooled
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
         driver.autocommit = False
         return driver
@@ -364,13 +371,11 @@ def _driver(connection: Connection | None) -> Driver:
 
 
 @contextmanager
-def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
-    """Inside, Python does not look for reference cycles: with a thousand modules loaded that costs a tenth of the run."""
-    before = gc.isenabled()
-    if wanted:
-        gc.disable()
+def little_garbage_collection() -> Iterator[None]:
+    """Inside, Python seldom looks for reference cycles: with a thousand modules loaded that costs a tenth of the run."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, *before[1:])
     try:
         yield
     finally:
-        if before:
-            gc.enable()
+        gc.set_threshold(*before)
