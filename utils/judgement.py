@@ -114,7 +114,7 @@ def weigh(
 ) -> list[Weighed]:
     """Return each finding with the size of its table on the database that `sizes` speaks of."""
     older = _older_names(pending)
-    tables = {finding.table for _, finding in known if finding.table}
+    tables = {finding.table for _, finding in known if finding.table and finding.slug != "breaks-previous-release"}
     rows = sizes(sorted(tables | {older[table] for table in tables if table in older})) if tables else {}
 
     def weighed(revision: Revision, finding: Finding) -> Weighed:

@@ -13,7 +13,9 @@ import pytest
 from tests.ground import rows_of
 from tests.workshop import Workshop
 from utils import catalog, judgement
-from utils.settings import Dsn
+from utils.hazards import Finding
+from utils.revisions import Revision
+from utils.settings import Dsn, Settings
 
 HEAD = "0002_add_task_due_on"
 INDEX = 'op.create_index("ix_task_title", "task", ["title"])'
@@ -294,6 +296,21 @@ def test_size_of_a_partitioned_table_is_that_of_its_parts(database: Dsn) -> None
     with closing(psycopg2.connect(database)) as connection:
         connection.autocommit = True
         assert judgement.sizes_of(connection, ["log"]) == {"log": 2000.0}
+
+
+def test_what_is_no_table_is_not_weighed(settings: Settings) -> None:
+    """A function that is gone has no size; PostgreSQL before 16 would not even read its name as that of a table."""
+    revision = Revision("0003_it", (), "0003_it.py", "", None, {})
+    tokens = ("breaks-previous-release:f(integer, text)", "rewrites-table:task", "may-reject-writes:task")
+    asked: list[str] = []
+    weighed = judgement.weigh(
+        [(revision, Finding.parse(token)) for token in tokens],
+        [revision],
+        settings,
+        lambda tables: asked.extend(tables) or {"task": 7.0},
+    )
+    assert asked == ["task"]
+    assert [one.rows for one in weighed] == [None, 7.0, 7.0]
 
 
 def test_somebodys_lock_does_not_hold_up_the_weighing(
