@@ -44,6 +44,8 @@ class Remedy(NamedTuple):
     """What is to be done by hand, and how."""
     successor: tuple[str, str] | None
     """The file that builds on this revision, and its new parent, when parts were added."""
+    left: tuple[Finding, ...] = ()
+    """What was found and is not mended by all that."""
 
     @property
     def text(self) -> str:
@@ -54,6 +56,7 @@ class Remedy(NamedTuple):
             told.append(f"new, {place}:\n{part.source}" if part.is_new else f"in {place}:\n{part.functions}")
         if self.successor:
             told.append(f'in migrations/versions/{self.successor[0]}:\ndown_revision = "{self.successor[1]}"')
+        told += dict.fromkeys(f"and by hand, for {one}:\n{one.instead}" for one in self.left)
         return "\n\n".join(one.rstrip() for one in told)
 
 
@@ -71,7 +74,7 @@ def remedy(
         return None
     steps = rewriting.upgrade(upgrade)
     if not rewriting.changed and not _is_mixed(steps):
-        return Remedy((), tuple(rewriting.words), None) if rewriting.words else None
+        return Remedy((), tuple(rewriting.words), None, rewriting.left) if rewriting.words else None
     groups = _groups(steps)
     backwards = rewriting.downgrade(downgrade, groups) if downgrade else [[] for _ in groups]
     names = _names(source, file, number, len(groups))
@@ -86,7 +89,7 @@ def remedy(
         for part, name, parent in zip(parts[1:], names[1:], parents, strict=True)
     ]
     follows = (successor, names[-1]) if successor and len(parts) > 1 else None
-    return Remedy(tuple(parts), tuple(rewriting.words), follows)
+    return Remedy(tuple(parts), tuple(rewriting.words), follows, rewriting.left)
 
 
 class _Step(NamedTuple):
@@ -110,6 +113,14 @@ class _Rewriting:
         self._lines = source.splitlines()
         self._found = found
         self._made: set[Key] = set()
+        self._asked: set[tuple[str, str | None]] = set()
+        self._mended: set[tuple[str, str | None]] = set()
+
+    @property
+    def left(self) -> tuple[Finding, ...]:
+        """Return what was found and neither rewritten nor put into words; a split mends what is not repeatable."""
+        mended = {*self._mended, ("not-repeatable", None)}
+        return tuple(one for one in self._found if not {(one.slug, None), (one.slug, _bare(one.table))} & mended)
 
     def upgrade(self, function: ast.FunctionDef) -> list[_Step]:
         """Return the steps forth."""
@@ -150,9 +161,11 @@ class _Rewriting:
             if inner is not None:
                 return [step for call in inner for step in self._forth(_code(call), ast.Expr(call))]
         call = _operation(node)
+        self._asked = set()
         rewritten = self._rewritten(call) if call is not None else []
         if rewritten:
             self.changed = True
+            self._mended |= self._asked
             return [rewritten[0]._replace(code=_remarks(text) + rewritten[0].code), *rewritten[1:]]
         return [_Step(text, _leaves(node), _key(call) if call else (), _way_back(call) if call else "")]
 
@@ -182,7 +195,7 @@ class _Rewriting:
         index = _CREATE_INDEX.fullmatch(sql)
         if index and self._has("index-blocks-writes", _Text(index["table"])):
             return [_raw_index(index)]
-        found = batches.of(sql) if self._has("writes-rows", None) else None
+        found = batches.of(sql)
         if found and self._has("writes-rows", _Text(found.table)):
             return [_Step(_call("backfill", *map(_constant, found)), outside=True)]
         return []
@@ -191,6 +204,7 @@ class _Rewriting:
         given = {keyword.arg: keyword.value for keyword in call.keywords}
         if "type_" in given and self._has("rewrites-table", table):
             self.words.append(_retyped(call, given["type_"]))
+            self._mended |= self._asked
             return []
         nullable = given.get("nullable")
         if not (
@@ -227,7 +241,7 @@ class _Rewriting:
         if key and self._has("foreign-key-blocks-writes", table):
             arguments.remove(key[0])
             later += _split_key(key[0], table, name, schema)
-        if self._has("index-blocks-writes", table):
+        if ("unique" in given or "index" in given) and self._has("index-blocks-writes", table):
             columns = ast.List([name], ast.Load())
             if "unique" in given:
                 gone.add("unique")
@@ -280,7 +294,10 @@ class _Rewriting:
         """Tell whether this was found in that table; a table whose name is not written out may be any."""
         name = table.text if isinstance(table, _Text) else table.value if isinstance(table, ast.Constant) else None
         found = [finding.table for finding in self._found if finding.slug == slug]
-        return bool(found) and (name is None or any(_bare(one) == _bare(str(name)) for one in found))
+        has = bool(found) and (name is None or any(_bare(one) == _bare(str(name)) for one in found))
+        if has:
+            self._asked.add((slug, None if name is None else _bare(str(name))))
+        return has
 
 
 class _Text(NamedTuple):

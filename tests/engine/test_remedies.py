@@ -235,6 +235,17 @@ def test_other_tables_stay_as_they_are() -> None:
     assert body(remedy, 1) == ['op.create_index_concurrently("ix_b", "task", ["title"])']
 
 
+def test_what_is_not_mended_is_said() -> None:
+    """Beside what is rewritten stands what to write for the rest: nothing that was found is passed over in silence."""
+    found = [Finding("index-blocks-writes", "task"), Finding("scans-under-lock", "task")]
+    raw = 'op.execute("ALTER TABLE task ADD CONSTRAINT c CHECK (price > 0)")'
+    remedy = rewritten(f'op.create_index("ix_b", "task", ["title"])\n{raw}', found=found)
+    assert remedy.left == (found[1],)
+    assert f"and by hand, for scans-under-lock: task:\n{found[1].instead}" in remedy.text
+    plain = rewritten('op.create_index("ix_b", "task", ["title"])', found=found[:1])
+    assert (plain.left, "by hand" in plain.text) == ((), False)
+
+
 def test_the_second_file_names_its_parent_and_its_successor() -> None:
     """A part that was split off builds on the first, and what built on the first builds on it."""
     source = (EXAMPLES / "not-repeatable" / "bad.py").read_text()
