@@ -35,7 +35,7 @@ ID_LENGTH = 32
 OWN_TABLES = frozenset({"alembic_version", "migration_ledger"})
 """Tables that the engine keeps beside the models'."""
 
-_NUMBERED = re.compile(r"(\d{4,})_[a-z]")
+_NUMBERED = re.compile(r"(\d{4,})_[a-z0-9]")
 _IMPORTS = {"op.": "from alembic import op", "sa.": "import sqlalchemy as sa"}
 
 

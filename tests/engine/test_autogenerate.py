@@ -617,6 +617,8 @@ def test_numbers_go_on_behind_the_highest_in_use(desk: Desk) -> None:
     assert desk.revision(None, "with an id", rev_id="0041_given") == ["0041_given"]
     assert desk.revision(None, "like Alembic's own", rev_id="1975ea83b712") == ["1975ea83b712"]
     assert desk.revision(None, "a branch", head="0001_first_of_all", splice=True) == ["0042_a_branch"]
+    assert desk.revision(None, "2FA for members", head="0042_a_branch") == ["0043_2fa_for_members"]
+    assert desk.revision(None, "another", head="0043_2fa_for_members") == ["0044_another"]
 
 
 @pytest.mark.parametrize(
