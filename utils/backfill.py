@@ -124,7 +124,7 @@ def _between(page: int, end: int) -> str:
 
 def script(table: Table, assignment: str, where: str, batch: int, throttle: float) -> str:
     """Return the same walk as one block that commits after each batch."""
-    alias, condition = quoted(table.name), _formatted(where)
+    alias, condition = _formatted(quoted(table.name)), _formatted(where)
     return f"""\
 DO $backfill$
 DECLARE relation regclass; page bigint; pages bigint; found bigint; changed bigint;

@@ -193,14 +193,15 @@ class Verbs(MigrateOperation):
         When a row has NULL nothing stays behind, and PostgreSQL's error is raised: `backfill` comes first.
         """
         table, column = Table(table_name, schema), quoted(column_name)
-        name = f"{column_name.encode()[:51].decode(errors='ignore')}_is_not_null"
-        check, condition = quoted(name), f"{column} IS NOT NULL"
-        drop = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"
         with outside(operations) as session:
+            check = quoted(_free_name(session, table, column_name))
+            drop = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"
             if session.is_not_null(table, column_name):
                 session.change(table, drop)
                 return
-            session.change(table, drop, f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({condition}) NOT VALID")
+            session.change(
+                table, drop, f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"
+            )
             with undoing(lambda: session.change(table, drop)):
                 session.change(table, f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}")
             session.change(table, f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL", drop)
@@ -265,6 +266,21 @@ def _put(
             session.execute(f"ALTER TABLE {table} {add}") if isinstance(add, str) else add()
 
     session.change(table, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE", put, beside=beside)
+
+
+def _free_name(session: Session, table: Table, column: str) -> str:
+    """Return the name of the check by which a column becomes NOT NULL: one that nobody uses for anything else. Read-only."""
+    name = f"{column.encode()[:50].decode(errors='ignore')}_is_not_null"
+    taken = session.rows(
+        "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(:table) AND starts_with(conname, :name)"
+        " AND regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', '')"
+        " <> format('CHECK ((%I IS NOT NULL))', CAST(:column AS text))",
+        table=str(table),
+        name=name,
+        column=column,
+    )
+    others = {str(other) for (other,) in taken}
+    return next(one for one in (name, *(f"{name}{number}" for number in range(2, 10))) if one not in others)
 
 
 def _put_constraint(

@@ -120,6 +120,25 @@ def test_null_in_a_row_fails_set_not_null_and_leaves_nothing_behind(database: Ds
     assert rows_of(database, NOT_NULL) == []
 
 
+def test_set_not_null_leaves_a_rule_of_the_same_name_alone(database: Dsn) -> None:
+    """A constraint of somebody's own that happens to be called as the verb's check stays; the verb's own leftover goes."""
+    theirs = 'ALTER TABLE shop."Item" ADD CONSTRAINT "Name_is_not_null" CHECK ("Name" IS NOT NULL AND price > -1)'
+    left = 'ALTER TABLE shop."Item" ADD CONSTRAINT "Name_is_not_null2" CHECK ("Name" IS NOT NULL) NOT VALID'
+    rows_of(database, f"{TABLES}{theirs}; {left}")
+    for _ in range(2):
+        run(database, VERBS["set_not_null"].call)
+        assert [str(name) for (name,) in rows_of(database, NOT_NULL)] == ["Name", "Name_is_not_null is left"]
+
+
+def test_backfill_as_sql_takes_any_name(connection: Connection, database: Dsn) -> None:
+    """A percent sign in a table's name means nothing to the script."""
+    rows_of(database, 'CREATE TABLE "100%" (n int); INSERT INTO "100%" VALUES (1), (2)')
+    with connection.cursor() as cursor:
+        for statement in script(lambda op: op.backfill("100%", "n = 7", '"100%".n <> 7')):
+            cursor.execute(statement)
+    assert rows_of(database, 'SELECT n FROM "100%"') == [(7,), (7,)]
+
+
 def test_blocking_statement_gives_way_and_tries_again(database: Dsn, other_session: Connection) -> None:
     """A verb that cannot have its lock at once steps back, lets the queue behind it go, and succeeds later."""
     rows_of(database, TABLES)
