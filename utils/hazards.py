@@ -220,7 +220,7 @@ def _rejects(footprint: Footprint) -> Iterator[Hit]:
 
 def _speaks_of(definition: str, columns: Iterable[str]) -> bool:
     """Tell whether a rule is about columns that were there before: on new ones the previous release writes nothing."""
-    ruled = re.sub(r" REFERENCES .*|^CREATE UNIQUE INDEX .*? USING \w+ ", "", definition)
+    ruled = re.sub(r"'(?:[^']|'')*'| REFERENCES .*|^CREATE UNIQUE INDEX .*? USING \w+ ", "", definition)
     return any(re.search(rf'(?<![\w"]){re.escape(column)}(?![\w"])', ruled) for column in columns)
 
 
