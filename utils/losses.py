@@ -18,30 +18,110 @@ from utils.settings import Settings
 COUNT_UP_TO = 1_000_000
 """Rows from which the server's estimate is good enough."""
 
-_NAME = r'((?:"(?:[^"]|"")+"|\w+)(?:\.(?:"(?:[^"]|"")+"|\w+))?)'
-_DROP_TABLE = re.compile(rf"^\s*DROP TABLE (?:IF EXISTS )?{_NAME}", re.IGNORECASE | re.MULTILINE)
-_DROP_COLUMN = re.compile(
-    rf"^\s*ALTER TABLE (?:ONLY )?{_NAME} DROP COLUMN (?:IF EXISTS )?{_NAME}", re.IGNORECASE | re.MULTILINE
+_NAME = r'(?:"(?:[^"]|"")+"|\w+)(?:\.(?:"(?:[^"]|"")+"|\w+))?'
+_DROPS = re.compile(r"DROP (TABLE|SCHEMA) (?:IF EXISTS )?(.+?)(?: CASCADE| RESTRICT)?", re.IGNORECASE | re.DOTALL)
+_EMPTIES = re.compile(rf"TRUNCATE (?:TABLE )?(?:ONLY )?({_NAME}(?:\s*,\s*{_NAME})*)[^,]*", re.IGNORECASE)
+_DELETES = re.compile(rf"DELETE FROM (?:ONLY )?({_NAME})\b(.*)", re.IGNORECASE | re.DOTALL)
+_ALTERS = re.compile(rf"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?({_NAME}) (.+)", re.IGNORECASE | re.DOTALL)
+_DROPS_COLUMN = re.compile(
+    rf"DROP (?!CONSTRAINT )(?:COLUMN )?(?:IF EXISTS )?({_NAME})(?: CASCADE| RESTRICT)?", re.IGNORECASE
 )
+_KEEPS_ROWS = re.compile(
+    r"(?:ADD|RENAME|VALIDATE|ENABLE|DISABLE|OWNER|SET|RESET|CLUSTER|REPLICA|INHERIT|NO|FORCE|ATTACH|DETACH|DROP CONSTRAINT"
+    rf"|ALTER (?:COLUMN )?{_NAME} (?:SET|DROP|ADD|RESTART)(?! DATA\b)) .*",
+    re.IGNORECASE | re.DOTALL,
+)
+_KEEPS_ALL = re.compile(
+    r"(?:CREATE|COMMENT|GRANT|REVOKE|SET|RESET|INSERT|ANALYZE|REINDEX|LOCK|ALTER (?!TABLE |EXTENSION )"
+    r"|DROP (?:INDEX|VIEW|MATERIALIZED VIEW|TYPE|DOMAIN|FUNCTION|PROCEDURE|AGGREGATE|TRIGGER|RULE|POLICY|STATISTICS)) .*",
+    re.IGNORECASE | re.DOTALL,
+)
+_MORE = re.compile(r"DROP .*\bCASCADE|ALTER TYPE .* DROP ATTRIBUTE .*|.* DO UPDATE .*", re.IGNORECASE | re.DOTALL)
+"""Statements that lose no row and no value, and those among them that may all the same: CASCADE may take columns away."""
+
+_PIECE = re.compile(r"""\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|.""", re.DOTALL)
+_SHOWN = 100
+"""Characters of a statement that are shown."""
+
+
+class _Losses:
+    """What statements would lose, as far as their words tell; what they do not tell is `unknown`."""
+
+    def __init__(self, statements: Sequence[str]) -> None:
+        self.tables: dict[str, None] = {}
+        self.schemas: dict[str, None] = {}
+        self.columns: dict[tuple[str, str], None] = {}
+        self.rows: dict[str, None] = {}
+        """Tables of which all rows, or some, are deleted."""
+        self.unknown: list[str] = []
+        for statement in (one for text in statements for one in _split(text, ";") if one):
+            plain = " ".join(statement.split())
+            if not self._understood(statement if re.search("[\"'$]", plain) else plain):
+                self.unknown.append(plain)
+
+    def _understood(self, statement: str) -> bool:
+        if drops := _DROPS.fullmatch(statement):
+            gone = self.tables if drops[1].upper() == "TABLE" else self.schemas
+            gone.update(dict.fromkeys(_split(drops[2], ",")))
+            return True
+        if alters := _ALTERS.fullmatch(statement):
+            return False not in [self._keeps(alters[1], action) for action in _split(alters[2], ",")]
+        emptied = _EMPTIES.fullmatch(statement) or _DELETES.fullmatch(statement)
+        if emptied:
+            self.rows.update(dict.fromkeys(_split(emptied[1], ",")))
+            return True
+        return bool(_KEEPS_ALL.fullmatch(statement) and not _MORE.fullmatch(statement))
+
+    def _keeps(self, table: str, action: str) -> bool:
+        if column := _DROPS_COLUMN.fullmatch(action):
+            self.columns[table, column[1]] = None
+            return True
+        return bool(_KEEPS_ROWS.fullmatch(action))
 
 
 def of_downgrade(steps: Sequence[Step], settings: Settings) -> list[str]:
-    """Return one line for each table and column that these steps drop, with the rows that it holds now. Read-only."""
-    text = revisions.downgrade_sql(steps)
-    if text is None:
+    """Return one line for each table and column that these steps drop, with the rows that it holds now. Read-only.
+
+    Nothing is said to be lost only when every statement is one that loses nothing; those that nobody can judge are shown.
+    """
+    statements = revisions.downgrade_sql(steps)
+    if statements is None:
         return ["what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"]
+    lost = _Losses(statements)
     connection = _connect(settings)
     try:
-        dropped = _DROP_TABLE.findall(text)
-        tables = [f"table {name}: {_rows(connection, name)}" for name in dropped]
-        columns = [
+        lines = [f"table {name}: {_rows(connection, name)}" for name in lost.tables]
+        for schema in lost.schemas:
+            inside = [str(row[0]) for row in database.rows(connection, _TABLES_OF, (schema,))]
+            lines += [f"table {name}: {_rows(connection, name)}" for name in inside] or [f"schema {schema}: no table"]
+        lines += [
             f"column {table}.{column}: {_values(connection, table, column)}"
-            for table, column in _DROP_COLUMN.findall(text)
-            if table not in dropped
+            for table, column in lost.columns
+            if table not in lost.tables
         ]
+        lines += [f"rows of {name}: of {_rows(connection, name)}" for name in lost.rows if name not in lost.tables]
     finally:
         connection.close()
-    return _told(tables + columns)
+    if not lost.unknown:
+        return _told(lines)
+    shown = [one if len(one) <= _SHOWN else f"{one[: _SHOWN - 3]}..." for one in lost.unknown]
+    return [
+        *(_told(lines) if lines else []),
+        "what these lose nobody can tell in advance:",
+        *(f"  {one}" for one in shown),
+    ]
+
+
+def _split(text: str, at: str) -> list[str]:
+    """Return the parts between separators that stand in no brackets and no quotes, PostgreSQL's dollars among them."""
+    parts, depth = [""], 0
+    for match in _PIECE.finditer(text):
+        depth += (match[0] in "([") - (match[0] in ")]")
+        if match[0] == at and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += match[0]
+    return [one.strip() for one in parts]
 
 
 def of_reset(settings: Settings) -> list[str]:
@@ -119,4 +199,9 @@ SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 
 _TABLES = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 1
+"""
+
+_TABLES_OF = """
+SELECT c.oid::regclass::text FROM pg_class c
+ WHERE c.relkind IN ('r', 'p') AND c.relnamespace = to_regnamespace(%s) ORDER BY 1
 """

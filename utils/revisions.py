@@ -237,21 +237,29 @@ def call(action: str, target: str, attributes: dict[str, object]) -> Config:
     return alembic_config
 
 
-def downgrade_sql(steps: Sequence[Step]) -> str | None:
-    """Return the SQL of these steps; None when they cannot be written without asking the database."""
-    start, end = steps[0].source, steps[-1].destination
-    if len(start) != 1 or len(end) > 1:
-        return None
+def downgrade_sql(steps: Sequence[Step]) -> list[str] | None:
+    """Return the statements of these steps; None when they cannot be written without asking the database."""
     output = io.StringIO()
     alembic_config = config()
     alembic_config.output_buffer = output
+    alembic_config.attributes["settings"] = None  # who calls wants an exception, not the end of the process
+    script = ScriptDirectory.from_config(alembic_config)
+    runs = [step.run for step in steps]
+    environment = EnvironmentContext(
+        alembic_config,
+        script,
+        fn=lambda _heads, _context: iter(runs),
+        as_sql=True,
+        starting_rev=tuple(steps[0].source),  # one head, or several: a history may have branches
+    )
     try:
-        command.downgrade(alembic_config, f"{next(iter(start))}:{next(iter(end), 'base')}", sql=True)
+        with environment:
+            script.run_env()
     except Exception:
         return (
             None  # op.get_bind() and its results are not there without a database, and what follows is anybody's code
         )
-    return output.getvalue()
+    return [one for one in _statements(output.getvalue()) if one not in {"BEGIN", "COMMIT"}]
 
 
 def upgrade_sql(revision: Revision) -> str | None:
@@ -265,9 +273,14 @@ def upgrade_sql(revision: Revision) -> str | None:
         command.upgrade(alembic_config, f"{(*revision.parents, 'base')[0]}:{revision.id}", sql=True)
     except Exception:
         return None  # as above
-    statements = re.split(r";\s*\n", re.sub(r"^--.*\n", "", output.getvalue(), flags=re.MULTILINE))
-    ours = [one.strip() for one in statements if "alembic_version" not in one]
+    ours = _statements(output.getvalue())
     return ";\n".join(one for one in ours[1:] if one)[: -len(";\nCOMMIT")] or None  # between BEGIN and COMMIT
+
+
+def _statements(text: str) -> list[str]:
+    """Return what stands in Alembic's SQL, without its comments and its own table."""
+    pieces = re.split(r";\s*\n", re.sub(r"^--.*\n", "", text, flags=re.MULTILINE))
+    return [one.strip() for one in pieces if one.strip() and "alembic_version" not in one]
 
 
 @contextmanager
