@@ -8,13 +8,21 @@ HUNDRED = [f"{number:04}_change" for number in range(1, 101)]
 
 
 def write_hundred(tree: Tree) -> None:
-    """Write a hundred small revisions, each a change that cannot be made twice."""
+    """Write a hundred small revisions, each a change that cannot be made twice and can be taken back."""
     for number, name in enumerate(HUNDRED):
         table = f"t{number - number % 4}"
-        column = f"op.add_column('{table}', sa.Column('c{number}', sa.Text))"
-        tree.write(
-            name, column if number % 4 else f"op.create_table('{table}', sa.Column('id', sa.Integer, primary_key=True))"
-        )
+        if number % 4:
+            tree.write(
+                name,
+                f"op.add_column('{table}', sa.Column('c{number}', sa.Text))",
+                f"op.drop_column('{table}', 'c{number}')",
+            )
+        else:
+            tree.write(
+                name,
+                f"op.create_table('{table}', sa.Column('id', sa.Integer, primary_key=True))",
+                f"op.drop_table('{table}')",
+            )
 
 
 THIRTY = {
