@@ -85,6 +85,46 @@ def test_fork_is_refused_mended_and_runs(at_head: Workshop, database: Dsn) -> No
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0004_theirs",)]
 
 
+@pytest.mark.parametrize("resolved", ["with its markers", "--ours", "--theirs"])
+def test_merge_of_two_branches_stops_at_the_manifest_and_is_mended(
+    at_head: Workshop, database: Dsn, tmp_path: Path, resolved: str
+) -> None:
+    """Git merges all but the manifest; however somebody forces it through, the start refuses, and `rebase` mends it."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main")
+        places = (f"--git-dir={tmp_path / 'git'}", f"--work-tree={at_head.root}")
+        return subprocess.run(
+            ["git", *who, *places, *arguments], cwd=at_head.root, capture_output=True, text=True, check=False
+        )
+
+    def commit(branch: str) -> None:
+        assert git("add", "migrations").returncode == 0
+        assert git("commit", "-qm", branch).returncode == 0
+
+    git("init", "-q")
+    commit("base")
+    for name in ("ours", "theirs"):
+        git("checkout", "-q", "-b", name, "main")
+        table = f"CREATE TABLE {name} ()"
+        at_head.write(f"0003_{name}", f"op.execute({table!r})", f"op.execute('DROP TABLE {name}')", after=HEAD)
+        assert at_head.migrate("seal").returncode == 0
+        commit(name)
+    merged = git("merge", "ours")
+    assert merged.returncode != 0
+    assert git("diff", "--name-only", "--diff-filter=U").stdout.split() == ["migrations/manifest.txt"]
+    if resolved.startswith("--"):
+        assert git("checkout", resolved, "migrations/manifest.txt").returncode == 0
+    commit("merged")
+    refused = at_head.migrate()
+    assert (refused.returncode, "[forked]" in refused.stderr) == (3, True)
+    assert at_head.migrate("rebase", "0003_theirs").returncode == 0
+    ended = at_head.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert {"ours", "theirs"} <= tables(database)
+    assert at_head.migrate("seal").returncode == at_head.migrate("seal", "--check").returncode == 0
+
+
 def test_manifest_lists_what_was_moved(at_head: Workshop) -> None:
     """After `rebase` the manifest lists the files as they are, keeps what it knew of the others, and asks for a replay."""
     forked(at_head)
