@@ -5,14 +5,21 @@ In batches, each committed by itself, and resumed by the condition that a row th
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
+from collections.abc import Iterator
 from functools import partial
+from typing import TextIO
 
 from utils.errors import ROLLED_BACK, Stop
 from utils.logs import log
 from utils.outside import Session, Table, escaped, literal, quoted
 
 _TELL_EVERY = 5.0
+_SHOW_EVERY = 0.2
+"""Seconds between two lines of log, and on a terminal between two looks of the line that changes."""
+
 _PASSES = 5
 
 _WINDOW = 64
@@ -35,8 +42,18 @@ class Backfill:
     """
 
     def __init__(
-        self, session: Session, table: Table, assignment: str, where: str, batch: int, throttle: float
+        self,
+        session: Session,
+        table: Table,
+        assignment: str,
+        where: str,
+        batch: int,
+        throttle: float,
+        *,
+        tell_every: float = _TELL_EVERY,
+        screen: TextIO | None = None,
     ) -> None:
+        """`screen` is where a terminal may be: standard error unless it is given."""
         self._session = session
         self._table = table
         self._assignment = assignment
@@ -45,16 +62,30 @@ class Backfill:
         self._throttle = throttle
         self._began = self._told = time.monotonic()
         self._done = 0
+        self._screen = screen or sys.stderr
+        self._is_terminal = self._screen.isatty() and log.isEnabledFor(logging.INFO)
+        self._tell_every = _SHOW_EVERY if self._is_terminal and tell_every else tell_every
 
     def run(self) -> None:
         """Return when no row matches any more."""
-        for number in range(1, _PASSES + 1):
-            found = sum(self._walk(relation, pages, number) for relation, pages in self._relations())
-            if not found:
-                break
-        else:
+        try:
+            ended = any(not self._pass(number) for number in range(1, _PASSES + 1))
+        finally:
+            self._clear()
+        if not ended:
             log.warning("backfill of %s: new rows keep matching; something still writes them", self._table.name)
         log.info("backfill of %s: %s", self._table.name, self._rate())
+
+    def _pass(self, number: int) -> int:
+        """Go once through the table and all its partitions; return how many rows matched."""
+        relations = self._relations()
+        total, behind, matched = sum(pages for _, pages in relations), 0, 0
+        for relation, pages in relations:
+            for page, found in self._walk(relation, pages):
+                matched += found
+                self._tell(min((behind + page) / total, 1.0) if number == 1 else 1.0)
+            behind += pages
+        return matched
 
     def _relations(self) -> list[tuple[str, int]]:
         """Return the table, or its partitions, each with its size in pages. Read-only."""
@@ -66,19 +97,17 @@ class Backfill:
         )
         return [(str(name), int(str(pages))) for name, pages in found]
 
-    def _walk(self, relation: str, pages: int, number: int) -> int:
-        """Go through one relation and return how many rows matched."""
-        page, window, matched = 0, _WINDOW, 0
+    def _walk(self, relation: str, pages: int) -> Iterator[tuple[int, int]]:
+        """Go through one relation; yield after each step the page that is reached and how many rows matched."""
+        page, window = 0, _WINDOW
         while page < pages:
             found = self._session.short(partial(self._step, relation, page, page + window)) or 0
-            matched += found
             if found < self._batch:
                 page += window
                 window = min(window * 2, _WIDEST) if not found else _WINDOW
-            self._tell(min(page / pages, 1.0) if number == 1 else 1.0)
+            yield min(page, pages), found
             if found:
                 time.sleep(self._throttle)
-        return matched
 
     def _step(self, relation: str, page: int, end: int) -> int:
         """Write one batch of what matches from `page` to before `end`; return how many rows that were."""
@@ -98,10 +127,20 @@ class Backfill:
 
     def _tell(self, share: float) -> None:
         now = time.monotonic()
-        if now - self._told >= _TELL_EVERY:
-            self._told = now
-            left = (now - self._began) * (1 - share) / share if share else 0.0
-            log.info("backfill of %s: %s, %.0f %%, %.0f s left", self._table.name, self._rate(), share * 100, left)
+        if now - self._told < self._tell_every:
+            return
+        self._told = now
+        left = (now - self._began) * (1 - share) / share if share else 0.0
+        line = f"backfill of {self._table.name}: {self._rate()}, {share * 100:.0f} %, {left:.0f} s left"
+        if self._is_terminal:
+            print(f"\r\033[K{line[:78]}", end="", file=self._screen, flush=True)
+        else:
+            log.info("%s", line)
+
+    def _clear(self) -> None:
+        """Take the line that changes off the terminal."""
+        if self._is_terminal:
+            print("\r\033[K", end="", file=self._screen, flush=True)
 
     def _rate(self) -> str:
         seconds = time.monotonic() - self._began

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ from psycopg2.extensions import connection as Connection
 from tests.ground import eventually, rows_of
 from tests.verbs import INDEXES, NOT_NULL, TABLES, VERBS, Call, answer, is_ended, migrating, run
 from utils import operations
+from utils.backfill import Backfill
 from utils.database import Patience
 from utils.errors import Stop
+from utils.outside import Table, outside
 from utils.settings import Dsn
 
 
@@ -260,6 +263,47 @@ def test_backfill_locks_one_batch_at_a_time_and_says_how_far_it_is(
     sizes = rows_of(database, 'SELECT count(*) FROM shop."Item" GROUP BY xmin::text')
     assert sorted(int(str(size)) for (size,) in sizes) == [20, *[60] * 8]
     assert "backfill of Item: 500 rows in" in caplog.text
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps what it is shown."""
+
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
+
+
+@pytest.mark.parametrize("screen", [None, Screen()], ids=["log", "terminal"])
+def test_backfill_says_how_long_it_will_take(
+    database: Dsn, caplog: pytest.LogCaptureFixture, screen: Screen | None
+) -> None:
+    """On its way it tells rate, share of all partitions and time left: line by line in a log, in one line on a terminal."""
+    caplog.set_level(logging.INFO, "railhead")
+    rows_of(
+        database,
+        "CREATE TABLE event (id int, note text) PARTITION BY HASH (id);"
+        "CREATE TABLE event_1 PARTITION OF event FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+        "CREATE TABLE event_2 PARTITION OF event FOR VALUES WITH (MODULUS 2, REMAINDER 1);"
+        "INSERT INTO event SELECT i, repeat('x', 500) FROM generate_series(1, 4000) i",
+    )
+
+    def call(op: Operations) -> None:
+        with outside(op) as session:
+            table = Table("event", None)
+            work = Backfill(session, table, "note = 'y'", "note <> 'y'", 500, 0.0, tell_every=0, screen=screen)
+            work.run()
+
+    run(database, call)
+    told = re.findall(
+        r"backfill of event: \d+ rows in [\d.]+ s, \d+ rows/s, (\d+) %, \d+ s left",
+        screen.getvalue() if screen else caplog.text,
+    )
+    shares = [int(share) for share in told]
+    assert len(shares) > 5
+    assert shares == sorted(shares)
+    assert shares[-1] == 100
+    assert "s left" not in caplog.text or screen is None
+    assert screen is None or screen.getvalue().endswith("\r\033[K")
 
 
 def test_backfill_goes_on_where_it_was_killed(database: Dsn) -> None:
