@@ -26,6 +26,8 @@ LARGE = f"""
 INSERT INTO shop."Item" SELECT i, 'other ' || i, 1, i % 10 + 1 FROM generate_series(501, {ROWS}) i;
 """
 
+INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+
 FORK = multiprocessing.get_context("fork")
 
 
@@ -50,6 +52,7 @@ def test_verb_killed_at_random_moments_is_completed_by_the_next_run(database: Ds
         run(database, verb.call)
         server_has_noticed(database)
         assert answer(database, verb) == expected, f"moment {killed}: killed after {after * 1000:.1f} ms"
+        assert rows_of(database, INVALID) == []
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -64,6 +67,7 @@ def test_verb_completes_after_its_session_was_killed_before_any_statement(databa
         survived = not is_ended(database, verb.call, number)
         run(database, verb.call)
         assert answer(database, verb) == verb.answer, f"killed before statement {number}"
+        assert rows_of(database, INVALID) == []
     assert number > 2
 
 

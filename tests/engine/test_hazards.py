@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests import guide
+from tests.ground import rows_of
 from tests.judging import EXAMPLES, open_findings
 from utils.hazards import HAZARDS
 from utils.settings import Dsn
+
+
+def test_examples_run_on_the_newest_server(server: Dsn) -> None:
+    """Unless TEST_DATABASE_URL names another server, the examples are judged by PostgreSQL 18; the long tests take an older one."""
+    [(version,)] = rows_of(server, "SELECT current_setting('server_version_num')::int / 10000")
+    assert version == 18 or "TEST_DATABASE_URL" in os.environ
 
 
 @pytest.mark.parametrize("slug", HAZARDS)

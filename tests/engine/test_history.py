@@ -70,10 +70,17 @@ def test_accepted_hazards_exist(history: History) -> None:
     assert [(one.file, name) for one in history.by_id.values() for name in hazards.unknown_slugs(one)] == []
 
 
-def test_sealed_facts_are_true(footprints: dict[str, Footprint]) -> None:
-    """The fingerprints in the manifest are those of the schemas that the revisions make today."""
-    sealed = {revision: entry.catalog for revision, entry in manifest.entries().items()}
-    assert sealed == {revision: footprint.after.fingerprint for revision, footprint in footprints.items()}
+def test_sealed_facts_are_true(history: History, footprints: dict[str, Footprint]) -> None:
+    """Fingerprint, previous release and hazards in the manifest are what the revisions show today."""
+    sealed = {one: (entry.catalog, entry.breaking, set(entry.tokens)) for one, entry in manifest.entries().items()}
+    assert sealed == {
+        name: (
+            footprint.after.fingerprint,
+            hazards.is_breaking(footprint, history.by_id[name]),
+            {finding.token for finding in hazards.findings(footprint, history.by_id[name])},
+        )
+        for name, footprint in footprints.items()
+    }
 
 
 def test_models_equal_head(server: Dsn, history: History) -> None:

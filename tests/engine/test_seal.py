@@ -87,6 +87,17 @@ def test_a_history_that_is_none_is_not_sealed(workshop: Workshop) -> None:
     assert manifest_of(workshop).read_text() == before
 
 
+def test_one_id_twice_is_no_true_manifest(workshop: Workshop) -> None:
+    """`seal --check` of two files with one id stops as the start does, and the manifest is as it was."""
+    manifest = workshop.root / "migrations" / "manifest.txt"
+    before = manifest.read_text()
+    workshop.write("0003_copy", after="0001_baseline", revision="0002_add_task_due_on")
+    ended = workshop.migrate("seal", "--check")
+    assert (ended.returncode, "[forked]" in ended.stderr) == (3, True), ended.stderr
+    assert "python utils/migrate.py rebase 0003_copy.py" in ended.stderr
+    assert manifest.read_text() == before
+
+
 def test_sealing_needs_no_database(workshop: Workshop) -> None:
     """`seal --no-replay` reads files only."""
     workshop.write("0003_new", after=HEAD)
