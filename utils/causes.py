@@ -17,6 +17,9 @@ from utils.failure import NAME, Ask, Failure, quoted
 
 _ADD_VALUE = re.compile(rf"ALTER\s+TYPE\s+({NAME})\s+ADD\s+VALUE", re.IGNORECASE)
 
+_LOCKS = "max_locks_per_transaction"
+_EVENTS = "pending trigger events"
+
 Words = str | Callable[[Failure], str]
 
 
@@ -110,6 +113,12 @@ def _grant(failure: Failure) -> str:
     as_owner = "let the role that owns the schema migrate (MIGRATE_DATABASE_URL)"
     if failure.sentence.startswith("must be owner of "):
         return _ownership(failure, as_owner)
+    if "row-level security" in failure.sentence:  # a right would not help: the table's policies say which rows
+        table = failure.denied
+        return (
+            f"{as_owner}: its policies do not bind the owner;\nor, as the owner, let a policy take these rows:\n"
+            f"CREATE POLICY ... ON {table} TO {role} WITH CHECK (...);"
+        )
     kind = next(
         (
             one
@@ -122,9 +131,7 @@ def _grant(failure: Failure) -> str:
         rights = {"schema": "USAGE, CREATE", "database": "CREATE", "function": "EXECUTE", "sequence": "USAGE"}
         noun = {"schema": "SCHEMA ", "database": "DATABASE ", "sequence": "SEQUENCE ", "function": "FUNCTION "}
         right = rights.get(kind, _right(failure.statement))
-        return (
-            f"{as_owner}, or as an administrator:\nGRANT {right} ON {noun.get(kind, '')}{failure.last_word} TO {role};"
-        )
+        return f"{as_owner}, or as an administrator:\nGRANT {right} ON {noun.get(kind, '')}{failure.denied} TO {role};"
     if "extension" in failure.sentence and "CREATE privilege" in failure.hint:
         database = quoted(str(failure.ask("SELECT current_database()", ()) or "the_database"))
         return f"as an administrator:\nGRANT CREATE ON DATABASE {database} TO {role};"
@@ -135,13 +142,13 @@ def _grant(failure: Failure) -> str:
 
 def _ownership(failure: Failure, as_owner: str) -> str:
     """Return how to become the owner; a superuser's own role is nothing to grant."""
-    owner = failure.ask(_OWNER, (failure.last_word, failure.last_word))
+    owner = failure.ask(_OWNER, (failure.denied, failure.denied))
     if owner:
         return f"{as_owner}, or as {owner}:\nGRANT {quoted(str(owner))} TO {failure.role};"
     kind = failure.sentence.split(" ")[4].upper()
     if kind == "INDEX":
-        return f"{as_owner},\nor give the role the table that {failure.last_word} belongs to"
-    return f"{as_owner}, or as an administrator:\nALTER {kind} {failure.last_word} OWNER TO {failure.role};"
+        return f"{as_owner},\nor give the role the table that {failure.denied} belongs to"
+    return f"{as_owner}, or as an administrator:\nALTER {kind} {failure.denied} OWNER TO {failure.role};"
 
 
 def _right(statement: str) -> str:
@@ -206,6 +213,38 @@ def _disk_advice(failure: Failure) -> str:
     )
 
 
+def _memory_headline(failure: Failure) -> str:
+    return f"the server has no {'room for more locks' if _LOCKS in failure.hint else 'memory left'}"
+
+
+def _memory_advice(failure: Failure) -> str:
+    if _LOCKS in failure.hint:
+        return (
+            f"each table and index that a transaction touches is a lock: put what {failure.file} does into several revisions,\n"
+            f"or as an administrator, with a restart of the server:\nALTER SYSTEM SET {_LOCKS} = 256;"
+        )
+    return "do the work in smaller pieces (op.backfill), or give it more memory"
+
+
+def _in_use_slug(failure: Failure) -> str:
+    return "pending-events" if _EVENTS in failure.sentence else "in-use"
+
+
+def _in_use_headline(failure: Failure) -> str:
+    if _EVENTS in failure.sentence:
+        return "a table is changed and altered in the same transaction"
+    return "somebody uses what is to be changed"
+
+
+def _in_use_advice(failure: Failure) -> str:
+    if _EVENTS in failure.sentence:
+        return 'put what writes rows and what alters the table into two revisions:\nalembic revision -m "..."'
+    return (
+        f"close the cursors and end the queries that {failure.file} itself has open, or wait for the other session:\n"
+        "SELECT * FROM pg_stat_activity WHERE state <> 'idle';"
+    )
+
+
 _IS_THERE = Case(_is_there_slug, "the {kind} {path} is there already", _is_there_advice)
 _IS_MISSING = Case("undefined-object", _is_missing_headline, _is_missing_advice)
 
@@ -247,11 +286,7 @@ CASES: dict[str, Case] = {
         "see who holds it, wait until he is done, and start again:\nSELECT * FROM pg_stat_activity WHERE state <> 'idle';",
     ),
     "53100": Case("disk-full", "the server's disk is full", _disk_advice),
-    "53200": Case(
-        "out-of-memory",
-        "the server has no memory left",
-        "do the work in smaller pieces (op.backfill), or give it more memory",
-    ),
+    "53200": Case("out-of-memory", _memory_headline, _memory_advice),
     "25006": Case("read-only", "the server takes no changes", _read_only_advice),
     "2BP01": Case(
         "still-needed",
@@ -272,11 +307,7 @@ CASES: dict[str, Case] = {
         "in {file}, use the verb that leaves it (op.create_index_concurrently, op.drop_index_concurrently),\n"
         "or:  with op.get_context().autocommit_block(): ...",
     ),
-    "55006": Case(
-        "pending-events",
-        "a table is changed and altered in the same transaction",
-        'put what writes rows and what alters the table into two revisions:\nalembic revision -m "..."',
-    ),
+    "55006": Case(_in_use_slug, _in_use_headline, _in_use_advice),
 }
 """By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 

@@ -18,6 +18,8 @@ Ask = Callable[[str, tuple[object, ...]], object]
 NAME = r'(?:"(?:[^"]|"")+"|[\w.]+)+'
 """A name in SQL, schema and all."""
 
+_PART = r'"(?:[^"]|"")+"|[\w$]+'
+
 FOREIGN_KEY = re.compile(rf"FOREIGN KEY\s*\((.+?)\)\s*REFERENCES\s+({NAME})\s*(?:\((.+?)\))?", re.IGNORECASE)
 CHECK = re.compile(r"CHECK\s*\((.*)\)", re.IGNORECASE | re.DOTALL)
 
@@ -82,6 +84,13 @@ class Failure(NamedTuple):
     def last_word(self) -> str:
         """Return what the sentence ends with: `task` in `permission denied for table task`."""
         return quoted(self.sentence.split(" ")[-1].strip('"'))
+
+    @property
+    def denied(self) -> str:
+        """Return what the sentence ends with, with the schema that the statement names it in: PostgreSQL leaves that out."""
+        name = self.last_word
+        match = re.search(rf"({_PART})\s*\.\s*(?:{re.escape(name)}|\"{re.escape(name)}\")(?![\w$])", self.statement)
+        return f"{match[1]}.{name}" if match else name
 
     @property
     def relation(self) -> str:

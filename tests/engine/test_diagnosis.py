@@ -38,6 +38,8 @@ BASE = """
     CREATE TABLE measured (n int) PARTITION BY RANGE (n); CREATE TABLE early PARTITION OF measured FOR VALUES FROM (0) TO (10);
     CREATE TABLE late (n int); INSERT INTO late VALUES (5);
     CREATE DOMAIN score AS int; CREATE DOMAIN given AS int NOT NULL CONSTRAINT small CHECK (VALUE < 9);
+    GRANT USAGE ON SCHEMA archive TO PUBLIC; CREATE SEQUENCE ticket; REVOKE EXECUTE ON FUNCTION half(int) FROM PUBLIC;
+    CREATE TABLE archive.secret (id int); ALTER TABLE archive.secret ENABLE ROW LEVEL SECURITY; GRANT INSERT ON archive.secret TO PUBLIC;
     CREATE TABLE game (points score, "Bonus" score); INSERT INTO game VALUES (-1, NULL)
 """
 
