@@ -99,6 +99,7 @@ def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connectio
     A signal cancels what runs on it while somebody is watching. Raises psycopg2.OperationalError.
     """
     seconds = max(int(SHORTEST_ATTEMPT), int(watchdog.longest(timeout)))
+    watchdog.attend()
     connection = psycopg2.connect(_parameters(dsn, name, connect_timeout=str(seconds)))
     connection.autocommit = True
     watchdog.register(connection)

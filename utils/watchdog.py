@@ -53,16 +53,23 @@ class _Watchdog:
         self._ended = False
         self._before: dict[signal.Signals, object] = {}
         self._wakeup_before = -1
+        self._attending = False
         self._thread = threading.Thread(target=self._watch, name="railhead-watchdog", daemon=True)
 
-    def start(self, *, signals: bool = True) -> None:
+    def take_signals(self) -> None:
         known = [
             signum for signum in _SIGNALS if signal.getsignal(signum) is not None
         ]  # another's in C cannot be put back
-        if signals and known and threading.current_thread() is threading.main_thread():
+        if known and threading.current_thread() is threading.main_thread():
             self._wakeup_before = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
             self._before = {signum: signal.signal(signum, self._raise) for signum in known}
-        self._thread.start()
+
+    def attend(self) -> None:
+        """Start the thread, unless it runs. Until then a signal is noticed wherever Python waits, and only there."""
+        with self._lock:
+            if not self._attending:
+                self._attending = True
+                self._thread.start()
 
     def stop(self) -> None:
         self._ended = True
@@ -70,13 +77,15 @@ class _Watchdog:
             signal.set_wakeup_fd(self._wakeup_before)
             for signum, handler in self._before.items():
                 signal.signal(signum, handler)  # type: ignore[arg-type]  # what signal() itself gave us
-        self._wake()
-        self._thread.join(timeout=1)
+        if self._attending:
+            self._wake()
+            self._thread.join(timeout=1)
         self._inbox.close()
         self._outbox.close()
 
     def expect(self, connection: Connection, deadline: float | None) -> float | None:
         """Cut the connection at `deadline`, or never; return what was said of it before."""
+        self.attend()
         with self._lock:
             before = self._deadlines.pop(connection, None)
             if deadline is None:
@@ -159,7 +168,9 @@ def watching() -> Iterator[None]:
         yield
         return
     watchdog = _current = _Watchdog()
-    watchdog.start()
+    watchdog.take_signals()
+    if _connections:
+        watchdog.attend()
     try:
         yield
     finally:
@@ -167,8 +178,18 @@ def watching() -> Iterator[None]:
         watchdog.stop()
 
 
+def attend() -> None:
+    """From now on a signal ends, while somebody is watching, what waits in C as well: a connection, a DNS look-up.
+
+    The thread for it is started here and not by `watching`, because it costs as much as the quickest start in all.
+    """
+    if _current is not None:
+        _current.attend()
+
+
 def register(connection: Connection) -> None:
     """Let a signal cancel what runs on this connection."""
+    attend()
     with _registering:
         _connections.add(connection)
 
@@ -224,9 +245,7 @@ def _begin() -> _Watchdog:
     global _guardian
     with _starting:
         if _guardian is None:
-            guardian = _Watchdog()
-            guardian.start(signals=False)
-            _guardian = guardian
+            _guardian = _Watchdog()
         return _guardian
 
 
