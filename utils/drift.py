@@ -21,13 +21,15 @@ from alembic.script import ScriptDirectory
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 from sqlalchemy import Connection, Engine, Enum, MetaData, Table, types
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.engine.reflection import ObjectKind
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import CompileError, DBAPIError
 
 from utils import autogenerate, catalog, ledger, mending, revisions
 from utils.catalog import Catalog, Change
 
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 AUTOGENERATE = 'alembic revision --autogenerate -m "..."'
 
 
@@ -80,6 +82,8 @@ def outside(connection: Driver, now: Catalog | None = None) -> list[Difference] 
     try:
         before = Catalog.from_text(kept)
     except ValueError:
+        return None
+    if before.format != catalog.FORMAT:
         return None
     return [_outside(change) for change in catalog.difference(before, now or catalog.read(connection))]
 
@@ -160,7 +164,7 @@ def _unmet_columns(table: Table, found: dict[str, ReflectedColumn]) -> Iterator[
             yield f"{place} is gone"
             continue
         if not _holds(there["type"], column.type):
-            yield f"{place} is {there['type']} now, not {column.type}"
+            yield f"{place} is {_named(there['type'])} now, not {_named(column.type)}"
         if column.nullable and not there["nullable"]:
             yield f"{place} must be given a value now"
         if column.server_default is not None and not column.nullable and not _has_value(there):
@@ -176,6 +180,9 @@ def _has_value(column: ReflectedColumn) -> bool:
 
 def _holds(there: types.TypeEngine[Any], needed: types.TypeEngine[Any]) -> bool:
     """Tell whether a column of type `there` takes and gives what code that was written for `needed` expects."""
+    needed = _stored(needed)
+    if isinstance(needed, types.ARRAY):
+        return isinstance(there, types.ARRAY) and _holds(there.item_type, needed.item_type)
     if isinstance(needed, types.Enum):
         return isinstance(there, types.Enum | types.String)
     if isinstance(needed, types.String):
@@ -187,12 +194,35 @@ def _holds(there: types.TypeEngine[Any], needed: types.TypeEngine[Any]) -> bool:
         return isinstance(there, types.Integer) and _width(there) >= _width(needed)
     if isinstance(needed, types.Numeric) and not isinstance(needed, types.Float):
         return isinstance(there, types.Numeric) and _digits(there) >= _digits(needed)
-    if isinstance(needed, types.DateTime):
-        return isinstance(there, types.DateTime) and bool(there.timezone) == bool(needed.timezone)
+    if isinstance(needed, types.Float):
+        return isinstance(there, types.Numeric) or (isinstance(there, types.Float) and _bits(there) >= _bits(needed))
+    if isinstance(needed, types.DateTime | types.Time):
+        kind = types.DateTime if isinstance(needed, types.DateTime) else types.Time
+        return isinstance(there, kind) and bool(there.timezone) == bool(needed.timezone)
     affinity = needed._type_affinity  # noqa: SLF001  SQLAlchemy has no public word for "the same kind of type"
-    return isinstance(needed, types.NullType | types.TypeDecorator | types.UserDefinedType) or (
+    return isinstance(needed, types.NullType | types.UserDefinedType) or (
         affinity is None or issubclass(there._type_affinity or type(there), affinity)  # noqa: SLF001
     )
+
+
+def _stored(one: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+    """Return the type of the column below what the application makes of its values."""
+    while isinstance(one, types.TypeDecorator) and not isinstance(one, types.Interval):
+        one = one.load_dialect_impl(_DIALECT)
+    return one
+
+
+def _bits(one: types.Float[Any]) -> int:
+    """Return the binary digits that are kept: PostgreSQL makes real of up to 24."""
+    return 24 if _named(one) == "REAL" or (one.precision is not None and one.precision <= 24) else 53
+
+
+def _named(one: types.TypeEngine[Any]) -> str:
+    """Return what PostgreSQL calls a type; of one that it has no name for, ours."""
+    try:
+        return one.compile(_DIALECT)
+    except CompileError:
+        return str(one)
 
 
 def _width(one: types.Integer) -> int:
@@ -225,11 +255,11 @@ def enums(metadata: MetaData, driver: Driver) -> list[Difference]:
 
 def _enums(metadata: MetaData, connection: Connection) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield each enum type of the models with the values that they know, and those that the database has."""
+    kinds = [_element(column.type) for table in metadata.tables.values() for column in table.columns]
     needed = {
-        _full(column.type.schema, column.type.name): list(column.type.enums)
-        for table in metadata.tables.values()
-        for column in table.columns
-        if isinstance(column.type, Enum) and column.type.native_enum and column.type.name
+        _full(kind.schema, kind.name): list(kind.enums)
+        for kind in kinds
+        if isinstance(kind, Enum) and kind.native_enum and kind.name
     }
     if not needed:
         return
@@ -237,6 +267,11 @@ def _enums(metadata: MetaData, connection: Connection) -> Iterator[tuple[str, li
     labels = {str(name): list(values) for name, values in found}
     for name, values in sorted(needed.items()):
         yield name, values, labels.get(name, [])
+
+
+def _element(one: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+    stored = _stored(one)
+    return _element(stored.item_type) if isinstance(stored, types.ARRAY) else stored
 
 
 _LABELS = """
@@ -278,6 +313,13 @@ def _ahead(operation: ops.MigrateOperation) -> list[Difference]:
             thing, kind = f"index {_full(schema, table or '')}.{name}", "added"
         case ops.DropConstraintOp(table_name=table, schema=schema, constraint_name=name):
             thing, kind = f"constraint {_full(schema, table)}.{name}", "added"
+        case ops.CreateTableCommentOp(table_name=table, schema=schema, comment=comment, existing_comment=existing):
+            thing = f"comment on table {_full(schema, table)}"
+            kind = "removed" if existing is None else "changed"
+            return [Difference(thing, kind, repr(comment), _comment(existing), AUTOGENERATE)]
+        case ops.DropTableCommentOp(table_name=table, schema=schema, existing_comment=existing):
+            thing = f"comment on table {_full(schema, table)}"
+            return [Difference(thing, "added", "none", _comment(existing), AUTOGENERATE)]
         case ops.AddConstraintOp():
             constraint = operation.to_constraint()
             thing, kind = f"constraint {getattr(constraint, 'table', '')}.{constraint.name}", "removed"
@@ -331,6 +373,10 @@ def _altered(operation: ops.AlterColumnOp) -> tuple[str, str]:
 def _default(default: object) -> str:
     argument = getattr(default, "arg", default)
     return "none" if argument in (None, False) else str(argument)
+
+
+def _comment(comment: str | None) -> str:
+    return "none" if comment is None else repr(comment)
 
 
 def _full(schema: str | None, name: str) -> str:

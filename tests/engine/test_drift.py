@@ -11,8 +11,25 @@ from typing import NamedTuple
 
 import psycopg2
 import pytest
+import sqlalchemy
 from psycopg2.extensions import connection as Connection
-from sqlalchemy import Column, Enum, Integer, MetaData, String, Text
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    REAL,
+    Column,
+    Double,
+    Enum,
+    Float,
+    Integer,
+    Interval,
+    MetaData,
+    String,
+    Text,
+    Time,
+    TypeDecorator,
+    Uuid,
+)
 
 from models import Base
 from tests.ground import Databases, eventually, rows_of
@@ -263,6 +280,79 @@ def test_models_that_say_more_are_told_by_name(
     metadata.tables["task"].append_column(column._copy(), replace_existing=True)
     told = [one for one in drift.models_ahead(metadata, made) if one.object == thing]
     assert [(one.object, one.kind, one.expected, one.found) for one in told] == [(thing, kind, expected, found)]
+
+
+def test_a_comment_that_only_one_side_has_is_told_as_one(made: Connection) -> None:
+    """A comment on a table that models.py gives, changes or lacks is named with its table and both texts."""
+    for comment, kind, expected in ((None, "added", "none"), ("a list", "changed", "'a list'")):
+        metadata = MetaData()
+        metadata.reflect(drift.engine_over(made), only=["task"])
+        metadata.tables["task"].comment = comment
+        told = [one for one in drift.models_ahead(metadata, made) if "comment" in one.object]
+        assert [one[:4] for one in told] == [("comment on table task", kind, expected, "'what there is to do'")]
+    run(made, "COMMENT ON TABLE task IS NULL")
+    told = [one for one in drift.models_ahead(metadata, made) if "comment" in one.object]
+    assert [one[:4] for one in told] == [("comment on table task", "removed", "'a list'", "none")]
+
+
+def test_a_catalog_of_another_format_is_not_compared(made: Connection) -> None:
+    """After an update of the engine that tells schemas in other words nothing is drift until a run has kept the new ones."""
+    assert drift.outside(made) == []
+    run(made, "UPDATE migration_ledger SET catalog = replace(catalog, 'catalog format ', 'catalog format 9')")
+    assert drift.outside(made) is None
+
+
+class Shout(TypeDecorator[str]):
+    """A type of the application's own, on a text of 20 characters."""
+
+    impl = String(20)
+    cache_ok = True
+
+
+STATUS = Enum("todo", "done", name="status")
+HOLDS = [
+    ("text[]", ARRAY(Text), ""),
+    ("int[]", ARRAY(Text), "is INTEGER[] now, not TEXT[]"),
+    ("varchar(5)[]", ARRAY(String(9)), "is VARCHAR(5)[] now, not VARCHAR(9)[]"),
+    ("double precision", Float(), ""),
+    ("double precision", REAL(), ""),
+    ("numeric", Float(), ""),
+    ("real", Float(), "is REAL now, not FLOAT"),
+    ("real", Double(), "is REAL now, not DOUBLE PRECISION"),
+    ("time", Time(), ""),
+    ("timetz", Time(), "is TIME WITH TIME ZONE now, not TIME WITHOUT TIME ZONE"),
+    ("time", Time(timezone=True), "is TIME WITHOUT TIME ZONE now, not TIME WITH TIME ZONE"),
+    ("interval", Interval(), ""),
+    ("varchar(20)", Shout(), ""),
+    ("varchar(10)", Shout(), "is VARCHAR(10) now, not VARCHAR(20)"),
+    ("int", Shout(), "is INTEGER now, not VARCHAR(20)"),
+    ("status[]", ARRAY(STATUS), ""),
+    ("uuid", Uuid(), ""),
+    ("jsonb", JSON(), ""),
+]
+
+
+def test_a_type_must_hold_what_the_models_put_into_it(made: Connection) -> None:
+    """Elements of arrays, digits of floats, zones of times and what a type of one's own is stored as are compared too."""
+    columns = ", ".join(f"c{number} {there}" for number, (there, _, _) in enumerate(HOLDS))
+    run(made, f"CREATE TABLE every ({columns})")
+    metadata = MetaData()
+    sqlalchemy.Table("every", metadata, *(Column(f"c{number}", kind) for number, (_, kind, _) in enumerate(HOLDS)))
+    assert drift.unmet(metadata, made) == [
+        f"column every.c{number} {told}" for number, (_, _, told) in enumerate(HOLDS) if told
+    ]
+
+
+def test_the_values_of_an_array_of_enums_are_needed_too(made: Connection) -> None:
+    """A value that only the models know is missing, also where the enum is an array's element."""
+    run(made, "CREATE TABLE every (id int, states status[])")
+    states = ARRAY(Enum("todo", "late", name="status"))
+    metadata = MetaData()
+    sqlalchemy.Table("every", metadata, Column("id", Integer), Column("states", states))
+    assert drift.unmet(metadata, made) == ["value 'late' of the enum status is gone"]
+    assert [str(one) for one in drift.enums(metadata, made)] == [
+        "enum status changed: expected todo, late, found todo, done"
+    ]
 
 
 def test_status_costs_at_most_three_queries_when_current(at_head: Workshop, server: Dsn) -> None:
