@@ -116,7 +116,7 @@ class Task(Base):
 
 
 class SignInAttempt(Base):
-    """Wrong passwords lately, by network address: how every worker and replica knows when the next try is welcome."""
+    """Wrong passwords lately, by network address or known browser: how every worker and replica knows when the next try is welcome."""
 
     __tablename__ = "sign_in_attempt"
     __table_args__ = (CheckConstraint("failures > 0", name="failures_positive"),)
