@@ -153,9 +153,13 @@ def _ownership(failure: Failure, as_owner: str) -> str:
 
 def _right(statement: str) -> str:
     verb = (statement.split() or [""])[0].upper()
-    return {"SELECT": "SELECT", "INSERT": "INSERT", "UPDATE": "SELECT, UPDATE", "DELETE": "SELECT, DELETE"}.get(
-        verb, "SELECT, REFERENCES"
-    )
+    return {
+        "": "SELECT",
+        "SELECT": "SELECT",
+        "INSERT": "INSERT",
+        "UPDATE": "SELECT, UPDATE",
+        "DELETE": "SELECT, DELETE",
+    }.get(verb, "SELECT, REFERENCES")
 
 
 def _is_missing_headline(failure: Failure) -> str:

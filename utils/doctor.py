@@ -7,12 +7,13 @@ queries, and no lock: it can be run against production at any time.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import catalog, database, drift, lock, revisions, seal, status
+from utils import catalog, database, diagnosis, drift, lock, revisions, seal, status
 from utils.drift import Difference
 from utils.errors import Stop
 from utils.ledger import TABLE
@@ -116,9 +117,14 @@ def _reached(settings: Settings, history: History, models: Models, long: float) 
         try:
             identities.append(database.identity(connection))
             yield from look(connection, _Case(settings, history, models, long, dsn, variable))
+        except psycopg2.Error as error:
+            if database.is_lost(error):
+                raise
+            ask = partial(database.scalar, connection)
+            yield _of_stop(diagnosis.refused(error, "unchanged", ask=ask, again="python utils/migrate.py doctor"))
         finally:
             connection.close()
-    if identities[0] != identities[1]:
+    if len(set(identities)) > 1:
         yield Finding(
             "two-databases",
             f"{settings.database_variable} and {settings.migrate_variable} name two different databases",

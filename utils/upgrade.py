@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg2
@@ -113,21 +115,22 @@ def wait(settings: Settings, models: Models) -> Status:
 def create_tables(settings: Settings, metadata: MetaData) -> None:
     """Make every table of models.py that is missing, and say so in the ledger. Changes the schema, writes the ledger.
 
-    For development, after a migration has failed. Raises Stop when that fails too.
+    For development, after a migration has failed. Waits for the lock like any migration. Raises Stop when that fails too.
     """
     assert settings.database is not None
     status.assert_one_database(settings)
-    connection = database.open_now(settings.database, locks.name("create_all", settings), settings.database_variable)
-    try:
-        metadata.create_all(drift.engine_over(connection))
-        ledger.create(connection)
-        ledger.note(
-            connection, runner.new_run("create_all", settings), "applied", catalog=catalog.read(connection).text
-        )
-    except DBAPIError as error:
-        raise diagnosis.failed(error, None, "some tables may have been made", left=False) from error
-    finally:
-        connection.close()
+    name, variable = locks.name("create_all", settings), settings.database_variable
+    with (
+        _alone("create_all", settings, status.look),
+        closing(database.open_now(settings.database, name, variable)) as connection,
+    ):
+        try:
+            metadata.create_all(drift.engine_over(connection))
+            ledger.create(connection)
+            kept = catalog.read(connection).text
+            ledger.note(connection, runner.new_run("create_all", settings), "applied", catalog=kept)
+        except DBAPIError as error:
+            raise diagnosis.failed(error, None, "some tables may have been made", left=False) from error
 
 
 def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> str:
@@ -136,28 +139,34 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
     Without `revision` it is found by its schema. With one, the schema must be equal, unless `force`. Waits for the lock like
     any migration. Raises Stop when it is managed already or empty, when nothing is equal, or when the lock stays busy.
     """
-    assert settings.migrate_database is not None
     history = revisions.history()
     if history.problem:
         raise history.problem
     status.assert_one_database(settings)
-    connection = database.open_now(settings.migrate_database, locks.name("adopt", settings), settings.migrate_variable)
-    lock = Lock(connection)
+    assert settings.migrate_database is not None
+    name, variable = locks.name("adopt", settings), settings.migrate_variable
+    with (
+        _alone("adopt", settings, _unmanaged) as (lock, seen),
+        closing(database.open_now(settings.migrate_database, name, variable)) as connection,
+    ):
+        return adoption.take_over(connection, lock, settings, history, seen.place, revision, force=force)
+
+
+@contextmanager
+def _alone(doing: str, settings: Settings, look: Callable[[Connection], Look]) -> Iterator[tuple[Lock, Look]]:
+    """Give the migration lock, and what `look` sees under it. Raises Stop when the lock stays busy for MIGRATE_WAIT_LOCK."""
+    assert settings.migrate_database is not None
+    lock = Lock(database.open_now(settings.migrate_database, locks.name(doing, settings), settings.migrate_variable))
     deadline = time.monotonic() + settings.wait_lock
     try:
         for pause in locks.pauses():
-            seen = _unmanaged(connection)
+            seen = look(lock.connection)
             if lock.try_take():
-                seen = _unmanaged(connection)  # again, now that nobody else can
                 break
             if time.monotonic() >= deadline:
                 raise diagnosis.lock_busy(seen.holder, seen.place, Allowance(settings.wait_lock, "MIGRATE_WAIT_LOCK"))
             time.sleep(pause)
-        work = database.open_now(settings.migrate_database, locks.name("adopt", settings), settings.migrate_variable)
-        try:
-            return adoption.take_over(work, lock, settings, history, seen.place, revision, force=force)
-        finally:
-            work.close()
+        yield lock, look(lock.connection)  # again, now that nobody else can change it
     finally:
         lock.release()
 

@@ -252,6 +252,15 @@ def test_a_role_without_rights_is_told_what_it_lacks(poor: Dsn, healthy: Dsn) ->
     assert {one.slug for one in found(mine)} == {"not-owner"}
 
 
+def test_a_version_that_may_not_be_read_is_a_missing_right(poor: Dsn, healthy: Dsn) -> None:
+    """Where the application's role may not even read alembic_version, that is told with its GRANT, and the rest is looked at."""
+    mine = poor.with_(dbname=healthy.parameters()["dbname"])
+    told = found(mine, migrate_database=healthy, migrate_variable="MIGRATE_DATABASE_URL")
+    assert [one.slug for one in told] == ["missing-privilege"]
+    assert "permission denied for table alembic_version (SQLSTATE 42501)" in told[0].what
+    assert f"GRANT SELECT ON alembic_version TO {poor.parameters()['user']};" in told[0].next
+
+
 def test_a_place_that_cannot_be_written_is_found(healthy: Dsn) -> None:
     """Migrations that would meet a standby, or default_transaction_read_only, are told so; and looking needs no right to write."""
     told = found(healthy.with_(options="-c default_transaction_read_only=on"))

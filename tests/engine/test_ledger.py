@@ -10,7 +10,8 @@ import pytest
 
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils import drift, ledger, status, upgrade
+from utils import drift, ledger, lock, status, upgrade
+from utils.errors import Stop
 from utils.settings import Dsn, Settings
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
@@ -171,6 +172,20 @@ def test_tables_made_without_migrations_are_written(settings: Settings, database
     upgrade.create_tables(settings, Base.metadata)
     rows = rows_of(database, "SELECT action, outcome, revision, catalog LIKE '%task%' FROM migration_ledger")
     assert rows == [("create_all", "applied", None, True)]
+
+
+def test_tables_are_made_by_one_process_at_a_time(
+    settings: Settings, database: Dsn, other_session: psycopg2.extensions.connection
+) -> None:
+    """Two workers that fall back together do not make the same tables at once: who does not get the lock says who has it."""
+    from models import Base
+
+    other_session.cursor().execute(f"SELECT pg_advisory_xact_lock({lock.KEY})")
+    with pytest.raises(Stop) as stopped:
+        upgrade.create_tables(settings._replace(wait_lock=0.0), Base.metadata)
+    assert stopped.value.slug == "lock-busy"
+    assert f"pid {other_session.info.backend_pid}" in dict(stopped.value.facts)["holder"]
+    assert relations(database) == []
 
 
 def test_the_catalog_is_kept_on_the_last_row_of_a_run(settings: Settings, database: Dsn) -> None:
