@@ -156,6 +156,26 @@ def _rewrites(footprint: Footprint) -> Iterator[Hit]:
     for statement in footprint.statements:
         for table in statement.rewritten:
             yield table, _first_words(statement)
+    rewritten = {table for statement in footprint.statements for table in statement.rewritten}
+    for table in _zoned(footprint) - rewritten:
+        for statement in footprint.statements:
+            if statement.held.get(table) == EXCLUSIVE and re.search(r"\bTYPE\b", statement.sql, re.IGNORECASE):
+                yield table, _first_words(statement)
+
+
+def _zoned(footprint: Footprint) -> set[str]:
+    """Return the tables with a timestamp that gets a time zone or loses it.
+
+    Where `TimeZone` is UTC, as on a scratch database, PostgreSQL need not write the rows: anywhere else it does.
+    """
+    old, new = footprint.before.definitions, footprint.after.definitions
+    kinds = ((old[thing], new[thing], catalog.split(thing)) for thing in old.keys() & new.keys())
+    return {
+        table
+        for was, now, (noun, table, _) in kinds
+        if noun == "column" and was.startswith("timestamp") and now.startswith("timestamp")
+        if (" with time zone" in was) != (" with time zone" in now)
+    }
 
 
 def _scans(footprint: Footprint) -> Iterator[Hit]:

@@ -57,6 +57,7 @@ EXCLUSIVE = STRENGTH.index("AccessExclusiveLock")
 
 _WRITES = STRENGTH.index("RowExclusiveLock")
 _READS = STRENGTH.index("AccessShareLock")
+_SHARES = STRENGTH.index("ShareLock")
 
 
 class Statement(NamedTuple):
@@ -428,6 +429,8 @@ class _Table(NamedTuple):
     added: int
     """Rows, in this transaction; and rows changed or removed."""
     changed: int
+    scans: int
+    """How often it, or an index of it, was searched."""
 
 
 _NOTHING = _Seen({}, {})
@@ -488,10 +491,10 @@ class _Eyes:
                 held=held,
                 taken=taken,
                 rewritten=self._rewritten(said, now),
-                scanned=self._known(_VERIFIES.findall(said), now),
+                scanned=self._scanned(said, now, seen, tag),
                 indexed=tuple((index, full) for index, table in built for full in self._known([table], now)),
                 foreign_keys=tuple(self._foreign_keys(driver, _VALIDATES.findall(said))),
-                written=self._written(seen),
+                written=self._written(driver, seen, tag),
                 outside=driver.autocommit,
                 alone=self._alone,
             )
@@ -515,10 +518,10 @@ class _Eyes:
     def _seen(self, driver: Driver) -> _Seen:
         locks: dict[int, set[int]] = {}
         tables: dict[int, _Table] = {}
-        for kind, number, text, file, counted, added, changed in database.rows(driver, _LOOK, (list(self._names),)):
+        for kind, number, text, file, counted, *counts in database.rows(driver, _LOOK, (list(self._names),)):
             oid = int(str(number))
             if kind == "table":
-                tables[oid] = _Table(str(text), int(str(file)), not counted, int(str(added)), int(str(changed)))
+                tables[oid] = _Table(str(text), int(str(file)), not counted, *(int(str(count)) for count in counts))
             elif oid in self._names and text in STRENGTH:
                 locks.setdefault(oid, set()).add(STRENGTH.index(str(text)))
         return _Seen({oid: frozenset(modes) for oid, modes in locks.items()}, tables)
@@ -536,9 +539,27 @@ class _Eyes:
         copied = {self._names[oid] for oid in moved if oid in self._views or not now.tables[oid].is_new}
         return tuple(sorted({*copied, *self._known(_REWRITES.findall(said), now)}))
 
-    def _written(self, seen: _Seen) -> tuple[str, ...]:
+    def _scanned(self, said: str, now: _Seen, seen: _Seen, tag: str) -> tuple[str, ...]:
+        """Return the tables that were read for a rule. Of a domain's new rule the server says nothing: its lock tells."""
+        silent = {
+            self._names[oid]
+            for oid, modes in seen.locks.items()
+            if tag in _RULES and _SHARES in modes - self._last.locks.get(oid, frozenset())
+        }
+        return tuple(dict.fromkeys([*self._known(_VERIFIES.findall(said), now), *sorted(silent)]))
+
+    def _written(self, driver: Driver, seen: _Seen, tag: str) -> tuple[str, ...]:
         """Return the tables whose rows were changed, which the lock tells even when there are none."""
-        return tuple(sorted({self._names[oid] for oid in seen.locks if self._is_written(oid, seen)}))
+        written = {oid for oid in seen.locks if self._is_written(oid, seen)}
+        if not written and tag in _CHANGES_ROWS:  # the lock was there already: an INSERT before it has taken it
+            written = {oid for oid in seen.locks if self._is_searched(oid, seen)}
+        if tag == "DELETE" and written:
+            written |= {int(str(oid)) for (oid,) in database.rows(driver, _CASCADES, (list(written),))}
+        return tuple(sorted({self._names[oid] for oid in written if oid in self._names}))
+
+    def _is_searched(self, oid: int, seen: _Seen) -> bool:
+        table, before = seen.tables.get(oid), self._last.tables.get(oid)
+        return _WRITES in seen.locks[oid] and table is not None and table.scans > (before.scans if before else 0)
 
     def _is_written(self, oid: int, seen: _Seen) -> bool:
         table, before = seen.tables.get(oid), self._last.tables.get(oid)
@@ -635,6 +656,8 @@ _REWRITES = re.compile(r'rewriting table "(.+)"')
 _VERIFIES = re.compile(r'verifying table "(.+)"')
 _BUILDS = re.compile(r'building index "(.+)" on table "(.+)" (?:serially|with)')
 _VALIDATES = re.compile(r'validating foreign key constraint "(.+)"')
+_CHANGES_ROWS = {"UPDATE", "DELETE", "MERGE"}
+_RULES = {"ALTER", "DO"}
 _CHANGES_NOTHING = {"BEGIN", "SET", "RESET", "SHOW", "SELECT"}
 
 _LEFT_BEHIND = """
@@ -650,13 +673,24 @@ SELECT c.oid, coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, c.relki
 """
 
 _LOOK = """
-SELECT 'lock', l.relation, l.mode, 0, false, 0, 0 FROM pg_locks l
+SELECT 'lock', l.relation, l.mode, 0, false, 0, 0, 0 FROM pg_locks l
  WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
 UNION ALL
 SELECT 'table', c.oid, c.relname, coalesce(pg_relation_filenode(c.oid), 0), c.reltuples >= 0,
        pg_stat_get_xact_tuples_inserted(c.oid),
-       pg_stat_get_xact_tuples_updated(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid)
+       pg_stat_get_xact_tuples_updated(c.oid) + pg_stat_get_xact_tuples_deleted(c.oid),
+       pg_stat_get_xact_numscans(c.oid)
+       + coalesce((SELECT sum(pg_stat_get_xact_numscans(indexrelid)) FROM pg_index WHERE indrelid = c.oid), 0)
   FROM pg_class c WHERE c.oid = ANY (%s::oid[])
 """
+
+_CASCADES = """
+WITH RECURSIVE reached (oid) AS (
+    SELECT unnest(%s::oid[])
+    UNION SELECT k.conrelid FROM pg_constraint k JOIN reached r ON k.confrelid = r.oid
+           WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd')
+) SELECT oid FROM reached
+"""
+"""Where rows go, or lose what they refer to, when rows of these tables are deleted."""
 
 _INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = (SELECT oid FROM pg_class WHERE relname = %s AND relkind = 'i')"

@@ -132,6 +132,54 @@ def test_rows_written(replayed: Replayed, statement: str, written: tuple[str, ..
     assert only(replayed(sql(statement))).written == written
 
 
+@pytest.mark.parametrize(
+    ("statements", "written"),
+    [
+        (["INSERT INTO member (name) VALUES ('Ada')", "UPDATE member SET name = 'x' WHERE id = 77"], ("member",)),
+        (["INSERT INTO member (name) VALUES ('Ada')", "DELETE FROM member WHERE name = 'Grace'"], ("member",)),
+        (["INSERT INTO member (name) VALUES ('Ada')", "SELECT count(*) FROM member"], ()),
+        (["INSERT INTO member (name) VALUES ('Ada')", "UPDATE task SET price = 1"], ("task",)),
+        (["DELETE FROM member"], ("member", "note", "remark")),
+    ],
+)
+def test_rows_written_that_a_scratch_database_has_not(
+    replayed: Replayed, statements: list[str], written: tuple[str, ...]
+) -> None:
+    """Behind an INSERT whose lock is there already, and in the tables into which a DELETE cascades, writing is seen."""
+    prepared = """
+        CREATE TABLE note (id int PRIMARY KEY, member int); CREATE TABLE remark (note int REFERENCES note ON DELETE SET NULL)
+    """
+    refers = "ALTER TABLE note ADD FOREIGN KEY (member) REFERENCES member ON DELETE CASCADE"
+    if statements[0].startswith("DELETE"):
+        statements = [refers, *statements]
+        written = tuple(sorted(written))
+    footprint = replayed("\n".join(map(sql, statements)), prepared=prepared)
+    assert footprint.statements[-1].written == written
+
+
+@pytest.mark.parametrize("rule", ["ADD CHECK (VALUE <> '')", "SET NOT NULL"])
+def test_a_rule_of_a_domain_is_checked_under_a_lock(replayed: Replayed, rule: str) -> None:
+    """A new rule of a domain reads every table that uses it while they cannot be written, without a word from the server."""
+    footprint = replayed(
+        sql(f"ALTER DOMAIN word {rule}"), prepared="CREATE DOMAIN word AS text; CREATE TABLE d (it word)"
+    )
+    assert [str(one) for one in hazards.findings(footprint) if one.hazard.blocking] == ["scans-under-lock: d"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [
+        (("timestamp", "timestamptz"), True),
+        (("timestamptz", "timestamp"), True),
+        (("timestamp(3)", "timestamp"), False),
+    ],
+)
+def test_a_time_zone_rewrites_where_it_is_not_utc(replayed: Replayed, kinds: tuple[str, str], told: bool) -> None:
+    """A scratch database, which is in UTC, need not rewrite for a time zone; the databases that it stands for may have to."""
+    footprint = replayed(sql(f"ALTER TABLE e ALTER at TYPE {kinds[1]}"), prepared=f"CREATE TABLE e (at {kinds[0]})")
+    assert ("rewrites-table: e" in [str(one) for one in hazards.findings(footprint)]) == told
+
+
 def test_an_update_behind_an_alter_table_is_seen(replayed: Replayed) -> None:
     """A strong lock that is there already does not hide the rows that are written."""
     footprint = replayed("op.add_column('task', sa.Column('x', sa.Integer()))\n" + sql("UPDATE task SET x = 1"))
