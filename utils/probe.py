@@ -55,6 +55,17 @@ class Server:
         rewritten, _ = self._try(operation, lambda copy: impl.add_column(copy, operation.column))
         return bool(rewritten)
 
+    def checks_on(self, operation: ops.AlterColumnOp) -> list[str]:
+        """Return the checks that hold for a column: PostgreSQL makes sure of them again when its type changes. Read-only."""
+        found = self._connection.execute(
+            sa.text(
+                "SELECT conname FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = ANY (conkey)"
+                " WHERE conrelid = to_regclass(:table) AND attname = :column AND contype = 'c' AND convalidated ORDER BY 1"
+            ),
+            {"table": _written(operation), "column": operation.column_name},
+        )
+        return [str(name) for (name,) in found]
+
     def effect_of_retyping(self, operation: ops.AlterColumnOp) -> tuple[bool, bool]:
         """Tell whether every row is written, and whether PostgreSQL must be told how to convert. Read-only."""
         impl, name = self._context.impl, operation.column_name
@@ -80,7 +91,7 @@ class Server:
         prepare: Callable[[str], object] = lambda _copy: None,
     ) -> tuple[bool | None, str | None]:
         """Make a change to an empty copy of the table; tell whether that rewrote it, or else with which error it failed."""
-        table = ".".join(as_written(part) for part in (operation.schema, operation.table_name) if part)
+        table = _written(operation)
         savepoint = self._connection.begin_nested()
         try:
             self._connection.execute(sa.text(f"CREATE TEMPORARY TABLE railhead_copy (LIKE {table})"))
@@ -95,3 +106,7 @@ class Server:
 
     def _file(self) -> object:
         return self._connection.scalar(sa.text("SELECT pg_relation_filenode('pg_temp.railhead_copy'::regclass)"))
+
+
+def _written(operation: ops.AddColumnOp | ops.AlterColumnOp) -> str:
+    return ".".join(as_written(part) for part in (operation.schema, operation.table_name) if part)

@@ -299,7 +299,10 @@ class _Rewriting:
                 steps.insert(0, _alter(operation, modify_server_default=None))
             if default:
                 steps.append(_alter(operation, modify_server_default=default))
-        return steps, [_rewrites("this change of type", operation)] if rewrites else []
+        if rewrites:
+            return steps, [_rewrites("this change of type", operation)]
+        checks = self._server.checks_on(operation)
+        return steps, [_checks(operation, checks)] if checks else []
 
     def _fill(self, operation: ops.AddColumnOp, column: sa.Column[object]) -> list[MigrateOperation]:
         """Return the backfill of a new column, with what is to be said of the value."""
@@ -501,6 +504,16 @@ def _rewrites(what: str, operation: ops.AddColumnOp | ops.AlterColumnOp) -> Rema
         f"For a large one add {new} with the new type, let the application write both, and in a file of its own:",
         f"op.backfill({table!r}, {f'{as_written(new)} = {as_written(name)}'!r}, {rest!r})",
         f"Then read {new} in the next release, and drop {name} in the one after.",
+    )
+
+
+def _checks(operation: ops.AlterColumnOp, checks: Sequence[str]) -> Remark:
+    table = operation.table_name
+    return Remark(
+        f"PostgreSQL reads every row for {' and '.join(checks)} while nobody can read or write {table}: fine for a small table.",
+        "For a large one this comes between two files: the one before takes the checks away,",
+        *(f"op.drop_constraint_if_exists({name!r}, {table!r})" for name in checks),
+        "and the one behind gives them back, with op.create_check_constraint_not_valid and op.validate_constraint.",
     )
 
 
