@@ -6,6 +6,7 @@ import compileall
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import time
 import uuid
@@ -48,6 +49,7 @@ os.environ["TZ"] = "Asia/Kathmandu"  # 5:45 ahead, so that no test passes becaus
 time.tzset()
 for _name in [name for name in os.environ if name.startswith(_OURS) or name in _OURS_IN_FULL]:
     del os.environ[_name]  # a developer's shell decides nothing here
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its processes
 
 
 class Ground:
