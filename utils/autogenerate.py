@@ -9,11 +9,12 @@ import copy
 import re
 import unicodedata
 import warnings
-from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
+from alembic.ddl.impl import ComparisonResult
 from alembic.ddl.postgresql import PostgresqlImpl
 from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
@@ -23,11 +24,13 @@ from alembic.script import ScriptDirectory
 from alembic.util import PriorityDispatchResult
 from sqlalchemy.dialects.postgresql import JSONB
 
-from utils import layout
+from utils import layout, sameness
 from utils.logs import log
 
 if TYPE_CHECKING:
     from utils.rewrites import Part
+
+Compared = TypeVar("Compared", sa.CheckConstraint, sa.Index, sa.UniqueConstraint)
 
 ID_LENGTH = 32
 """The width of alembic_version.version_num: a longer id would fail when it is applied, not before."""
@@ -156,6 +159,30 @@ class _Impl(PostgresqlImpl):
         sql = super().render_ddl_sql_expr(expr, is_server_default=is_server_default, is_index=is_index, **kw)
         sql = sql.replace("%%", "%")
         return sql if is_index else re.sub(r"(?<![:\w$\\]):(?=[\w$])", r"\\:", sql)
+
+    def compare_check_constraint(self, wanted: sa.CheckConstraint, there: sa.CheckConstraint) -> ComparisonResult:
+        """Compare what the two check, too."""
+        found = super().compare_check_constraint(wanted, there)
+        return self._closer(found, sameness.check_differs, wanted)
+
+    def compare_indexes(self, wanted: sa.Index, there: sa.Index) -> ComparisonResult:
+        """Compare predicate, covered columns, kind and operator classes, too."""
+        return self._closer(super().compare_indexes(wanted, there), sameness.index_differs, wanted)
+
+    def compare_unique_constraint(self, wanted: sa.UniqueConstraint, there: sa.UniqueConstraint) -> ComparisonResult:
+        """Compare until when a violation may last, too."""
+        found = super().compare_unique_constraint(wanted, there)
+        return self._closer(found, sameness.deferring_differs, wanted)
+
+    def _closer(
+        self, found: ComparisonResult, differs: Callable[[sa.Connection, Compared], str | None], wanted: Compared
+    ) -> ComparisonResult:
+        """Ask PostgreSQL where Alembic sees no difference; only for `revision` and `check`: others may not write, not even there."""
+        if not found.is_equal or "revision_context" not in self.context_opts or wanted.name is None:
+            return found
+        assert self.connection is not None
+        difference = differs(self.connection, wanted)
+        return ComparisonResult.Different(difference) if difference else found
 
 
 _PLUGIN = Plugin("railhead.json_defaults")

@@ -377,6 +377,17 @@ CASES = {
     "index changed": Case(
         indexed("price"), indexed("price", "kind"), [["drop_index_concurrently", "create_index_concurrently"]]
     ),
+    "index, other predicate": Case(
+        indexed("price", postgresql_where=sa.text("kind = 'a'")),
+        indexed("price", postgresql_where=sa.text("kind = 'b%'")),
+        OTHER_INDEX,
+        OTHER_INDEX,
+    ),
+    "index, no longer partial": Case(
+        indexed("price", postgresql_where=sa.text("kind = 'a'")), indexed("price"), OTHER_INDEX
+    ),
+    "index, covers more": Case(indexed("price"), indexed("price", postgresql_include=["kind"]), OTHER_INDEX),
+    "index, other kind": Case(indexed("price"), indexed("price", postgresql_using="hash"), OTHER_INDEX),
     "index on several columns": Case(indexed("price", name="ix_old"), indexed("price", "kind"), OTHER_INDEX),
     "index, unique": Case(indexed("price", name="ix_old"), indexed("title", unique=True), OTHER_INDEX),
     "index, partial": Case(
@@ -416,11 +427,27 @@ CASES = {
         task(price, lambda: sa.UniqueConstraint("price", deferrable=True, initially="DEFERRED")),
         [["create_unique_constraint_concurrently"]],
     ),
+    "unique, deferrable under the same name": Case(
+        task(price, lambda: sa.UniqueConstraint("price")),
+        task(price, lambda: sa.UniqueConstraint("price", deferrable=True, initially="DEFERRED")),
+        [["drop_constraint_if_exists", "create_unique_constraint_concurrently"]],
+    ),
     "check": Case(
         task(price),
         task(price, check("price >= 0")),
         [["create_check_constraint_not_valid", "validate_constraint"]],
         [["drop_constraint_if_exists"]],
+    ),
+    "check changed": Case(
+        task(price, check("price >= 0")),
+        task(price, check("price >= 1 AND price <> 7")),
+        [["create_check_constraint_not_valid", "validate_constraint"]],
+        [["create_check_constraint_not_valid", "validate_constraint"]],
+    ),
+    "check changed, on a new column": Case(
+        task(price, check("price >= 0")),
+        task(price, C("least", sa.Integer), check("price >= least")),
+        [["add_column"], ["create_check_constraint_not_valid", "validate_constraint"]],
     ),
     "check with percent signs and colons": Case(
         task(),
