@@ -1,9 +1,10 @@
-"""On schemas that nobody thought of, one change is told as exactly that change."""
+"""On schemas that nobody thought of, one change is told as exactly that change; once migrated, as exactly that drift."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg2
 import pytest
@@ -13,7 +14,8 @@ from psycopg2.extensions import connection as Connection
 
 from tests.ground import Databases
 from tests.schemas import schemas
-from utils import catalog
+from tests.workshop import Workshop
+from utils import catalog, drift
 from utils.catalog import Catalog
 from utils.settings import Dsn
 
@@ -50,3 +52,30 @@ def test_one_random_change_is_exactly_that_change(blank: Connection, data: st.Da
         assert Catalog.from_text(after.text) == after
     finally:
         blank.rollback()
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_one_random_change_by_hand_is_exactly_that_drift(
+    bare: Workshop, databases: Databases, data: st.DataObject
+) -> None:
+    """A random schema, written as a revision and migrated: no drift; one change by hand is that one alone, undone it is none."""
+    schema = data.draw(schemas())
+    alteration = data.draw(st.sampled_from(schema.alterations))
+    bare.database = databases.new()
+    if not (bare.versions / "0001_nothing.py").exists():
+        bare.write("0001_nothing")
+    bare.write("0002_random", f"op.execute({schema.sql!r})", after="0001_nothing")
+    ended = bare.migrate()
+    assert ended.returncode == 0, ended.stderr
+    with closing(psycopg2.connect(bare.database)) as connection:
+        connection.autocommit = True
+        assert drift.outside(connection) == []
+        with connection.cursor() as cursor:
+            cursor.execute(alteration.do)
+            found = drift.outside(connection)
+            assert found is not None
+            assert [(one.object, one.kind) for one in found] == [(alteration.object, alteration.kind)]
+            if alteration.undo:
+                cursor.execute(alteration.undo)
+                assert drift.outside(connection) == []

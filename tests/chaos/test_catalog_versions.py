@@ -35,7 +35,7 @@ def nobody() -> None:
 
 
 @pytest.fixture(scope="module", params=INSTALLED or [None], ids=lambda place: place.parent.name if place else "none")
-def elder(request: pytest.FixtureRequest) -> Iterator[Dsn]:
+def elder(request: pytest.FixtureRequest, server: Dsn) -> Iterator[Dsn]:
     """A server of another version, made for this file and gone afterwards."""
     if request.param is None:
         pytest.skip("no other PostgreSQL in /usr/lib/postgresql (apt-get install postgresql-15)")
@@ -56,7 +56,7 @@ def elder(request: pytest.FixtureRequest) -> Iterator[Dsn]:
         "--no-sync",
     ]
     subprocess.run([*initdb, "--locale=C"], check=True, capture_output=True, **plain)
-    server = subprocess.Popen(
+    process = subprocess.Popen(
         [request.param / "postgres", "-D", folder / "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"],
         stderr=subprocess.DEVNULL,
         **plain,
@@ -64,11 +64,17 @@ def elder(request: pytest.FixtureRequest) -> Iterator[Dsn]:
     dsn = Dsn.of(host=str(folder), user="postgres", dbname="postgres")
     try:
         eventually(lambda: answers(dsn), within=30)
+        assert major(dsn) != major(server), "nothing is compared: both servers are of one version"
         yield dsn
     finally:
-        server.send_signal(signal.SIGINT)  # who is still connected is not waited for
-        server.wait(30)
+        process.send_signal(signal.SIGINT)  # who is still connected is not waited for
+        process.wait(30)
         shutil.rmtree(folder)
+
+
+def major(dsn: Dsn) -> int:
+    """Return 15 for a server of PostgreSQL 15.18."""
+    return int(str(rows_of(dsn, "SHOW server_version_num")[0][0])) // 10000
 
 
 def answers(dsn: Dsn) -> bool:

@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 
 import psycopg2
+import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
 from tests.engine.test_drift import keep, run
@@ -13,8 +14,9 @@ from tests.ground import Databases
 from utils import drift
 
 
+@pytest.mark.alone
 def test_drift_of_five_hundred_tables_takes_less_than_two_seconds(databases: Databases) -> None:
-    """Both answers on 500 tables with 5,000 columns and 1,500 indexes come within two seconds of work."""
+    """Both answers on 500 tables with 5,000 columns and 1,500 indexes come within two seconds."""
     dsn = databases.new()
     metadata = MetaData()
     for number in range(500):
@@ -26,11 +28,9 @@ def test_drift_of_five_hundred_tables_takes_less_than_two_seconds(databases: Dat
         run(connection, "ANALYZE")
         keep(connection)
 
-        def quick() -> bool:
-            began = time.process_time()
+        for _ in range(2):  # once to warm up: imports, the server's caches
+            began = time.monotonic()
             assert drift.outside(connection) == []
             assert drift.models_ahead(metadata, connection) == []
-            return time.process_time() - began < 2
-
-        # of the processor, not of the clock, and the best of three: other tests run beside this one
-        assert any(quick() for _ in range(3))
+            took = time.monotonic() - began
+        assert took < 2

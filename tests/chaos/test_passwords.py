@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from urllib.parse import quote
 
 import pytest
 
-from tests.ground import ALEMBIC, MIGRATE, rows_of, url_of
+from tests.ground import ALEMBIC, GUNICORN, MIGRATE, eventually, rows_of, url_of
 from tests.workshop import Workshop
 
 PASSWORD = "p@ss/w%rd:é"
@@ -22,7 +23,8 @@ from app import create_app
 
 client = create_app().test_client()
 for page in ("/", "/healthz", "/readyz", "/schema", "/schema.json", "/nowhere"):
-    print(client.get(page).get_data(as_text=True))
+    answer = client.get(page)
+    print(answer.status, answer.get_data(as_text=True))
 print(client.post("/sign-in", data={"password": "wrong"}).get_data(as_text=True))
 """,
 )
@@ -76,8 +78,34 @@ def test_a_whole_run_of_all_commands_shows_it_nowhere(workshop: Workshop, urls: 
     told = said(workshop, COMMANDS, DATABASE_URL=urls[0], LOG_LEVEL="debug", LOG_FORMAT="text")
     told += said(workshop, FEW, DATABASE_URL=urls[1], LOG_LEVEL="debug", LOG_FORMAT="json")
     assert "0002_add_task_due_on" in told
+    assert '"status":"ok"' in told  # PAGES has served
+    assert "<title>" in told
     assert traces(told) == []
     assert traces(str(rows_of(workshop.database, "SELECT * FROM migration_ledger"))) == []
+
+
+def test_other_ways_in_show_it_nowhere(workshop: Workshop) -> None:
+    """Neither where PGPASSWORD holds it, nor when a revision is sealed or rebased, nor in what gunicorn says."""
+    assert workshop.database
+    names = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER"}
+    given = {names[key]: value for key, value in workshop.database.parameters().items() if key in names}
+    workshop.database = None
+    workshop.write("0003_left", after="0002_add_task_due_on")
+    workshop.write("0003_right", after="0002_add_task_due_on")
+    commands = ((*MIGRATE, "status"), (*MIGRATE, "rebase", "0003_right"), (*MIGRATE, "seal"), *FEW)
+    told = said(workshop, commands, PGPASSWORD=PASSWORD, LOG_LEVEL="debug", LOG_FORMAT="text", **given)
+    assert "0004_right" in told
+    assert '"status":"ok"' in told
+    assert traces(told) == []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    serving = workshop.start(
+        *GUNICORN, "app:create_app()", PGPASSWORD=PASSWORD, LOG_LEVEL="debug", PORT=str(port), **given
+    )
+    eventually(lambda: "Listening at" in serving.stdout + serving.stderr, within=60)
+    serving.end()
+    assert traces(serving.stdout + serving.stderr) == []
 
 
 def test_no_failure_shows_it(workshop: Workshop, urls: tuple[str, str]) -> None:
@@ -94,6 +122,9 @@ def test_no_failure_shows_it(workshop: Workshop, urls: tuple[str, str]) -> None:
     ]
     told = "".join(said(workshop, FEW[:2], DATABASE_URL=url) for url in [*wrong, urls[1]])
     told += said(workshop, FEW[1:], DATABASE_URL=urls[0], LOG_FORMAT="json")
+    told += said(workshop, (PAGES,), DATABASE_URL=wrong[0], MIGRATE_ON_START="off")
+    assert '"status":"ok"' in told  # it has served, and said that the database does not answer
+    assert "503" in told
     told += said(workshop, FEW[1:3], MIGRATE_DATABASE_URL=wrong[1]) + said(
         workshop, FEW[1:3], MIGRATE_DATABASE_URL=urls[1]
     )
