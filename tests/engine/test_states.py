@@ -13,6 +13,16 @@ from tests.ground import MIGRATE, rows_of
 from tests.workshop import Workshop
 
 SERVE = (sys.executable, "-c", "from app import create_app; create_app(); print('serving')")
+READY = (
+    sys.executable,
+    "-c",
+    """
+from app import create_app
+
+answer = create_app().test_client().get("/readyz")
+print(answer.status_code, answer.json["state"])
+""",
+)
 
 CREATE_ALL = (
     sys.executable,
@@ -107,6 +117,25 @@ def one_id_twice(tree: Workshop) -> None:
     tree.write("0003_yours", after="0002_add_task_due_on", revision="0003")
 
 
+def changed_by_hand(tree: Workshop) -> None:
+    """At head, and somebody added a column that nobody needs."""
+    at_head(tree)
+    sql(tree, "ALTER TABLE task ADD note text")
+
+
+def applied_and_changed(tree: Workshop) -> None:
+    """At head, and the file of an applied revision means something else now."""
+    at_head(tree)
+    file = tree.versions / "0002_add_task_due_on.py"
+    file.write_text(file.read_text().replace("sa.Date()", "sa.DateTime()"))
+
+
+def applied_unsealed(tree: Workshop) -> None:
+    """At head of a history whose newest revision the manifest lacks."""
+    tree.write("0003_note", NULLABLE, after="0002_add_task_due_on")
+    at_head(tree)
+
+
 class State(NamedTuple):
     """How a database came there, what that is called, what the start does, and what MIGRATE_ON_START=check does."""
 
@@ -116,10 +145,15 @@ class State(NamedTuple):
     says: tuple[str, ...]
     """Words of what the start says, the slug of its refusal last."""
     check: int
+    """The same decides whether `/readyz` answers 200 or 503."""
+    flags: tuple[str, ...] = ()
 
 
 STATES = [
     State(at_head, "current", 0, ("the database is at head, 0002_add_task_due_on",), 0),
+    State(changed_by_hand, "current", 0, ("the database is at head",), 0, ("drifted",)),
+    State(applied_and_changed, "current", 0, ("the database is at 0002_add_task_due_on",), 0, ("edited",)),
+    State(applied_unsealed, "current", 0, ("the database is at 0003_note",), 0, ("unsealed",)),
     State(empty, "behind", 0, ("upgrade: 2 revisions", "0002_add_task_due_on"), 3),
     State(half_way, "behind", 0, ("upgrade: 1 revision,",), 3),
     State(back_at_base, "behind", 0, ("upgrade: 2 revisions",), 3),
@@ -148,10 +182,14 @@ _HEADLINES = {
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.made.__name__)
 def test_a_state_has_one_name_and_one_outcome(workshop: Workshop, state: State) -> None:
-    """`status` names the state; a start that only checks, `wait` and a start that migrates end as the table says."""
+    """`status` names it; `/readyz`, a start that only checks, `wait` and a start that migrates answer as the table says."""
     state.made(workshop)
     seen = json.loads(workshop.migrate("status", "--json").stdout)
     assert seen["state"] == state.state
+    if state.flags:
+        assert seen["flags"] == [*state.flags]
+    ready = workshop.run(*READY, MIGRATE_ON_START="off")
+    assert ready.stdout.splitlines()[-1] == f"{503 if state.check else 200} {state.state}", ready.stdout + ready.stderr
     checked = workshop.run(*SERVE, MIGRATE_ON_START="check")
     assert (checked.returncode, "serving" in checked.stdout) == (state.check, state.check == 0), checked.stdout
     waited = workshop.migrate("wait", MIGRATE_WAIT_LOCK="0")
