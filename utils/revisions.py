@@ -226,7 +226,12 @@ def offline(environment: EnvironmentContext) -> None:
         dialect_opts={"paramstyle": "named"},  # psycopg2's own style would double every percent sign
     )
     with translated(), environment.begin_transaction():
-        environment.run_migrations()
+        try:
+            environment.run_migrations()
+        except (Stop, CommandError):
+            raise
+        except Exception as error:  # anybody's code, which met no database
+            raise _needs_a_database(error, Path(environment.script.versions)) from error
 
 
 def call(action: str, target: str, attributes: dict[str, object]) -> Config:
@@ -382,6 +387,18 @@ def _bad_file(error: Exception, folder: Path) -> Stop:
         facts=[("file", f"migrations/versions/{place}"), ("Python", f"{type(error).__name__}: {error}")],
         database="not touched",
         next_step="correct the file; see that it loads:  python utils/migrate.py status",
+    )
+
+
+def _needs_a_database(error: Exception, folder: Path) -> Stop:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
+    place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "a revision"
+    return Stop(
+        "needs-a-database",
+        "a revision asks the database, so that its SQL cannot be written without one",
+        facts=[("file", f"migrations/versions/{place}"), ("Python", f"{type(error).__name__}: {error}")],
+        database="not touched",
+        next_step="write the SQL of the others, from one revision to another:\nalembic upgrade FROM:TO --sql",
     )
 
 

@@ -362,3 +362,17 @@ def test_a_reader_that_has_enough_is_no_error(project: Tree, database: Dsn) -> N
     command = f"set -o pipefail; for try in 1 2 3; do {sys.executable} utils/migrate.py status --json | head -c 1; done"
     ended = in_folder(project.root, database, "bash", "-c", command)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "{{{", "")
+
+
+def test_sql_of_a_revision_that_reads_rows_is_refused_with_its_line(bare: Workshop) -> None:
+    """`alembic upgrade head --sql` writes what it can, then names the revision that needs a database, and where."""
+    bare.write("0001_first", "op.execute('CREATE TABLE note (id int)')")
+    bare.write("0002_rows", "ids = op.get_bind().execute(sa.text('SELECT id FROM note')).all()")
+    ended = bare.alembic("upgrade", "head", "--sql")
+    assert "CREATE TABLE note (id int);" in ended.stdout
+    assert ended.stderr.startswith(
+        "alembic upgrade stopped: a revision asks the database, so that its SQL cannot be written without one\n\n"
+        "  file       migrations/versions/0002_rows.py, line 11\n"
+        "  Python     AttributeError: "
+    )
+    assert (ended.returncode, ended.stderr.endswith("[needs-a-database]\n")) == (3, True)

@@ -8,7 +8,7 @@ import sys
 import psycopg2
 import pytest
 
-from tests.ground import rows_of
+from tests.ground import ALEMBIC, MIGRATE, rows_of
 from tests.workshop import Workshop
 from utils import drift, ledger, lock, status, upgrade
 from utils.errors import Stop
@@ -120,15 +120,45 @@ def test_a_run_that_was_killed_half_way_is_no_drift(
     assert drift.outside(connection) is None
 
 
-def test_a_failure_is_written_with_postgresqls_words(bare: Workshop, database: Dsn) -> None:
-    """A migration that was rolled back leaves a row with PostgreSQL's sentence and SQLSTATE."""
+@pytest.mark.parametrize("entrance", ["hook", "command line", "alembic"])
+def test_a_failure_is_written_with_postgresqls_words(bare: Workshop, database: Dsn, entrance: str) -> None:
+    """A migration that was rolled back leaves a row with PostgreSQL's sentence and SQLSTATE, whoever began it."""
     bare.write("0001_first", TABLE)
     bare.migrate()
     bare.write("0002_second", "op.execute('SELEC 1')")
-    bare.alembic("upgrade", "head")
-    assert rows_of(
-        database, "SELECT action, outcome, revision, error FROM migration_ledger ORDER BY id DESC LIMIT 1"
-    ) == [("upgrade", "failed", "0002_second", 'syntax error at or near "SELEC" (SQLSTATE 42601)')]
+    failing = {"hook": START, "command line": MIGRATE, "alembic": (*ALEMBIC, "upgrade", "head")}[entrance]
+    assert bare.run(*failing).returncode == (3 if entrance == "hook" else 5)
+    assert last(database) == ("upgrade", "failed", "0002_second", 'syntax error at or near "SELEC" (SQLSTATE 42601)')
+
+
+@pytest.mark.parametrize("entrance", ["command line", "alembic"])
+def test_a_way_back_that_fails_is_written_too(bare: Workshop, database: Dsn, entrance: str) -> None:
+    """A downgrade that was rolled back leaves its row, and the database where it was."""
+    bare.write("0001_first", TABLE, "op.execute('DROP TABLE nota')")
+    bare.migrate()
+    failing = (
+        (*MIGRATE, "downgrade", "base", "--yes") if entrance == "command line" else (*ALEMBIC, "downgrade", "base")
+    )
+    assert bare.run(*failing).returncode == 5
+    assert last(database) == ("downgrade", "failed", "0001_first", 'table "nota" does not exist (SQLSTATE 42P01)')
+    assert written(database) == [("upgrade", "0001_first", None)]
+
+
+def test_a_typed_adoption_is_written(at_head: Workshop, database: Dsn) -> None:
+    """`adopt` leaves one row with who said so, the parent and the file's checksum, and keeps the catalog on it."""
+    checksum = rows_of(database, "SELECT checksum FROM migration_ledger WHERE revision = '0002_add_task_due_on'")
+    rows_of(database, "DROP TABLE alembic_version, migration_ledger")
+    assert at_head.migrate("adopt", APP_RELEASE="r9").returncode == 0
+    assert written(database) == [("adopt", "0002_add_task_due_on", "0001_baseline")]
+    kept = rows_of(database, "SELECT checksum, release, catalog LIKE '%table task%' FROM migration_ledger")
+    assert kept == [(*checksum[0], "r9", True)]
+
+
+def last(database: Dsn) -> tuple[object, ...]:
+    """Return the newest row: action, outcome, revision and error."""
+    return rows_of(database, "SELECT action, outcome, revision, error FROM migration_ledger ORDER BY id DESC LIMIT 1")[
+        0
+    ]
 
 
 def test_a_failure_on_an_empty_database_is_written_too(bare: Workshop, database: Dsn) -> None:
