@@ -63,6 +63,9 @@ def options(context: EnvironmentContext, metadata: sa.MetaData) -> dict[str, obj
         "target_metadata": metadata,
         "include_schemas": bool(schemas),
         "include_name": lambda name, kind, _parents: _is_ours(name, kind, schemas),
+        "include_object": lambda found, _name, _kind, _reflected, model: (
+            model is not None or not _is_part(found, metadata)
+        ),
         "compare_type": True,
         "compare_server_default": True,
         "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", _PLUGIN.name],
@@ -75,6 +78,15 @@ def _is_ours(name: str | None, kind: str, schemas: Collection[str]) -> bool:
     if kind == "schema":
         return name is None or name in schemas
     return not (kind == "table" and name in OWN_TABLES)
+
+
+def _is_part(found: object, metadata: sa.MetaData) -> bool:
+    """Tell whether this is a partition, or another heir, of a table that the models have: they need not speak of it."""
+    if not isinstance(found, sa.Table):
+        return False
+    models = {table.name for table in metadata.tables.values()}
+    parents = found.dialect_options["postgresql"]["inherits"] or ()
+    return not models.isdisjoint([parents] if isinstance(parents, str) else parents)
 
 
 def next_number(script: ScriptDirectory) -> int:
