@@ -211,7 +211,9 @@ def _proposals(
     upgrade = proposed.upgrade_ops
     assert upgrade is not None
     if asked["autogenerate"] and upgrade.is_empty():
-        log.info("models.py and the database agree: there is nothing to write a revision for")
+        log.info(
+            "models.py and the database differ in nothing that is compared: there is nothing to write a revision for"
+        )
         return []
     words = proposed.message or _description(upgrade.ops)
     proposed.message = words or "A change"

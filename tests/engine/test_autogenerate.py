@@ -222,6 +222,16 @@ def status(*values: str, **options: object) -> sa.Column[object]:
     return C("status", sa.Enum(*values, name="task_status"), **options)
 
 
+def pair(metadata: sa.MetaData) -> None:
+    """A table with a key of two columns."""
+    sa.Table(
+        "pair",
+        metadata,
+        sa.Column("project_id", sa.BigInteger, primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True),
+    )
+
+
 def check(text: str) -> sa.CheckConstraint:
     """A named check."""
     return sa.CheckConstraint(text, name="price_sane")
@@ -368,6 +378,17 @@ CASES = {
         task(C("number", sa.BigInteger, sa.Identity(always=True), nullable=False)),
         [["alter_column"]],
     ),
+    "identity dropped": Case(
+        task(C("number", sa.BigInteger, sa.Identity(), nullable=False)),
+        task(C("number", sa.BigInteger, nullable=False)),
+        [["alter_column"]],
+    ),
+    "comment on column dropped": Case(
+        task(C("price", sa.Integer, comment="in cents")), task(price), [["alter_column"]], [["alter_column"]]
+    ),
+    "comment on table dropped": Case(
+        task(comment="what is to be done"), task(), [["drop_table_comment"]], [["create_table_comment"]]
+    ),
     "comment on column": Case(task(price), task(C("price", sa.Integer, comment="in 'cents'")), [["alter_column"]]),
     "comment on table": Case(
         task(), task(comment="what is to be done"), [["create_table_comment"]], [["drop_table_comment"]]
@@ -432,6 +453,18 @@ CASES = {
         task(price, lambda: sa.UniqueConstraint("price", deferrable=True, initially="DEFERRED")),
         [["drop_constraint_if_exists", "create_unique_constraint_concurrently"]],
     ),
+    "unique, NULL once only": Case(
+        task(price),
+        task(price, lambda: sa.UniqueConstraint("price", postgresql_nulls_not_distinct=True)),
+        [["create_unique_constraint_concurrently"]],
+        [["drop_constraint_if_exists"]],
+    ),
+    "unique on two columns": Case(
+        task(price),
+        task(price, lambda: sa.UniqueConstraint("price", "title")),
+        [["create_unique_constraint_concurrently"]],
+        [["drop_constraint_if_exists"]],
+    ),
     "check": Case(
         task(price),
         task(price, check("price >= 0")),
@@ -485,6 +518,20 @@ CASES = {
         both(project, task(key(deferrable=True, initially="DEFERRED"))),
         [["create_foreign_key_not_valid", "validate_constraint"]],
     ),
+    "foreign key on two columns": Case(
+        both(project, pair, task(C("project_id", sa.BigInteger), C("number", sa.Integer))),
+        both(
+            project,
+            pair,
+            task(
+                C("project_id", sa.BigInteger),
+                C("number", sa.Integer),
+                lambda: sa.ForeignKeyConstraint(["project_id", "number"], ["pair.project_id", "pair.number"]),
+            ),
+        ),
+        [["create_foreign_key_not_valid", "validate_constraint"]],
+        [["drop_constraint_if_exists"]],
+    ),
     "foreign key to itself": Case(
         task(C("parent_id", sa.BigInteger)),
         task(C("parent_id", sa.BigInteger, sa.ForeignKey("task.id"))),
@@ -508,6 +555,19 @@ CASES = {
         task(status(*STATUS)),
         task(status("new", "todo", "blocked", "doing", "done", server_default="blocked")),
         [["execute", "execute"], ["alter_column"]],
+    ),
+    "enum value renamed": Case(
+        task(status(*STATUS)),
+        task(status("open", "doing", "done")),
+        [["execute"]],
+        [["execute"]],
+        edit=(
+            r"(?s)op\.sync_enum_values\(.*?\n    \)(.*)op\.sync_enum_values\(.*?\n    \)",
+            (
+                r"""op.execute("ALTER TYPE task_status RENAME VALUE 'todo' TO 'open'")\1"""
+                r"""op.execute("ALTER TYPE task_status RENAME VALUE 'open' TO 'todo'")"""
+            ),
+        ),
     ),
     "enum value dropped": Case(
         task(status(*STATUS, "late")),
