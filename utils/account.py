@@ -12,7 +12,8 @@ from typing import TypeVar
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import catalog, database, diagnosis, ledger, runner, status, watchdog
+from utils import breaking, catalog, database, diagnosis, ledger, runner, status, watchdog
+from utils.catalog import Catalog
 from utils.errors import LEFT_BEHIND, Stop
 from utils.failure import Ask
 from utils.logs import log
@@ -96,7 +97,9 @@ class Account:
 
     def _keep_catalog(self, connection: Connection) -> None:
         with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
-            ledger.keep_catalog(connection, self._run, catalog.read(connection).text)
+            now = catalog.read(connection)
+            ledger.keep_catalog(connection, self._run, now.text)
+            ledger.tell_breaking(connection, self._run, lambda before: _breaks(before, now))
 
     def _note_failure(self, connection: Connection, step: Step | None, words: str, *, left: bool) -> None:
         """Write the failure to the ledger, with the catalog if this run has changed it: the next drift is measured from there."""
@@ -130,6 +133,15 @@ class Account:
 
 
 _NOT_KEPT = "what the schema is now could not be written down (%s); drift is told again after the next run"
+
+
+def _breaks(before: str, now: Catalog) -> bool | None:
+    """Tell whether code for the schema before misses something now; None when the two cannot be compared."""
+    try:
+        was = Catalog.from_text(before)
+    except ValueError:
+        return None
+    return bool(breaking.breaks(was, now)) if was.format == now.format else None
 
 
 def _place_of(versions: tuple[str, ...] | None) -> str:

@@ -6,7 +6,7 @@ The row of an applied revision is written in that revision's own transaction. Ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -304,10 +304,33 @@ def keep_catalog(connection: Connection, run: Run, catalog: str) -> None:
         )
 
 
-LAST_CATALOG = (
-    f"SELECT catalog FROM {TABLE} WHERE catalog IS NOT NULL"
-    f" AND id >= (SELECT max(id) FROM {TABLE} WHERE outcome IN ('applied', 'started')) ORDER BY id DESC LIMIT 1"
-)
+def tell_breaking(connection: Connection, run: Run, compare: Callable[[str], bool | None]) -> None:
+    """Say of what `run` has applied whether the release before it keeps working, where nobody has said so. Writes the ledger.
+
+    `compare` tells it of the schema before the run, None when it cannot. What breaks nothing has no revision that does; which of several breaks
+    something nobody can tell afterwards.
+    """
+    mine = f"FROM {TABLE} WHERE run = %s"
+    unsaid = "run = %s AND action = 'upgrade' AND outcome = 'applied' AND breaking IS NULL"
+    rows = database.rows(connection, f"SELECT id FROM {TABLE} WHERE {unsaid}", (run.id,))
+    if not rows:
+        return
+    before = database.scalar(connection, _catalog_of(f"id < (SELECT min(id) {mine})"), (run.id, run.id))
+    broken = None if before is None else compare(str(before))
+    if broken is False or (broken and len(rows) == 1):
+        with connection.cursor() as cursor:
+            cursor.execute(f"UPDATE {TABLE} SET breaking = %s WHERE {unsaid}", (broken, run.id))
+
+
+def _catalog_of(rows: str) -> str:
+    """Return the query for the schema that the last run among these rows has left; none when it was killed before it kept it."""
+    return (
+        f"SELECT catalog FROM {TABLE} WHERE catalog IS NOT NULL AND {rows} AND id >="
+        f" (SELECT max(id) FROM {TABLE} WHERE outcome IN ('applied', 'started') AND {rows}) ORDER BY id DESC LIMIT 1"
+    )
+
+
+LAST_CATALOG = _catalog_of("true")
 """The schema that the last run has left; no row when it was killed before it could keep it, or in the middle of a revision."""
 
 

@@ -87,8 +87,9 @@ def test_a_row_and_its_revision_are_one_transaction(bare: Workshop, database: Ds
     """On a database in use each revision's change and row are committed together, and apart from the next one's."""
     bare.write("0001_first", TABLE)
     bare.migrate()
-    bare.write("0002_second", "op.execute('CREATE TABLE two (id int)')")
-    bare.write("0003_third", "op.execute('CREATE TABLE three (id int)')")
+    said = "breaking = False"  # so that nothing is left to be added to their rows afterwards
+    bare.write("0002_second", "op.execute('CREATE TABLE two (id int)')", extra=said)
+    bare.write("0003_third", "op.execute('CREATE TABLE three (id int)')", extra=said)
     bare.migrate()
     row = rows_of(database, "SELECT xmin FROM migration_ledger WHERE revision = '0002_second'")
     assert row == rows_of(database, "SELECT xmin FROM pg_class WHERE relname = 'two'")
@@ -216,6 +217,32 @@ def test_tables_are_made_by_one_process_at_a_time(
     assert stopped.value.slug == "lock-busy"
     assert f"pid {other_session.info.backend_pid}" in dict(stopped.value.facts)["holder"]
     assert relations(database) == []
+
+
+def test_what_nobody_has_sealed_is_looked_at_afterwards(bare: Workshop, database: Dsn) -> None:
+    """Whether an unsealed revision breaks the release before is told by the schemas before and after its run; of two in one run not."""
+    bare.write("0001_first", "op.create_table('note', *(sa.Column(name, sa.Text) for name in 'abcd'))")
+    bare.migrate()
+    bare.write("0002_adds", "op.add_column('note', sa.Column('more', sa.Text))")
+    bare.write("0003_adds", "op.create_table('other')")
+    bare.migrate()
+    bare.write("0004_drops", "op.drop_column('note', 'a')")
+    bare.migrate()
+    bare.write("0005_drops", "op.drop_column('note', 'b')")
+    bare.write("0006_adds", "op.add_column('note', sa.Column('still', sa.Text))")
+    bare.migrate()
+    bare.write("0007_said", "op.drop_column('note', 'c')", extra="breaking = False  # nobody reads it")
+    bare.migrate()
+    told = rows_of(database, "SELECT left(revision, 4), breaking FROM migration_ledger ORDER BY id")
+    assert told == [
+        ("0001", None),
+        ("0002", False),
+        ("0003", False),
+        ("0004", True),
+        ("0005", None),
+        ("0006", None),
+        ("0007", False),
+    ]
 
 
 def test_the_catalog_is_kept_on_the_last_row_of_a_run(settings: Settings, database: Dsn) -> None:
