@@ -254,6 +254,7 @@ def test_every_command_that_changes_something_works_on_it(theirs: Workshop) -> N
     assert theirs.database
     commands = [
         (*MIGRATE, "seal"),
+        (*MIGRATE, "seal", "--check"),
         (*MIGRATE, "upgrade", Project.id(20)),
         (*ALEMBIC, "upgrade", "+5"),
         (*MIGRATE, "upgrade"),
@@ -272,6 +273,86 @@ def test_every_command_that_changes_something_works_on_it(theirs: Workshop) -> N
         assert ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
     assert json.loads(theirs.migrate("status", "--json").stdout)["state"] == "current"
     assert json.loads(theirs.migrate("drift", "--json").stdout) == {"outside": [], "models": []}
+
+
+ASKING = (
+    *[
+        (*MIGRATE, *command)
+        for command in (
+            ("status",), ("status", "--json"), ("drift",), ("drift", "--json"), ("log",), ("log", "--json"),
+            ("upgrade", "--dry-run"), ("seal", "--check", "--no-replay"),
+        )
+    ],
+    *[(*ALEMBIC, *command) for command in (("current",), ("heads",), ("history",), ("branches",), ("show", "head"))],
+)  # fmt: skip
+
+
+def test_half_way_every_question_is_answered(theirs: Workshop) -> None:
+    """With forty revisions pending, and between the tips of a fork and its merge, whoever only asks is told, and told the same."""
+    assert theirs.database
+    assert theirs.migrate("seal").returncode == 0
+    for at, pending in (((20,), 40), ((LEFT[-1], RIGHT[-1]), REVISIONS - RIGHT[-1])):
+        for number in at:
+            assert theirs.migrate("upgrade", Project.id(number)).returncode == 0
+        for command in ASKING:
+            ended = theirs.run(*command)
+            assert ended.returncode == 0, f"{command}: {ended.stdout}{ended.stderr}"
+        seen = json.loads(theirs.migrate("status", "--json").stdout)
+        assert (seen["state"], seen["current"]) == ("behind", sorted(Project.id(number) for number in at))
+        assert len(seen["pending"]) == len(json.loads(theirs.migrate("plan", "--json").stdout)["pending"]) == pending
+        assert theirs.migrate("wait", MIGRATE_WAIT_LOCK="0").returncode == 1
+        asked = theirs.migrate("downgrade", Project.id(10))
+        assert (asked.returncode, "[not-agreed]" in asked.stderr) == (2, True), asked.stderr
+    written = theirs.alembic("upgrade", "head", "--sql")
+    assert (written.returncode, "[needs-a-database]" in written.stderr) == (3, True), written.stderr
+
+
+def test_a_version_that_was_lost_is_found_or_asked_for(theirs: Workshop) -> None:
+    """After DROP TABLE alembic_version `adopt` finds the revision; where the newest wrote rows only, it says which two it may be."""
+    assert theirs.database
+    for number, same in ((21, 22), (RIGHT[-1], RIGHT.stop)):
+        plain_alembic(theirs, Project.id(same))
+        rows_of(theirs.database, "DROP TABLE alembic_version; DROP TABLE IF EXISTS migration_ledger")
+        asked = theirs.migrate("adopt")
+        assert (asked.returncode, "more than one revision has this schema" in asked.stderr) == (3, True), asked.stderr
+        assert Project.id(same) in asked.stderr
+        assert number == RIGHT[-1] or Project.id(number) in asked.stderr
+        ended = theirs.migrate("adopt", Project.id(same))
+        assert ended.stdout == f"adopt: the database is at {Project.id(same)}\n", ended.stderr
+    assert theirs.migrate().returncode == 0
+    assert json.loads(theirs.migrate("drift", "--json").stdout) == {"outside": [], "models": []}
+
+
+def test_their_project_goes_on_with_ours(theirs: Workshop) -> None:
+    """A new revision, one that autogenerate writes, a second head that is rebased, and one that is merged: all come to head."""
+    assert theirs.migrate().returncode == 0
+    head = Project.id(REVISIONS)
+
+    def new(*command: str) -> str:
+        before = set(theirs.versions.glob("*.py"))
+        ended = theirs.alembic("revision", *command)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        (made,) = set(theirs.versions.glob("*.py")) - before
+        return made.stem
+
+    first = new("-m", "more")
+    models = theirs.root / "models.py"
+    models.write_text(models.read_text() + "Base.metadata.tables['t1'].append_column(sa.Column('more', sa.Text()))\n")
+    assert theirs.migrate().returncode == 0
+    second = new("--autogenerate", "-m", "column more")
+    assert "more" in (theirs.versions / f"{second}.py").read_text()
+    assert theirs.migrate().returncode == 0
+    theirs.write("beside", "op.execute('CREATE TABLE beside ()')", "op.drop_table('beside')", after=first)
+    assert "[forked]" in theirs.migrate().stderr
+    rebased = theirs.migrate("rebase", "beside")
+    assert rebased.returncode == 0, rebased.stderr
+    assert theirs.migrate().returncode == 0
+    theirs.write("again", "op.execute('CREATE TABLE again ()')", "op.drop_table('again')", after=head)
+    merged = theirs.alembic("merge", "heads", "-m", "both")
+    assert merged.returncode == 0, merged.stdout + merged.stderr
+    ended = theirs.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(theirs.migrate("status", "--json").stdout)["state"] == "current"
 
 
 def test_their_database_is_adopted_where_plain_alembic_has_left_it(theirs: Workshop) -> None:
