@@ -115,6 +115,11 @@ CASES = [
     Case("CREATE OR REPLACE VIEW busy WITH (security_barrier = true) AS SELECT project_id, count(*) AS tasks, max(shout(title)) AS loudest FROM task GROUP BY project_id HAVING count(*) > 4", "changed", "view busy", ""),
     Case("ALTER VIEW merged SET (security_barrier)", "changed", "view merged", "ALTER VIEW merged RESET (security_barrier)"),
     Case("DROP VIEW sets", "removed", "view sets", ""),
+    Case(
+        "DROP MATERIALIZED VIEW totals; CREATE MATERIALIZED VIEW totals AS SELECT project_id, max(price) AS total FROM task GROUP BY 1;"
+        " CREATE UNIQUE INDEX totals_project ON totals (project_id)",
+        "changed", "materialized view totals", "",
+    ),
     Case("CREATE MATERIALIZED VIEW twice AS SELECT 2 AS two", "added", "materialized view twice", "DROP MATERIALIZED VIEW twice"),
     Case("CREATE OR REPLACE FUNCTION stop_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'", "changed", "function stop_it()", "CREATE OR REPLACE FUNCTION stop_it() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'"),
     Case("ALTER FUNCTION half(bigint) STABLE", "changed", "function half(bigint)", "ALTER FUNCTION half(bigint) VOLATILE"),

@@ -50,7 +50,7 @@ MADE = """
     CREATE INDEX task_state ON task (state); CREATE UNIQUE INDEX task_title ON task (lower(title));
     CREATE VIEW open_task AS SELECT id, title FROM task WHERE state = 'todo';
     CREATE TRIGGER task_touch BEFORE UPDATE ON task FOR EACH ROW EXECUTE FUNCTION touch();
-    CREATE SEQUENCE ticket START 100;
+    CREATE SEQUENCE ticket START 100; CREATE TYPE pair AS (a int, b varchar(5));
     CREATE SCHEMA archive; CREATE TABLE archive.task (id bigint PRIMARY KEY, title text);
     COMMENT ON TABLE task IS 'what there is to do'
 """
@@ -108,6 +108,8 @@ CHANGES = [
     Change("DROP TRIGGER task_touch ON task", "trigger task.task_touch", "removed"),
     Change("CREATE TRIGGER more BEFORE INSERT ON task FOR EACH ROW EXECUTE FUNCTION touch()", "trigger task.more", "added"),
     Change("CREATE TYPE kind AS ENUM ('a')", "enum kind", "added"),
+    Change("ALTER TYPE pair ADD ATTRIBUTE c int", "type pair", "changed", "ALTER TYPE pair DROP ATTRIBUTE c"),
+    Change("ALTER TYPE pair ALTER ATTRIBUTE b TYPE text", "type pair", "changed", "ALTER TYPE pair ALTER ATTRIBUTE b TYPE varchar(5)"),
     Change("CREATE DOMAIN email AS text", "domain email", "added"),
     Change("CREATE POLICY own ON task USING (rank > 0)", "policy task.own", "added"),
     Change("COMMENT ON TABLE task IS 'other'", "comment on table task", "changed"),
