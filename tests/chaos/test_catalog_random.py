@@ -54,7 +54,7 @@ def test_one_random_change_is_exactly_that_change(blank: Connection, data: st.Da
         blank.rollback()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_one_random_change_by_hand_is_exactly_that_drift(
     bare: Workshop, databases: Databases, data: st.DataObject
