@@ -109,7 +109,7 @@ class Runner:
         self._waited_before = self._patience.spent
         self._monitor.forget_blockers()
         environment = self._way.environment
-        with little_garbage_collection(), self._engine.connect() as connection:
+        with no_garbage_collection(wanted=whole), self._engine.connect() as connection:
             environment.configure(
                 connection=connection,
                 transaction_per_migration=not whole,
@@ -371,11 +371,13 @@ def _driver(connection: Connection | None) -> Driver:
 
 
 @contextmanager
-def little_garbage_collection() -> Iterator[None]:
-    """Inside, Python seldom looks for reference cycles: with a thousand modules loaded that costs a tenth of the run."""
-    before = gc.get_threshold()
-    gc.set_threshold(50_000, *before[1:])
+def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
+    """Inside, Python does not look for reference cycles: with a thousand modules loaded that costs a tenth of the run."""
+    before = gc.isenabled()
+    if wanted:
+        gc.disable()
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        if before:
+            gc.enable()
