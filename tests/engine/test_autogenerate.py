@@ -852,11 +852,17 @@ def metadata(build: Build, *, named: bool = True) -> sa.MetaData:
 def create(desk: Desk, models: sa.MetaData) -> None:
     """Make the tables, and two partitions of each that is partitioned."""
     models.create_all(desk.engine)
+    for statement in partitions(models):
+        rows_of(desk.database, statement)
+
+
+def partitions(models: sa.MetaData) -> Iterator[str]:
+    """Yield the statements that make them."""
     for one in models.tables.values():
         if one.dialect_options["postgresql"]["partition_by"]:
             for rest in (0, 1):
                 part = f'"{one.name}_{rest}" PARTITION OF "{one.name}"'
-                rows_of(desk.database, f"CREATE TABLE {part} FOR VALUES WITH (MODULUS 2, REMAINDER {rest})")
+                yield f"CREATE TABLE {part} FOR VALUES WITH (MODULUS 2, REMAINDER {rest})"
 
 
 def fill(engine: sa.Engine, models: sa.MetaData) -> None:

@@ -1,0 +1,72 @@
+"""What autogenerate writes, judged as `seal` judges it: by its footprint, on a server that says what it does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests.engine.test_autogenerate import CASES, Desk, create, edited, metadata, partitions
+from tests.judging import footprints_of
+from utils import hazards
+from utils.settings import Dsn
+
+BEFORE = """\
+from alembic import op
+
+revision = "0000_before"
+down_revision = None
+
+
+def upgrade():
+    for statement in {statements!r}:
+        op.get_bind().exec_driver_sql(statement)
+
+
+def downgrade():
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def engine() -> sa.Engine:
+    """One for all desks."""
+    return sa.create_engine("postgresql+psycopg2://", poolclass=sa.NullPool)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, database: Dsn, engine: sa.Engine) -> Iterator[Desk]:
+    """A desk with an empty revision folder."""
+    desk = Desk(tmp_path / "migrations", database, engine)
+    yield desk
+    desk.leave()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_footprint_of_a_change_blocks_nobody(desk: Desk, server: Dsn, name: str) -> None:
+    """No blocking hazard on a table that was there before, but where the case says why there must be one."""
+    case = CASES[name]
+    before = metadata(case.before, named=case.named)
+    create(desk, before)
+    made = [one.removeprefix("> ").strip() for one in desk.said if re.match(r"> \s*(CREATE|ALTER|COMMENT)", one)]
+    made += partitions(before)
+    files = desk.revision(metadata(case.after, named=case.named), name)
+    if case.edit:
+        edited(desk, files, *case.edit)
+    (desk.versions / "0000_before.py").write_text(BEFORE.format(statements=made))
+    first = desk.versions / f"{files[0]}.py"
+    first.write_text(re.sub(r"(?m)^(down_revision.*= )None", r'\1"0000_before"', first.read_text()))
+
+    history, footprints = footprints_of(server, desk.versions, files)
+
+    found = [
+        f"{footprint.revision}: {finding}"
+        for footprint in footprints
+        for finding in hazards.findings(footprint, history.by_id[footprint.revision])
+        if finding.hazard.blocking
+    ]
+    assert len(footprints) == len(files)
+    assert bool(found) == bool(case.unavoidable), found
