@@ -10,7 +10,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from alembic.autogenerate.api import AutogenContext
@@ -155,10 +155,30 @@ def _compare_json_default(
     return PriorityDispatchResult.STOP
 
 
+_SERIALS = """
+SELECT 'nextval(' || quote_literal(s.oid::regclass::text) || '::regclass)', a.attname
+  FROM pg_class s
+  JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.refclassid = 'pg_class'::regclass
+  JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+ WHERE s.relkind = 'S'
+"""
+
+
 class _Impl(PostgresqlImpl):
     """Alembic's PostgreSQL, which writes SQL expressions into files as text() and the driver read them back."""
 
     __dialect__ = "postgresql"  # takes the place of Alembic's own for whoever imports this module
+
+    def autogen_column_reflect(self, inspector: sa.Inspector, table: sa.Table, column_info: dict[str, Any]) -> None:  # noqa: ARG002
+        """Leave out the default of a serial column, as Alembic does, which asks PostgreSQL for each: a third of its time."""
+        if not isinstance(column_info["type"], sa.INTEGER | sa.BIGINT):
+            return  # Alembic keeps the default of a smallserial
+        serials = inspector.info_cache.get(_SERIALS)
+        if serials is None:
+            with inspector._operation_context() as connection:  # noqa: SLF001  as Alembic's own question
+                serials = inspector.info_cache[_SERIALS] = {tuple(row) for row in connection.execute(sa.text(_SERIALS))}
+        if (column_info.get("default"), column_info["name"]) in serials:
+            del column_info["default"]
 
     def render_ddl_sql_expr(
         self,
