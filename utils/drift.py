@@ -6,7 +6,6 @@ release misses on a newer schema. Never changes anything.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -123,13 +122,8 @@ def models_ahead(metadata: MetaData, driver: Driver) -> list[Difference]:
     options: dict[str, Any] = autogenerate.options(environment, metadata)
     with _reading(driver) as connection:
         migration_context = MigrationContext.configure(connection, opts=options)
-        collecting = gc.isenabled()
-        gc.disable()  # a fifth of the time for 500 tables, and nothing to find
-        try:
+        with revisions.no_garbage_collection():
             upgrade = produce_migrations(migration_context, metadata).upgrade_ops
-        finally:
-            if collecting:
-                gc.enable()
     return [difference for operation in upgrade.ops for difference in _ahead(operation)] if upgrade else []
 
 

@@ -157,9 +157,10 @@ def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _drift(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import report, status
+    from utils import report, revisions, status
 
-    found = status.drifted(settings, _models)
+    with revisions.no_garbage_collection():
+        found = status.drifted(settings, _models)
     print(report.as_json(found.record()) if parsed.json else report.drift_text(found))
     return errors.NO if found.is_there else errors.DONE
 

@@ -6,11 +6,9 @@ Decides nothing about retries: it runs one attempt and says exactly what that le
 
 from __future__ import annotations
 
-import gc
 import secrets
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Self
 
 import sqlalchemy
@@ -25,7 +23,7 @@ from utils.errors import Stop
 from utils.lock import TCP_LIMITS, Lock, LockLost
 from utils.logs import log
 from utils.progress import Monitor
-from utils.revisions import MigrationContext, Revision, Step, Way, checksums
+from utils.revisions import MigrationContext, Revision, Step, Way, checksums, no_garbage_collection
 from utils.settings import Dsn, Settings
 
 UNCHANGED = "unchanged by this revision"
@@ -368,16 +366,3 @@ def _driver(connection: Connection | None) -> Driver:
     driver = connection.connection.dbapi_connection
     assert driver is not None
     return driver  # type: ignore[return-value]  # SQLAlchemy's type is any driver's
-
-
-@contextmanager
-def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
-    """Inside, Python does not look for reference cycles: with a thousand modules loaded that costs a tenth of the run."""
-    before = gc.isenabled()
-    if wanted:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()

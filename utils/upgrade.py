@@ -55,7 +55,7 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
         if environment.is_offline_mode():
             revisions.offline(environment)
             return
-        with runner.no_garbage_collection():
+        with revisions.no_garbage_collection():
             way = Way(environment)
         settings = environment.config.attributes.get("settings") or _settings_of_hand()
         if way.moves and environment.config.attributes.get("only_plan"):
