@@ -24,6 +24,7 @@ from utils.errors import Stop
 from utils.settings import Dsn, Settings, parse_url
 
 _NOT_SAFE = {
+    "autovacuum": "off",  # it comes when a test does not expect it, and takes locks
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",

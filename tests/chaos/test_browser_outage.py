@@ -22,7 +22,7 @@ from tests.web.visitor import Page
 from utils.cluster import Server
 from utils.settings import Dsn
 
-SECONDS = 20
+SECONDS = 10
 """For which fifty visitors look at the board meanwhile."""
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
