@@ -125,7 +125,7 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
     ]
     kept = catalog.read(connection).text
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN")
+        cursor.execute(f"BEGIN; {lock.brand()}")
         try:
             cursor.execute(_VERSION_TABLE)
             cursor.execute("DELETE FROM alembic_version")

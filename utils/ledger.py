@@ -153,8 +153,8 @@ def write(cursor: Cursor, lock: Lock, run: Run, rows: Sequence[Row], outcome: st
     if prepared:
         cursor.execute(f"EXECUTE {_PREPARED} ({', '.join(['%s'] * len(_TYPES))})", columns)
     else:
-        text, values = _insertion(lock, run, outcome)
-        cursor.execute(text.format(*(f"%s::{kind}" for kind in _TYPES)), (*values[0], *columns, *values[1]))
+        before, after = _insertion(cursor, lock, run, outcome)
+        cursor.execute(before + cursor.mogrify(", ".join(f"%s::{kind}" for kind in _TYPES), columns) + after)
     if cursor.rowcount != len(rows):
         raise LockLost
 
@@ -164,28 +164,29 @@ def prepare(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> None:
 
     Not behind a transaction pooler, where the next transaction may find itself in another session.
     """
-    text, values = _insertion(lock, run, outcome)
-    numbered = text.format(*(f"${number}" for number in range(1, len(_TYPES) + 1)))
-    cursor.execute(f"PREPARE {_PREPARED} ({', '.join(_TYPES)}) AS {numbered}", (*values[0], *values[1]))
+    before, after = _insertion(cursor, lock, run, outcome)
+    places = ", ".join(f"${number}" for number in range(1, len(_TYPES) + 1))
+    cursor.execute(f"PREPARE {_PREPARED} ({', '.join(_TYPES)}) AS ".encode() + before + places.encode() + after)
 
 
 _PREPARED = "railhead_ledger"
 _TYPES = ("text[]", "text[]", "text[]", "boolean[]", "float8[]", "int[]", "int[]", "int[]")
 
 
-def _insertion(lock: Lock, run: Run, outcome: str) -> tuple[str, tuple[tuple[object, ...], tuple[object, ...]]]:
-    """Return the statement of `write`, with a place for each column of rows, and the values before and after these."""
+def _insertion(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> tuple[bytes, bytes]:
+    """Return what stands before and after the columns of rows in the statement of `write`."""
     condition, values = lock.fence()
-    text = (
+    before = (
         f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
         " started_at, duration_ms, waited_ms, attempts)"
         " SELECT %s, %s, %s, %s, current_user || ' @ ' || %s, r.revision, r.parent, r.checksum, r.breaking,"
-        " clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts"
-        " FROM unnest({}, {}, {}, {}, {}, {}, {}, {})"
-        " AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts)"
-        f" WHERE {condition}"
+        " clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts FROM unnest("
     )
-    return text, ((run.id, run.action, outcome, run.release, run.replica), values)
+    after = f") AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts) WHERE {condition}"
+    return (
+        cursor.mogrify(before, (run.id, run.action, outcome, run.release, run.replica)),
+        cursor.mogrify(after, values),
+    )
 
 
 def note(

@@ -65,7 +65,6 @@ class Lock:
         self.pooled = False
         self.pid = 0
         self._virtual_transaction = ""
-        self._branded = False
 
     def try_take(self) -> bool:
         """Tell whether the lock is ours now. Waits for nobody; holds a transaction open only when it is."""
@@ -85,17 +84,14 @@ class Lock:
 
         The mark ends with the transaction, so that one which somebody put in its place does not have it.
         """
-        self._branded = True
         return f"SET LOCAL {_BRAND} = '{self._virtual_transaction}'"
 
     def fence(self) -> tuple[str, tuple[object, ...]]:
         """Return an SQL condition, with its values, for what is about to be committed.
 
-        It is true while the lock's own transaction still holds it and, where transactions are branded, in those.
+        It is true in a transaction with our brand, while the lock's own transaction still holds it.
         """
         condition, values = self._held()
-        if not self._branded:
-            return condition, values
         return f"{condition} AND current_setting('{_BRAND}', true) = %s", (*values, self._virtual_transaction)
 
     def assert_held(self, connection: Connection) -> None:

@@ -275,7 +275,6 @@ class Runner:
             self._lock_timeout = self._patience.lock_timeout
             with driver.cursor() as cursor:
                 cursor.execute(_limits("", driver.server_version, self._lock_timeout, self._settings))
-                self._lock.brand()
                 ledger.prepare(cursor, self._lock, self._run, "applied")
         self._prepared = not self._lock.pooled
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
