@@ -27,7 +27,6 @@ from utils.catalog import Catalog
 from utils.database import Blocker
 from utils.drift import Difference, Drift
 from utils.errors import Stop
-from utils.hazards import Finding
 from utils.judgement import Weighed
 from utils.ledger import Entry, Filter
 from utils.revisions import History, Revision
@@ -118,7 +117,7 @@ class Planned(NamedTuple):
         return {
             **{name: known[name] for name in ("revision", "file", "message", "breaking")},
             "refused": self.refused,
-            "hazards": [_weighed(one) for one in self.weighed],
+            "hazards": [{"hazard": one.finding.slug, "blocks": one.blocks, **one.record()} for one in self.weighed],
             "instead": self.instead,
             "code": self.code,
         }
@@ -178,17 +177,6 @@ class Console(NamedTuple):
             "drift": self.drift.record() if self.drift else None,
             "tables": None if self.tables is None else [one.record() for one in self.tables],
         }
-
-
-def _weighed(one: Weighed) -> dict[str, object]:
-    return {
-        "hazard": one.finding.slug,
-        "table": one.finding.table or None,
-        "rows": None if one.rows is None else round(one.rows),
-        "blocks": one.blocks,
-        "danger": one.finding.danger,
-        "accepted": one.accepted,
-    }
 
 
 _once = threading.Lock()
@@ -340,7 +328,6 @@ def _planned(connection: Connection, settings: Settings, now: Status, found: His
     """Weigh what the manifest says of the pending revisions against the sizes of the tables, as the start would."""
     pending = [found.by_id[one.revision] for one in now.pending]
     sealed = judgement.sealed(pending)
-    known = [(one, Finding.parse(token)) for one in pending if one.id in sealed for token in sealed[one.id].tokens]
 
     def sizes(names: Sequence[str]) -> Mapping[str, float]:
         try:
@@ -348,7 +335,7 @@ def _planned(connection: Connection, settings: Settings, now: Status, found: His
         except psycopg2.errors.LockNotAvailable:
             return {}
 
-    weighed = judgement.weigh(known, pending, settings, sizes)
+    weighed = judgement.weigh(judgement.known(pending), pending, settings, sizes)
     return tuple(_plan(one, found, [own for own in weighed if own.revision.id == one.id], sealed) for one in pending)
 
 

@@ -45,6 +45,15 @@ class Weighed(NamedTuple):
         """Tell whether traffic would stand still, and nobody has accepted that."""
         return self.finding.hazard.blocking and self.large and self.accepted is None
 
+    def record(self) -> dict[str, object]:
+        """Return for JSON what every account of it tells."""
+        return {
+            "table": self.finding.table or None,
+            "rows": None if self.rows is None else round(self.rows),
+            "danger": self.finding.danger,
+            "accepted": self.accepted,
+        }
+
     def __str__(self) -> str:
         size = "" if self.rows is None else f", {count(self.rows)}"
         return f"{self.finding}{size}"
@@ -59,6 +68,13 @@ def sealed(pending: Iterable[Revision]) -> dict[str, manifest.Entry]:
     return {one: line for one, line in lines.items() if line.is_replayed and line.checksum == checksums.get(one)}
 
 
+def known(pending: Sequence[Revision]) -> list[tuple[Revision, Finding]]:
+    """Return what is known to be able to hurt about these revisions; read are only files of which something is."""
+    entries = manifest.entries()
+    lines = sealed(one for one in pending if one.id in entries and entries[one.id].tokens)
+    return [(one, Finding.parse(token)) for one in pending if one.id in lines for token in lines[one.id].tokens]
+
+
 def judge(pending: Sequence[Revision], history: History, settings: Settings, sizes: Sizes, place: str) -> None:
     """Return when these revisions may be applied. Raises Stop(`hazard`) when one would block a large table.
 
@@ -66,7 +82,7 @@ def judge(pending: Sequence[Revision], history: History, settings: Settings, siz
     """
     if settings.hazards == "ignore":
         return
-    weighed = [one for one in weigh(_known(pending), pending, settings, sizes) if one.blocks]
+    weighed = [one for one in weigh(known(pending), pending, settings, sizes) if one.blocks]
     if weighed and settings.hazards == "refuse":
         raise refusal(weighed, history, settings, place)
     for one in weighed:
@@ -79,11 +95,11 @@ def assert_repeatable(pending: Sequence[Revision], history: History, action: str
     Where there is no table yet (`empty`), starting from nothing is a way out: there it is only said.
     """
     finding = Finding("not-repeatable")
-    known = {one.id for one, found in _known(pending) if found == finding} if action == "upgrade" else set()
+    mixed = {one.id for one, found in known(pending) if found == finding} if action == "upgrade" else set()
     for revision in pending:
         if hazards.accepted(revision, finding):
             continue
-        if revision.id in known or hazards.mixes(manifest.FOLDER / revision.file, action):
+        if revision.id in mixed or hazards.mixes(manifest.FOLDER / revision.file, action):
             stop = not_repeatable(revision, history, f"unchanged, {place}")
             if not empty:
                 raise stop
@@ -110,11 +126,13 @@ def warn_of_unsealed(pending: Iterable[Revision], settings: Settings, *, closely
 
 
 def weigh(
-    known: Sequence[tuple[Revision, Finding]], pending: Sequence[Revision], settings: Settings, sizes: Sizes
+    findings: Sequence[tuple[Revision, Finding]], pending: Sequence[Revision], settings: Settings, sizes: Sizes
 ) -> list[Weighed]:
     """Return each finding with the size of its table on the database that `sizes` speaks of."""
+    if not findings:
+        return []
     older = _older_names(pending)
-    tables = {finding.table for _, finding in known if finding.table and finding.slug != "breaks-previous-release"}
+    tables = {finding.table for _, finding in findings if finding.table and finding.slug != "breaks-previous-release"}
     rows = sizes(sorted(tables | {older[table] for table in tables if table in older})) if tables else {}
 
     def weighed(revision: Revision, finding: Finding) -> Weighed:
@@ -123,7 +141,7 @@ def weigh(
         large = found is not None and found >= settings.large_table
         return Weighed(revision, finding, found, large, hazards.accepted(revision, finding))
 
-    return [weighed(*one) for one in known]
+    return [weighed(*one) for one in findings]
 
 
 def refusal(weighed: Sequence[Weighed], history: History, settings: Settings, place: str) -> Stop:
@@ -199,13 +217,6 @@ def count(rows: float) -> str:
     size = max(0, round(rows))
     digits = max(0, len(str(size)) - 2)
     return f"about {round(size, -digits):,} rows" if size else "no rows"
-
-
-def _known(pending: Sequence[Revision]) -> list[tuple[Revision, Finding]]:
-    """Return what is known to be able to hurt about these revisions; read are only files of which something is."""
-    entries = manifest.entries()
-    lines = sealed(one for one in pending if one.id in entries and entries[one.id].tokens)
-    return [(one, Finding.parse(token)) for one in pending if one.id in lines for token in lines[one.id].tokens]
 
 
 def _older_names(pending: Iterable[Revision]) -> dict[str, str]:

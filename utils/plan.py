@@ -222,12 +222,9 @@ def _lock_words(mode: int) -> str:
 def _record(one: Weighed) -> dict[str, object]:
     return {
         "slug": one.finding.slug,
-        "table": one.finding.table or None,
-        "rows": None if one.rows is None else round(one.rows),
         "large": one.large,
         "blocking": one.finding.hazard.blocking,
         "refused": one.blocks,
-        "accepted": one.accepted,
-        "danger": one.finding.danger,
         "instead": one.finding.instead,
+        **one.record(),
     }
