@@ -6,7 +6,8 @@ writes on connections of its own; decides nothing about what is tried again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import psycopg2
@@ -96,7 +97,7 @@ class Account:
             log.warning(_NOT_KEPT, database.said(error))
 
     def _keep_catalog(self, connection: Connection) -> None:
-        with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
+        with _at_once(connection):
             now = catalog.read(connection)
             ledger.keep_catalog(connection, self._run, now.text)
             ledger.tell_breaking(connection, self._run, lambda before: _breaks(before, now))
@@ -106,12 +107,12 @@ class Account:
         kept = None
         if left or ledger.applied(connection, self._run):
             try:
-                with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
+                with _at_once(connection):
                     kept = catalog.read(connection).text
             except psycopg2.Error as error:
                 log.warning(_NOT_KEPT, database.said(error))
         revision = step.revision if step else None
-        with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
+        with _at_once(connection):
             ledger.note(connection, self._run, "failed", revision=revision, error=words, catalog=kept)
 
     def _ask(self, question: str, values: tuple[object, ...]) -> object:
@@ -130,6 +131,13 @@ class Account:
             if self._way.target == "head"
             else f"python utils/migrate.py {self._way.action} {self._way.target}"
         )
+
+
+@contextmanager
+def _at_once(connection: Connection) -> Iterator[None]:
+    """Inside, neither a dead network nor somebody's lock is waited for."""
+    with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
+        yield
 
 
 _NOT_KEPT = "what the schema is now could not be written down (%s); drift is told again after the next run"

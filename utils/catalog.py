@@ -167,7 +167,7 @@ def told_who(connection: Connection) -> Iterator[None]:
         yield
     except psycopg2.errors.LockNotAvailable as error:
         who = [Blocker(*row) for row in database.rows(connection, _OWNERS_OF_TABLES)]  # type: ignore[arg-type]  # its columns
-        end = f"SELECT pg_terminate_backend({who[0].pid});" if who else "look again"
+        end = who[0].end if who else "look again"
         raise Stop(
             "table-busy",
             "a table is locked, so that the schema cannot be read",
@@ -363,11 +363,8 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", lambda match: _UNESCAPES[match[1]], text)
 
 
-_OWNERS_OF_TABLES = """
-SELECT pid, coalesce(application_name, ''), coalesce(state, 'working'),
-       extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start, clock_timestamp()))::float8,
-       left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
-  FROM pg_stat_activity
+_OWNERS_OF_TABLES = f"""
+{database.SESSIONS}
  WHERE pid IN (SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND locktype = 'relation'
                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation >= 16384)
  ORDER BY xact_start NULLS LAST

@@ -404,10 +404,7 @@ class Blocker(NamedTuple):
 
 def blockers(connection: Connection, pid: int) -> list[Blocker]:
     """Return the sessions that `pid` waits for right now, oldest first. Read-only."""
-    return [
-        Blocker(int(str(row[0])), str(row[1]), str(row[2]), float(str(row[3])), str(row[4]))
-        for row in rows(connection, _BLOCKERS, (pid, pid, pid))
-    ]
+    return [Blocker(*row) for row in rows(connection, _BLOCKERS, (pid, pid, pid))]  # type: ignore[arg-type]  # its columns
 
 
 IDENTITY = """
@@ -415,13 +412,19 @@ SELECT (SELECT oid FROM pg_database WHERE datname = current_database()),
        CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE') THEN (SELECT system_identifier FROM pg_control_system()) END
 """
 
-_BLOCKERS = """
+SESSIONS = """
 SELECT pid, coalesce(application_name, ''), coalesce(state, 'working'),
-       extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start, clock_timestamp())),
+       extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start, clock_timestamp()))::float8,
        left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
-  FROM pg_stat_activity WHERE pid = ANY (pg_blocking_pids(%s))
+  FROM pg_stat_activity
+"""
+"""A query for the fields of a Blocker, for each session."""
+
+_BLOCKERS = f"""
+{SESSIONS}
+ WHERE pid = ANY (pg_blocking_pids(%s))
 UNION ALL
-SELECT 0, gid, 'prepared', extract(epoch FROM clock_timestamp() - prepared), ''
+SELECT 0, gid, 'prepared', extract(epoch FROM clock_timestamp() - prepared)::float8, ''
   FROM pg_prepared_xacts p WHERE 0 = ANY (pg_blocking_pids(%s)) AND EXISTS (
        SELECT FROM pg_locks own JOIN pg_locks held USING (virtualtransaction), pg_locks wanted
         WHERE own.transactionid = p.transaction AND own.pid IS NULL AND held.pid IS NULL

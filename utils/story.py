@@ -229,9 +229,8 @@ class Story:
                 if retry.may_repeat(carrier, self.way) and database.is_lock_miss(cause):
                     self._missed(error, carrier, carrier.uncommitted)
                 elif retry.may_repeat(carrier, self.way) and retry.is_lost(error, self.account):
-                    step = (
-                        None if retry.is_refused_change(error) else carrier.current
-                    )  # a standby is no revision's fault
+                    # a standby is no revision's fault
+                    step = None if retry.is_refused_change(error) else carrier.current
                     raise _Lost(error, step, carrier.silence) from error
                 elif whole and retry.may_repeat(carrier, self.way) and diagnosis.is_too_much_at_once(cause):
                     log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)

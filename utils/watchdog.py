@@ -57,9 +57,8 @@ class _Watchdog:
         self._thread = threading.Thread(target=self._watch, name="railhead-watchdog", daemon=True)
 
     def take_signals(self) -> None:
-        known = [
-            signum for signum in _SIGNALS if signal.getsignal(signum) is not None
-        ]  # another's in C cannot be put back
+        # another's handler in C cannot be put back
+        known = [signum for signum in _SIGNALS if signal.getsignal(signum) is not None]
         if known and threading.current_thread() is threading.main_thread():
             self._wakeup_before = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
             self._before = {signum: signal.signal(signum, self._raise) for signum in known}
@@ -91,9 +90,8 @@ class _Watchdog:
             if deadline is None:
                 return before
             self._deadlines[connection] = deadline
-            in_time = (
-                self._sleeps_until <= deadline
-            )  # the thread will have looked by then: waking it costs more than this
+            # the thread will have looked by then: waking it costs more than this
+            in_time = self._sleeps_until <= deadline
         if not in_time:
             self._wake()
         return before
