@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from tests.engine.test_autogenerate import CASES, Desk, create, edited, metadata, partitions
+from tests.engine.test_autogenerate import CASES, Desk, create, desk, edited, engine, metadata, partitions
 from tests.judging import footprints_of
 from utils import hazards
 from utils.settings import Dsn
+
+assert desk, engine  # the fixtures
 
 BEFORE = """\
 from alembic import op
@@ -29,20 +28,6 @@ def upgrade():
 def downgrade():
     pass
 """
-
-
-@pytest.fixture(scope="module")
-def engine() -> sa.Engine:
-    """One for all desks."""
-    return sa.create_engine("postgresql+psycopg2://", poolclass=sa.NullPool)
-
-
-@pytest.fixture
-def desk(tmp_path: Path, database: Dsn, engine: sa.Engine) -> Iterator[Desk]:
-    """A desk with an empty revision folder."""
-    desk = Desk(tmp_path / "migrations", database, engine)
-    yield desk
-    desk.leave()
 
 
 @pytest.mark.parametrize("name", CASES)

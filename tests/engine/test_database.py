@@ -144,6 +144,16 @@ def test_mistakes_in_sql_are_never_tried_again(connection: Connection, statement
     assert not reaching.is_lock_miss(error)
 
 
+def waiter(database: Dsn, connection: Connection) -> tuple[Connection, list[reaching.Blocker]]:
+    """Return a session that waits for the table `thing`, and who is in its way."""
+    waiting = psycopg2.connect(database, async_=True)
+    while waiting.poll() != psycopg2.extensions.POLL_OK:
+        pass
+    waiting.cursor().execute("ALTER TABLE thing ADD COLUMN a int")
+    eventually(lambda: reaching.blockers(connection, waiting.info.backend_pid))
+    return waiting, reaching.blockers(connection, waiting.info.backend_pid)
+
+
 def test_lock_timeout_is_a_missed_lock_and_the_blocker_has_a_name(
     database: Dsn, connection: Connection, other_session: Connection
 ) -> None:
@@ -152,13 +162,7 @@ def test_lock_timeout_is_a_missed_lock_and_the_blocker_has_a_name(
         cursor.execute("SET application_name = report; CREATE TABLE thing (id int)")
         other_session.commit()
         cursor.execute("SELECT *\n  FROM thing")
-    waiting = psycopg2.connect(database, async_=True)
-    while waiting.poll() != psycopg2.extensions.POLL_OK:
-        pass
-    cursor = waiting.cursor()
-    cursor.execute("ALTER TABLE thing ADD COLUMN a int")
-    eventually(lambda: reaching.blockers(connection, waiting.info.backend_pid))
-    [who] = reaching.blockers(connection, waiting.info.backend_pid)
+    waiting, [who] = waiter(database, connection)
     assert (who.pid, who.application) == (other_session.info.backend_pid, "report")
     assert str(who) == f"pid {who.pid}, report, idle in transaction for {who.age:.0f} s: SELECT * FROM thing"
     waiting.close()
@@ -177,13 +181,7 @@ def test_prepared_transaction_in_the_way_has_a_name(
     rows_of(database, "CREATE TABLE thing (id int); CREATE TABLE other (id int)")
     with other_session.cursor() as preparing:
         preparing.execute("INSERT INTO thing VALUES (1); PREPARE TRANSACTION %s", (name,))
-    waiting = psycopg2.connect(database, async_=True)
-    while waiting.poll() != psycopg2.extensions.POLL_OK:
-        pass
-    cursor = waiting.cursor()
-    cursor.execute("ALTER TABLE thing ADD COLUMN a int")
-    eventually(lambda: reaching.blockers(connection, waiting.info.backend_pid))
-    [who] = reaching.blockers(connection, waiting.info.backend_pid)
+    waiting, [who] = waiter(database, connection)
     assert str(who) == f"prepared transaction {name}, for {who.age:.0f} s"
     rows_of(database, who.end)
     waiting.close()
