@@ -66,6 +66,7 @@ class Keyboard(Mouse):
     def _go(self, target: Locator, within: int = 120) -> None:
         """Press Tab until `target` has the focus, and shows that it has it."""
         wanted = target.element_handle()
+        self.page.wait_for_load_state()  # before the style sheet is there the browser shows the focus in its own way
         for _ in range(within):
             focused, outline = wanted.evaluate(
                 "element => [element === document.activeElement, getComputedStyle(element).outlineStyle]"
