@@ -6,15 +6,14 @@ Knows nothing of revisions. Speaks the simple protocol of psycopg2 only, so that
 from __future__ import annotations
 
 import re
-import select
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 
 import psycopg2
 from psycopg2 import errorcodes
-from psycopg2.extensions import POLL_OK, POLL_READ
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
@@ -34,9 +33,6 @@ ANSWER_TIMEOUT = 15.0
 
 SHORTEST_ANSWER_TIMEOUT = 3.0
 """The same where the budget is small: a busy server takes a second now and then."""
-
-_NO_NAME = re.compile(r"/[^,]*|\d+(?:\.\d+){3}|[\da-f:]+:[\da-f:]*", re.IGNORECASE)
-"""One host that is a socket's folder or an address, so that nothing has to be looked up."""
 
 _KEEPALIVES = {
     "keepalives_idle": "10",
@@ -107,49 +103,49 @@ def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connectio
 
 
 class Question:
-    """One statement on a connection of its own, which is made while the caller goes on with something else. Read-only.
+    """One statement on a connection of its own, asked in a thread while the caller goes on with something else. Read-only.
 
-    Most of a start with nothing to do is the server's time to let us in. Where a name has to be looked up, or one of
-    several hosts to be chosen, the connection is made when the answer is wanted: libpq would look the name up with
-    Python standing still, deaf to signals.
+    Most of a start with nothing to do is the time that it takes to be let in.
     """
 
     def __init__(self, dsn: Dsn, name: str, sql: str, *, timeout: int) -> None:
-        """Begin to connect; it may take `timeout` seconds until the answer is there. Raises psycopg2.Error."""
-        self._dsn, self._name, self._sql, self._timeout = dsn, name, sql, timeout
+        """Begin to ask; it may take `timeout` seconds until the answer is there."""
         self._deadline = time.monotonic() + timeout
+        self._dsn = _parameters(dsn, name, connect_timeout=str(timeout))
+        self._sql = sql
+        self._rows: list[tuple[object, ...]] = []
+        self._error: Exception | None = None
         self._connection: Connection | None = None
-        if _NO_NAME.fullmatch(dsn.parameters().get("host", "")):
-            self._connection = psycopg2.connect(_parameters(dsn, name), async_=True)
-            self._state = self._connection.poll()  # says who we are, if the server listens already
+        self._wanted = True
+        self._thread = threading.Thread(target=self._ask, name="railhead-question", daemon=True)
+        self._thread.start()
 
     def answer(self) -> list[tuple[object, ...]]:
-        """Return the rows, and close the connection. Raises psycopg2.Error, also when time is up."""
-        try:
-            if self._connection is None:
-                self._connection = connect(self._dsn, self._name, timeout=self._timeout)
-                return rows(self._connection, self._sql)
-            self._wait(self._connection)
-            with self._connection.cursor() as cursor:
-                cursor.execute(self._sql)
-                self._state = self._connection.poll()
-                self._wait(self._connection)
-                return list(cursor.fetchall())
-        finally:
-            self.close()
+        """Return the rows. Raises psycopg2.Error, also when time is up."""
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        if self._thread.is_alive():
+            raise psycopg2.OperationalError("the server did not answer in time")
+        if self._error is not None:
+            raise self._error
+        return self._rows
 
     def close(self) -> None:
-        """Close the connection, answered or not."""
-        if self._connection is not None:
-            self._connection.close()
+        """Take the question back; an answered one is over already."""
+        self._wanted = False
+        if self._thread.is_alive() and self._connection is not None:
+            watchdog.hang_up(self._connection)
 
-    def _wait(self, connection: Connection) -> None:
-        while self._state != POLL_OK:
-            waiting = select.poll()  # anew each time: libpq may go on on another socket
-            waiting.register(connection, select.POLLIN if self._state == POLL_READ else select.POLLOUT)
-            if not waiting.poll(max(0.0, self._deadline - time.monotonic()) * 1000):
-                raise psycopg2.OperationalError("the server did not answer in time")
-            self._state = connection.poll()
+    def _ask(self) -> None:
+        try:
+            with closing(psycopg2.connect(self._dsn)) as connection:
+                self._connection = connection
+                if self._wanted:
+                    connection.autocommit = True
+                    with connection.cursor() as cursor:
+                        cursor.execute(self._sql)
+                        self._rows = cursor.fetchall()
+        except Exception as error:  # whatever it is, it is raised where the answer is wanted
+            self._error = error
 
 
 def _parameters(dsn: Dsn, name: str, **more: str) -> Dsn:

@@ -77,7 +77,7 @@ def at_head(settings: Settings) -> tuple[str, ...] | None:
         return None
     finally:
         for one in asked:
-            one.close()
+            one.close()  # where nobody has waited for the answer
     versions = {tuple(sorted(str(row[0]) for row in rows)) for rows in found}
     places = {row[1:] for rows in found for row in rows}
     return heads if versions == {heads} and len(places) == 1 else None

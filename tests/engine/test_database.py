@@ -73,6 +73,23 @@ def test_a_question_to_a_server_that_says_nothing_ends(tmp_path: Path) -> None:
             question.answer()
 
 
+def test_a_question_taken_back_leaves_nobody_behind(database: Dsn, other_session: Connection) -> None:
+    """Whether it was still on its way or waits for an answer, its session ends."""
+    with other_session.cursor() as cursor:
+        cursor.execute("CREATE TABLE thing (id int)")
+        other_session.commit()
+        cursor.execute("LOCK TABLE thing")
+    asking = "SELECT wait_event_type FROM pg_stat_activity WHERE application_name = 'asking' AND datname = current_database()"
+    waiting = reaching.Question(database, "asking", "SELECT * FROM thing", timeout=60)
+    eventually(lambda: rows_of(database, asking) == [("Lock",)], what="it waits")
+    reaching.Question(database, "asking", "SELECT * FROM thing", timeout=60).close()
+    waiting.close()
+    with pytest.raises(psycopg2.Error):
+        waiting.answer()
+    other_session.rollback()
+    eventually(lambda: not rows_of(database, asking))
+
+
 def test_a_question_that_postgresql_refuses_raises(database: Dsn) -> None:
     """A database, a role or a table that is not there is an error of the driver's, as on any connection."""
     with pytest.raises(psycopg2.errors.UndefinedTable):
