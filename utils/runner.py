@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Self
 
 import sqlalchemy
+from alembic.runtime.migration import HeadMaintainer
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 from sqlalchemy import event
@@ -66,6 +67,7 @@ class Runner:
         self._lock_timeout = 0.0
         self._prepared = False
         self._heads: frozenset[str] = frozenset()
+        self._written: frozenset[str] = frozenset()
         self._unwritten: list[tuple[Step, float, float]] = []
         self._steps: list[Step] = []
 
@@ -101,6 +103,7 @@ class Runner:
         """
         self.attempts += 1
         self._whole, self._unwritten, self.left = whole, [], False
+        self._written = self._heads  # what the attempt before has not written is rolled back
         self.current = self.source = None
         self._committed = time.monotonic()
         self._rolled_back = False
@@ -126,35 +129,48 @@ class Runner:
             self.done += [step.revision for step in self._steps]
         return self._heads
 
-    def _plan(self, heads: tuple[str, ...], _context: object) -> Iterator[object]:
-        """Yield Alembic's steps, and know at each moment which one runs. Takes the place of Alembic's own plan."""
+    def _plan(self, heads: tuple[str, ...], context: MigrationContext) -> Iterator[object]:
+        """Yield Alembic's steps, and know at each moment which one runs. Takes the place of Alembic's own plan.
+
+        Steps that share one transaction are run here: nobody sees the versions between them, and to write each of these
+        takes as long as what the revisions do.
+        """
         self._steps = self._way.steps(heads)
-        self._heads = self.source = frozenset(heads)
+        self._heads = self._written = self.source = frozenset(heads)
+        reckoned = _Heads(context, heads)
         for step in self._steps:
             self.current, self.left, self._recorded = step, False, False
             self._began = time.monotonic()
-            if not self._whole:
+            if self._whole:
+                step.run.migration_fn()
+                reckoned.update_to_step(step.run)
+                self._arrive(reckoned.heads)
+            else:
                 self._committed = self._began
-            yield step.run
-            if not self._whole:
+                yield step.run
                 log.info("%s: %s in %.0f ms", self._run.action, step.revision, (time.monotonic() - self._began) * 1000)
                 self.done.append(step.revision)
                 self.source = self._heads
                 self._patience.succeed()
+        if self._whole:
+            self._write(_driver(context.connection), "applied")
         self.current = None
 
     def _record(self, ctx: MigrationContext, step: object, heads: Collection[str], run_args: object) -> None:  # noqa: ARG002
         """Alembic has moved the version: add the ledger's row to the same transaction."""
+        self._arrive(heads)
+        self._written = self._heads
+        self._write(_driver(ctx.connection), "applied")
+
+    def _arrive(self, heads: Collection[str]) -> None:
         assert self.current is not None
         self._heads = frozenset(heads)
         self._recorded = True
         self._unwritten.append((self.current, self._began, time.monotonic() - self._began))
-        last = self.current is self._steps[-1]
-        if last or not self._whole:
-            self._write(_driver(ctx.connection), "applied")
 
     def _write(self, driver: Driver, outcome: str) -> None:
-        """Write the ledger's rows of everything that this transaction will commit. Writes the ledger."""
+        """Write the version, and the ledger's rows of everything that this transaction will commit. Writes the ledger."""
+        self._write_version(driver)
         if not self._unwritten:
             return
         now = time.monotonic()
@@ -181,6 +197,17 @@ class Runner:
             raise self._stolen() from None
         self._unwritten = []
 
+    def _write_version(self, driver: Driver) -> None:
+        """Let alembic_version say where the steps have led, where Alembic has not done so."""
+        if self._written == self._heads:
+            return
+        with driver.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM alembic_version; INSERT INTO alembic_version SELECT unnest(%s::text[])",
+                (sorted(self._heads),),
+            )
+        self._written = self._heads
+
     def _on_begin(self, connection: Connection) -> None:
         """SQLAlchemy begins a transaction: it is ours, and shows it as long as it lasts."""
         driver = _driver(connection)
@@ -202,12 +229,14 @@ class Runner:
         """SQLAlchemy rolls back, which is how an attempt ends; one that goes on was rolled back by the migration itself."""
         self._rolled_back = True
 
-    def _on_execute(self, connection: Connection, *_: object) -> None:
-        """SQLAlchemy is about to execute: the transaction that we began must still be there."""
+    def _on_execute(self, connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        """SQLAlchemy is about to execute: the transaction that we began must still be there, and the version where one looks for it."""
         self._monitor.beat()
         driver = _driver(connection)
         if not driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
             raise self._stolen()
+        if "alembic_version" in statement:
+            self._write_version(driver)
 
     def _stolen(self) -> Stop:
         """Return the refusal of a migration that ended our transaction; what it did may be there or not."""
@@ -280,6 +309,20 @@ class Runner:
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
         driver.autocommit = False
         return driver
+
+
+class _Heads(HeadMaintainer):
+    """What Alembic makes of the heads with each step, without its statement for each."""
+
+    def _insert_version(self, version: str) -> None:
+        self.heads.add(version)
+
+    def _delete_version(self, version: str) -> None:
+        self.heads.remove(version)
+
+    def _update_version(self, from_: str, to_: str) -> None:
+        self.heads.remove(from_)
+        self.heads.add(to_)
 
 
 def new_run(action: str, settings: Settings) -> ledger.Run:

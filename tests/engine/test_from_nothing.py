@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import psycopg2
 import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
 
-from tests.ground import rows_of
+from tests.ground import Databases, rows_of
 from tests.workshop import Workshop
+from utils.settings import Dsn
 
 ROWS = (
     'op.execute("CREATE TABLE task (id int PRIMARY KEY, after int REFERENCES task DEFERRABLE INITIALLY DEFERRED)")\n'
@@ -33,6 +39,72 @@ def test_what_needs_two_transactions_gets_them(bare: Workshop, first: str, secon
         ("0001_first", "applied"),
         ("0002_second", "applied"),
     ]
+
+
+def test_a_revision_that_asks_for_the_version_gets_it(bare: Workshop) -> None:
+    """Whoever reads alembic_version on the way finds there what is applied, though nobody else could see it yet."""
+    bare.write("0001_first", 'op.execute("CREATE TABLE seen (asked text, version text)")')
+    bare.write("0002_second", 'op.execute("CREATE TABLE task ()")')
+    bare.write(
+        "0003_third",
+        "current = op.get_context().get_current_revision()\n"
+        "op.execute(\"INSERT INTO seen SELECT 'Alembic', '\" + current + \"'\")\n"
+        "op.execute(\"INSERT INTO seen SELECT 'SQL', version_num FROM alembic_version\")",
+    )
+    bare.write("0004_fourth", 'op.execute("DROP TABLE task")')
+    ended = bare.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert bare.database
+    assert rows_of(bare.database, "SELECT * FROM seen") == [("Alembic", "0002_second"), ("SQL", "0002_second")]
+    assert rows_of(bare.database, "SELECT version_num FROM alembic_version") == [("0004_fourth",)]
+
+
+HISTORY = {
+    "0001_root": ((), None),
+    "0002_left": (("0001_root",), None),
+    "0003_right": (("0001_root",), "0002_left"),
+    "0004_left": (("0002_left",), None),
+    "0005_middle": (("0001_root",), None),
+    "0006_merge": (("0004_left", "0003_right", "0005_middle"), None),
+    "0007_left": (("0006_merge",), None),
+    "0008_right": (("0006_merge",), "0007_left"),
+    "0009_merge": (("0008_right", "0007_left"), None),
+}
+"""Revisions with their parents, and with what else has to be there before."""
+
+
+@pytest.mark.parametrize("target", ["0003_right", "0004_left", "0006_merge", "0008_right", "head"])
+def test_versions_of_branches_are_those_that_alembic_writes_step_by_step(
+    bare: Workshop, databases: Databases, target: str
+) -> None:
+    """With branches, merges and dependencies on the way, alembic_version ends up as plain Alembic leaves it."""
+    for revision, (parents, needs) in HISTORY.items():
+        (bare.versions / f"{revision}.py").write_text(
+            f"revision = {revision!r}\ndown_revision = {parents or None!r}\ndepends_on = {needs!r}\n\n\n"
+            "def upgrade() -> None:\n    pass\n\n\ndef downgrade() -> None:\n    pass\n"
+        )
+    ended = bare.alembic("upgrade", target)
+    assert ended.returncode == 0, ended.stderr
+    assert bare.database
+    versions = "SELECT version_num FROM alembic_version ORDER BY 1"
+    assert rows_of(bare.database, versions) == rows_of(_plainly_upgraded(bare, databases.new(), target), versions)
+
+
+def _plainly_upgraded(tree: Workshop, database: Dsn, target: str) -> Dsn:
+    config = Config()
+    config.set_main_option("script_location", str(tree.root / "migrations"))
+    script = ScriptDirectory.from_config(config)
+    engine = sa.create_engine(
+        "postgresql+psycopg2://", creator=lambda: psycopg2.connect(database), poolclass=sa.NullPool
+    )
+    with (
+        engine.connect() as connection,
+        EnvironmentContext(config, script, fn=lambda at, _: script._upgrade_revs(target, at)) as environment,
+    ):
+        environment.configure(connection=connection)
+        with environment.begin_transaction():
+            environment.run_migrations()
+    return database
 
 
 def test_a_mistake_still_leaves_an_empty_database_empty(bare: Workshop) -> None:
