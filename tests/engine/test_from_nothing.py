@@ -72,22 +72,29 @@ HISTORY = {
 }
 """Revisions with their parents, and with what else has to be there before."""
 
+SEEN = """
+CREATE TABLE IF NOT EXISTS seen (number serial, revision text, versions text[]);
+INSERT INTO seen (revision, versions) SELECT '{}', array_agg(version_num ORDER BY version_num) FROM alembic_version
+"""
+
 
 @pytest.mark.parametrize("target", ["0003_right", "0004_left", "0006_merge", "0008_right", "head"])
 def test_versions_of_branches_are_those_that_alembic_writes_step_by_step(
     bare: Workshop, databases: Databases, target: str
 ) -> None:
-    """With branches, merges and dependencies on the way, alembic_version ends up as plain Alembic leaves it."""
+    """With branches, merges and dependencies each revision finds in alembic_version what it finds with plain Alembic."""
     for revision, (parents, needs) in HISTORY.items():
         (bare.versions / f"{revision}.py").write_text(
-            f"revision = {revision!r}\ndown_revision = {parents or None!r}\ndepends_on = {needs!r}\n\n\n"
-            "def upgrade() -> None:\n    pass\n\n\ndef downgrade() -> None:\n    pass\n"
+            f"from alembic import op\n\nrevision = {revision!r}\ndown_revision = {parents or None!r}\n"
+            f"depends_on = {needs!r}\n\n\ndef upgrade() -> None:\n    op.execute({SEEN.format(revision)!r})\n\n\n"
+            "def downgrade() -> None:\n    pass\n"
         )
     ended = bare.alembic("upgrade", target)
     assert ended.returncode == 0, ended.stderr
+    plain = _plainly_upgraded(bare, databases.new(), target)
     assert bare.database
-    versions = "SELECT version_num FROM alembic_version ORDER BY 1"
-    assert rows_of(bare.database, versions) == rows_of(_plainly_upgraded(bare, databases.new(), target), versions)
+    for question in ("SELECT * FROM seen ORDER BY number", "SELECT version_num FROM alembic_version"):
+        assert rows_of(bare.database, question) == rows_of(plain, question)
 
 
 def _plainly_upgraded(tree: Workshop, database: Dsn, target: str) -> Dsn:
