@@ -18,7 +18,7 @@ from typing import NamedTuple
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext, RevisionStep, StampStep
+from alembic.runtime.migration import HeadMaintainer, MigrationContext, RevisionStep, StampStep
 from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import CycleDetected, MultipleHeads, ResolutionError, RevisionError
 from alembic.util import CommandError
@@ -216,6 +216,20 @@ class Way:
             return [_step(step, self.history) for step in self._plan(heads, self._context)]
         except CommandError as error:
             raise _no_way(error, self.target, self.history, heads) from error
+
+
+class Heads(HeadMaintainer):
+    """What Alembic makes of the heads with each step, without its statement for each."""
+
+    def _insert_version(self, version: str) -> None:
+        self.heads.add(version)
+
+    def _delete_version(self, version: str) -> None:
+        self.heads.remove(version)
+
+    def _update_version(self, from_: str, to_: str) -> None:
+        self.heads.remove(from_)
+        self.heads.add(to_)
 
 
 def offline(environment: EnvironmentContext) -> None:

@@ -6,13 +6,13 @@ Decides nothing about retries: it runs one attempt and says exactly what that le
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 import sqlalchemy
-from alembic.runtime.migration import HeadMaintainer
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 from sqlalchemy import event
@@ -20,12 +20,15 @@ from sqlalchemy.engine import Connection, Engine
 
 from utils import database, ledger, manifest
 from utils.database import Patience
-from utils.errors import Stop
+from utils.errors import ROLLED_BACK, Stop
 from utils.lock import TCP_LIMITS, Lock, LockLost
 from utils.logs import log
 from utils.progress import Monitor
-from utils.revisions import MigrationContext, Revision, Step, Way, checksums, no_garbage_collection
+from utils.revisions import Heads, MigrationContext, Revision, Step, Way, checksums, no_garbage_collection
 from utils.settings import Dsn, Settings
+
+_SHOWS_VERSION = re.compile(r"alembic_version|\bcommit\b", re.IGNORECASE)
+"""In a statement that reads the version, or lets others read it: no revision may commit, and the ones before it are there if it does."""
 
 UNCHANGED = "unchanged by this revision"
 """What a refusal says of the database until somebody looks."""
@@ -114,8 +117,7 @@ class Runner:
             environment.configure(
                 connection=connection,
                 transaction_per_migration=not whole,
-                fn=self._plan,
-                on_version_apply=self._record,
+                fn=self._run_steps,
                 patience=self._patience,
                 pooled=self._lock.pooled,
                 fence=lambda: self._lock.assert_held(_driver(connection)),
@@ -129,47 +131,39 @@ class Runner:
             self.done += [step.revision for step in self._steps]
         return self._heads
 
-    def _plan(self, heads: tuple[str, ...], context: MigrationContext) -> Iterator[object]:
-        """Yield Alembic's steps, and know at each moment which one runs. Takes the place of Alembic's own plan.
+    def _run_steps(self, heads: tuple[str, ...], context: MigrationContext) -> Iterable[object]:
+        """Run the steps from `heads` on, and leave none to Alembic, whose loop this is but for the version.
 
-        Steps that share one transaction are run here: nobody sees the versions between them, and to write each of these
-        takes as long as what the revisions do.
+        Alembic's statement for that takes as long as half of a revision. Where all steps share one transaction nobody sees
+        the versions between them: only the last is written.
         """
         self._steps = self._way.steps(heads)
         self._heads = self._written = self.source = frozenset(heads)
-        reckoned = _Heads(context, heads)
+        reckoned = Heads(context, heads)
         for step in self._steps:
             self.current, self.left, self._recorded = step, False, False
             self._began = time.monotonic()
-            if self._whole:
+            if not self._whole:
+                self._committed = self._began
+            with context.begin_transaction(_per_migration=True):
                 step.run.migration_fn()
                 reckoned.update_to_step(step.run)
-                self._arrive(reckoned.heads)
-            else:
-                self._committed = self._began
-                yield step.run
+                self._heads = frozenset(reckoned.heads)
+                self._recorded = True
+                self._unwritten.append((step, self._began, time.monotonic() - self._began))
+                if not self._whole or step is self._steps[-1]:
+                    self._write(_driver(context.connection), "applied")
+            if not self._whole:
                 log.info("%s: %s in %.0f ms", self._run.action, step.revision, (time.monotonic() - self._began) * 1000)
                 self.done.append(step.revision)
                 self.source = self._heads
                 self._patience.succeed()
-        if self._whole:
-            self._write(_driver(context.connection), "applied")
         self.current = None
-
-    def _record(self, ctx: MigrationContext, step: object, heads: Collection[str], run_args: object) -> None:  # noqa: ARG002
-        """Alembic has moved the version: add the ledger's row to the same transaction."""
-        self._arrive(heads)
-        self._written = self._heads
-        self._write(_driver(ctx.connection), "applied")
-
-    def _arrive(self, heads: Collection[str]) -> None:
-        assert self.current is not None
-        self._heads = frozenset(heads)
-        self._recorded = True
-        self._unwritten.append((self.current, self._began, time.monotonic() - self._began))
+        return ()
 
     def _write(self, driver: Driver, outcome: str) -> None:
         """Write the version, and the ledger's rows of everything that this transaction will commit. Writes the ledger."""
+        self._assert_ours(driver)
         self._write_version(driver)
         if not self._unwritten:
             return
@@ -198,14 +192,21 @@ class Runner:
         self._unwritten = []
 
     def _write_version(self, driver: Driver) -> None:
-        """Let alembic_version say where the steps have led, where Alembic has not done so."""
-        if self._written == self._heads:
+        """Let alembic_version say where the steps have led. Raises Stop when it does not hold what was written there."""
+        gone, come = sorted(self._written - self._heads), sorted(self._heads - self._written)
+        if not gone and not come:
             return
         with driver.cursor() as cursor:
-            cursor.execute(
-                "DELETE FROM alembic_version; INSERT INTO alembic_version SELECT unnest(%s::text[])",
-                (sorted(self._heads),),
-            )
+            if len(gone) == len(come) == 1:
+                cursor.execute("UPDATE alembic_version SET version_num = %s WHERE version_num = %s", (*come, *gone))
+            else:
+                cursor.execute(
+                    "INSERT INTO alembic_version SELECT unnest(%s::text[]);"
+                    " DELETE FROM alembic_version WHERE version_num = ANY(%s::text[])",
+                    (come, gone),
+                )
+            if cursor.rowcount != len(gone):
+                raise moved(self._written)
         self._written = self._heads
 
     def _on_begin(self, connection: Connection) -> None:
@@ -233,10 +234,14 @@ class Runner:
         """SQLAlchemy is about to execute: the transaction that we began must still be there, and the version where one looks for it."""
         self._monitor.beat()
         driver = _driver(connection)
-        if not driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
-            raise self._stolen()
-        if "alembic_version" in statement:
+        if not driver.autocommit:
+            self._assert_ours(driver)
+        if self._written != self._heads and _SHOWS_VERSION.search(statement):
             self._write_version(driver)
+
+    def _assert_ours(self, driver: Driver) -> None:
+        if driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
+            raise self._stolen()
 
     def _stolen(self) -> Stop:
         """Return the refusal of a migration that ended our transaction; what it did may be there or not."""
@@ -311,20 +316,6 @@ class Runner:
         return driver
 
 
-class _Heads(HeadMaintainer):
-    """What Alembic makes of the heads with each step, without its statement for each."""
-
-    def _insert_version(self, version: str) -> None:
-        self.heads.add(version)
-
-    def _delete_version(self, version: str) -> None:
-        self.heads.remove(version)
-
-    def _update_version(self, from_: str, to_: str) -> None:
-        self.heads.remove(from_)
-        self.heads.add(to_)
-
-
 def new_run(action: str, settings: Settings) -> ledger.Run:
     """Return the identity that the ledger gives to everything that one start does."""
     return ledger.Run(secrets.token_hex(6), action, settings.release, settings.replica)
@@ -358,6 +349,18 @@ def stolen(revision: Revision | None) -> Stop:
         database=UNCHANGED,
         next_step="take COMMIT, ROLLBACK, .commit() and .rollback() out of it; what needs no transaction:\n"
         "with op.get_context().autocommit_block(): op.execute(...)",
+    )
+
+
+def moved(expected: Iterable[str]) -> Stop:
+    """Return the refusal to go on where somebody else has moved the version under us."""
+    return Stop(
+        "version-moved",
+        "something else than Railhead has changed alembic_version meanwhile",
+        facts=[("expected", ", ".join(sorted(expected)))],
+        database=UNCHANGED,
+        next_step="let nothing else move it, the revisions included; where the database is now:\npython utils/migrate.py status",
+        exit_code=ROLLED_BACK,
     )
 
 

@@ -79,14 +79,28 @@ def test_revision_that_ends_its_own_transaction_is_told_so(at_first: Workshop, d
 @pytest.mark.parametrize(
     "thief", ["rolls back in SQL", "rolls back the driver's connection", "commits and begins in SQL"]
 )
-def test_thief_among_many_on_an_empty_database_is_told_so(bare: Workshop, thief: str) -> None:
-    """Where one transaction holds all revisions, none of them may take it either."""
+def test_thief_among_many_on_an_empty_database_is_told_so(bare: Workshop, database: Dsn, thief: str) -> None:
+    """Where one transaction holds all revisions, none of them may take it either; what it commits has its version."""
     bare.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
     bare.write("0002_thief", THIEVES[thief])
     bare.write("0003_last", "op.create_table('last', sa.Column('id', sa.Integer, primary_key=True))")
     result = bare.migrate()
     assert result.returncode == 6, result.stderr
     assert "[stolen-transaction]" in result.stderr
+    committed = bool(rows_of(database, "SELECT 1 WHERE to_regclass('thing') IS NOT NULL"))
+    assert sight.versions(database) == (["0001_thing"] if committed else [])
+
+
+def test_revision_that_moves_the_version_is_told_so(at_first: Workshop, database: Dsn) -> None:
+    """Whoever changes alembic_version beside us, nothing is written over it, and nothing stays of the revision."""
+    at_first.write("0002_mover", f"{BEGUN}\nop.execute(\"UPDATE alembic_version SET version_num = 'elsewhere'\")")
+    result = at_first.migrate()
+    assert result.returncode == 5, result.stderr
+    assert "something else than Railhead has changed alembic_version meanwhile" in result.stderr
+    assert "expected   0001_thing" in result.stderr
+    assert "unchanged, at 0001_thing" in result.stderr
+    assert "[version-moved]" in result.stderr
+    assert sight.versions(database) == sight.applied(database) == ["0001_thing"]
 
 
 @pytest.mark.parametrize("way", WAYS)
