@@ -130,7 +130,7 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
             cursor.execute(_VERSION_TABLE)
             cursor.execute("DELETE FROM alembic_version")
             cursor.execute("INSERT INTO alembic_version SELECT unnest(%s)", ([one.id for one in versions],))
-            ledger.write(cursor, lock, run, rows, "applied")
+            ledger.write(cursor, lock, run, rows, "applied", [one.id for one in versions])
             ledger.keep_catalog(connection, run, kept)
         except (psycopg2.Error, LockLost):
             cursor.execute("ROLLBACK")

@@ -6,7 +6,7 @@ The row of an applied revision is written in that revision's own transaction. Ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -134,13 +134,24 @@ def create(connection: Connection) -> None:
         ) from error
 
 
-def write(cursor: Cursor, lock: Lock, run: Run, rows: Sequence[Row], outcome: str, *, prepared: bool = False) -> None:
-    """Write `rows` if, and only if, the migration lock is still ours: one statement. Writes the ledger.
+def write(
+    cursor: Cursor,
+    lock: Lock,
+    run: Run,
+    rows: Sequence[Row],
+    outcome: str,
+    heads: Iterable[str],
+    *,
+    first: bytes = b"",
+    prepared: bool = False,
+) -> None:
+    """Write `rows` if, and only if, the migration lock is still ours and alembic_version holds `heads`. Writes the ledger.
 
-    `prepared`: by the statement that `prepare` has left in this session, for this run, lock and outcome. Raises LockLost,
-    and then the caller's transaction must not be committed.
+    One trip to the server, `first` included, which is what moves the version. `prepared`: by the statement that `prepare`
+    has left in this session, for this run, lock and outcome. Raises LockLost, and then the caller's transaction must not be
+    committed.
     """
-    columns = (
+    values = (
         [row.revision for row in rows],
         [row.parent for row in rows],
         [row.checksum for row in rows],
@@ -149,32 +160,34 @@ def write(cursor: Cursor, lock: Lock, run: Run, rows: Sequence[Row], outcome: st
         [round(row.duration * 1000) for row in rows],
         [round(row.waited * 1000) for row in rows],
         [row.attempts for row in rows],
+        sorted(heads),
     )
     if prepared:
-        cursor.execute(f"EXECUTE {_PREPARED} ({', '.join(['%s'] * len(_TYPES))})", columns)
+        places = ", ".join(f"%s::{kind}" for kind in _TYPES)
+        cursor.execute(first + cursor.mogrify(f"EXECUTE {_PREPARED} ({places})", values))
     else:
-        before, after = _insertion(cursor, lock, run, outcome)
-        cursor.execute(before + cursor.mogrify(", ".join(f"%s::{kind}" for kind in _TYPES), columns) + after)
+        given = [cursor.mogrify(f"%s::{kind}", (value,)) for kind, value in zip(_TYPES, values, strict=True)]
+        cursor.execute(first + _insertion(cursor, lock, run, outcome, given))
     if cursor.rowcount != len(rows):
         raise LockLost
 
 
 def prepare(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> None:
-    """Have the server keep the plan of `write`, half of its cost, for as long as the session lasts.
+    """Have the server keep the plan of `write`, half of its cost, for as long as the session lasts. There must be a version.
 
     Not behind a transaction pooler, where the next transaction may find itself in another session.
     """
-    before, after = _insertion(cursor, lock, run, outcome)
-    places = ", ".join(f"${number}" for number in range(1, len(_TYPES) + 1))
-    cursor.execute(f"PREPARE {_PREPARED} ({', '.join(_TYPES)}) AS ".encode() + before + places.encode() + after)
+    places = [f"${number}".encode() for number in range(1, len(_TYPES) + 1)]
+    insertion = _insertion(cursor, lock, run, outcome, places)
+    cursor.execute(f"PREPARE {_PREPARED} ({', '.join(_TYPES)}) AS ".encode() + insertion)
 
 
 _PREPARED = "railhead_ledger"
-_TYPES = ("text[]", "text[]", "text[]", "boolean[]", "float8[]", "int[]", "int[]", "int[]")
+_TYPES = ("text[]", "text[]", "text[]", "boolean[]", "float8[]", "int[]", "int[]", "int[]", "text[]")
 
 
-def _insertion(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> tuple[bytes, bytes]:
-    """Return what stands before and after the columns of rows in the statement of `write`."""
+def _insertion(cursor: Cursor, lock: Lock, run: Run, outcome: str, given: Sequence[bytes]) -> bytes:
+    """Return the statement of `write`; `given` are the columns of its rows, and the heads."""
     condition, values = lock.fence()
     before = (
         f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
@@ -182,10 +195,16 @@ def _insertion(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> tuple[byte
         " SELECT %s, %s, %s, %s, current_user || ' @ ' || %s, r.revision, r.parent, r.checksum, r.breaking,"
         " clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts FROM unnest("
     )
-    after = f") AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts) WHERE {condition}"
+    after = (
+        ") AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts)"
+        f' WHERE {condition} AND ARRAY(SELECT version_num::text FROM alembic_version ORDER BY version_num COLLATE "C") = '
+    )
+    *columns, heads = given
     return (
-        cursor.mogrify(before, (run.id, run.action, outcome, run.release, run.replica)),
-        cursor.mogrify(after, values),
+        cursor.mogrify(before, (run.id, run.action, outcome, run.release, run.replica))
+        + b", ".join(columns)
+        + cursor.mogrify(after, values)
+        + heads
     )
 
 

@@ -100,6 +100,11 @@ class Lock:
         if not database.scalar(connection, f"SELECT {condition}", values):
             raise LockLost
 
+    def may_commit(self, connection: Connection) -> bool:
+        """Tell whether the fence holds in the transaction of `connection`. Read-only."""
+        condition, values = self.fence()
+        return bool(database.scalar(connection, f"SELECT {condition}", values))
+
     def _held(self) -> tuple[str, tuple[object, ...]]:
         condition = f"EXISTS (SELECT FROM pg_locks WHERE {_ROW} AND granted AND pid = %s AND virtualtransaction = %s)"
         return condition, (self.pid, self._virtual_transaction)

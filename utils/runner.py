@@ -15,6 +15,7 @@ from typing import Self
 import sqlalchemy
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
+from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
@@ -68,7 +69,8 @@ class Runner:
         self._recorded = False
         self._rolled_back = False
         self._lock_timeout = 0.0
-        self._prepared = False
+        self._prepared: bool | None = None
+        """Whether the session holds the ledger's statement; None until it is wanted."""
         self._heads: frozenset[str] = frozenset()
         self._written: frozenset[str] = frozenset()
         self._unwritten: list[tuple[Step, float, float]] = []
@@ -164,9 +166,6 @@ class Runner:
     def _write(self, driver: Driver, outcome: str) -> None:
         """Write the version, and the ledger's rows of everything that this transaction will commit. Writes the ledger."""
         self._assert_ours(driver)
-        self._write_version(driver)
-        if not self._unwritten:
-            return
         now = time.monotonic()
         waited = self._patience.spent
         rows = [
@@ -182,32 +181,36 @@ class Runner:
             )
             for step, began, duration in self._unwritten
         ]
-        try:
-            with driver.cursor() as cursor:
-                prepared = self._prepared and outcome == "applied"
-                ledger.write(cursor, self._lock, self._run, rows, outcome, prepared=prepared)
-        except LockLost:
-            self._lock.assert_held(driver)
-            raise self._stolen() from None
-        self._unwritten = []
-
-    def _write_version(self, driver: Driver) -> None:
-        """Let alembic_version say where the steps have led. Raises Stop when it does not hold what was written there."""
-        gone, come = sorted(self._written - self._heads), sorted(self._heads - self._written)
-        if not gone and not come:
+        if not rows:
             return
         with driver.cursor() as cursor:
-            if len(gone) == len(come) == 1:
-                cursor.execute("UPDATE alembic_version SET version_num = %s WHERE version_num = %s", (*come, *gone))
-            else:
-                cursor.execute(
-                    "INSERT INTO alembic_version SELECT unnest(%s::text[]);"
-                    " DELETE FROM alembic_version WHERE version_num = ANY(%s::text[])",
-                    (come, gone),
-                )
-            if cursor.rowcount != len(gone):
-                raise moved(self._written)
+            if self._prepared is None:
+                ledger.prepare(cursor, self._lock, self._run, "applied")
+                self._prepared = True
+            prepared = bool(self._prepared) and outcome == "applied"
+            moving = self._moving(cursor)
+            try:
+                ledger.write(cursor, self._lock, self._run, rows, outcome, self._heads, first=moving, prepared=prepared)
+            except LockLost:
+                raise self._refused(driver) from None
         self._written = self._heads
+        self._unwritten = []
+
+    def _refused(self, driver: Driver) -> Stop:
+        """Return why the ledger could not be written. Raises LockLost when it is that."""
+        self._lock.assert_held(driver)
+        return moved(self._written) if self._lock.may_commit(driver) else self._stolen()
+
+    def _moving(self, cursor: Cursor) -> bytes:
+        """Return the statements that let alembic_version say where the steps have led."""
+        gone, come = sorted(self._written - self._heads), sorted(self._heads - self._written)
+        if len(gone) == len(come) == 1:
+            return cursor.mogrify("UPDATE alembic_version SET version_num = %s WHERE version_num = %s;", (*come, *gone))
+        return cursor.mogrify(
+            "DELETE FROM alembic_version WHERE version_num = ANY(%s::text[]);"
+            "INSERT INTO alembic_version SELECT unnest(%s::text[]);",
+            (gone, come),
+        )
 
     def _on_begin(self, connection: Connection) -> None:
         """SQLAlchemy begins a transaction: it is ours, and shows it as long as it lasts."""
@@ -237,7 +240,9 @@ class Runner:
         if not driver.autocommit:
             self._assert_ours(driver)
         if self._written != self._heads and _SHOWS_VERSION.search(statement):
-            self._write_version(driver)
+            with driver.cursor() as cursor:
+                cursor.execute(self._moving(cursor))
+            self._written = self._heads
 
     def _assert_ours(self, driver: Driver) -> None:
         if driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
@@ -309,8 +314,7 @@ class Runner:
             self._lock_timeout = self._patience.lock_timeout
             with driver.cursor() as cursor:
                 cursor.execute(_limits("", driver.server_version, self._lock_timeout, self._settings))
-                ledger.prepare(cursor, self._lock, self._run, "applied")
-        self._prepared = not self._lock.pooled
+        self._prepared = False if self._lock.pooled else None
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
         driver.autocommit = False
         return driver
