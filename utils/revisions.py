@@ -299,7 +299,7 @@ def upgrade_sql(revision: Revision) -> str | None:
 
 @contextmanager
 def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
-    """Inside, Python does not look for reference cycles: with a thousand revisions in memory a tenth of a run, with 500 tables a fifth."""
+    """Inside, Python does not look for reference cycles: a tenth of a run with 1000 revisions, a fifth of `drift` with 500 tables."""
     before = gc.isenabled()
     if wanted:
         gc.disable()

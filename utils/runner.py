@@ -29,7 +29,7 @@ from utils.revisions import Heads, MigrationContext, Revision, Step, Way, checks
 from utils.settings import Dsn, Settings
 
 _SHOWS_VERSION = re.compile(r"alembic_version|\bcommit\b", re.IGNORECASE)
-"""In a statement that reads the version, or lets others read it: no revision may commit, and the ones before it are there if it does."""
+"""Found in a statement that reads the version, or that lets others read it: no revision may commit, but some do."""
 
 UNCHANGED = "unchanged by this revision"
 """What a refusal says of the database until somebody looks."""
@@ -202,8 +202,10 @@ class Runner:
         return moved(self._written) if self._lock.may_commit(driver) else self._stolen()
 
     def _moving(self, cursor: Cursor) -> bytes:
-        """Return the statements that let alembic_version say where the steps have led."""
+        """Return the statements that let alembic_version say where the steps have led; none when it does."""
         gone, come = sorted(self._written - self._heads), sorted(self._heads - self._written)
+        if not gone and not come:
+            return b""
         if len(gone) == len(come) == 1:
             return cursor.mogrify("UPDATE alembic_version SET version_num = %s WHERE version_num = %s;", (*come, *gone))
         return cursor.mogrify(
@@ -234,7 +236,7 @@ class Runner:
         self._rolled_back = True
 
     def _on_execute(self, connection: Connection, _cursor: object, statement: str, *_: object) -> None:
-        """SQLAlchemy is about to execute: the transaction that we began must still be there, and the version where one looks for it."""
+        """SQLAlchemy is about to execute: our transaction must still be there, and the version where somebody looks for it."""
         self._monitor.beat()
         driver = _driver(connection)
         if not driver.autocommit:
