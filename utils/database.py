@@ -111,7 +111,7 @@ class Question:
     def __init__(self, dsn: Dsn, name: str, sql: str, *, timeout: int) -> None:
         """Begin to ask; it may take `timeout` seconds until the answer is there."""
         self._deadline = time.monotonic() + timeout
-        self._dsn = _parameters(dsn, name, connect_timeout=str(timeout))
+        self._dsn = _parameters(dsn, name, connect_timeout=str(timeout + 1))  # `answer` is the one that gives up
         self._sql = sql
         self._rows: list[tuple[object, ...]] = []
         self._error: Exception | None = None
