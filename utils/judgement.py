@@ -14,7 +14,7 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import database, hazards, manifest, remedies, revisions, runner
+from utils import database, hazards, manifest, revisions, runner
 from utils.errors import Fact, Stop
 from utils.hazards import Finding
 from utils.logs import log
@@ -180,6 +180,8 @@ def not_repeatable(revision: Revision, history: History, place: str) -> Stop:
 
 def rewritten(revision: Revision, history: History, found: Sequence[Finding]) -> str:
     """Return what to write instead, made from the revision's own file where that is possible."""
+    from utils import remedies  # 5 ms that only those pay who are refused
+
     numbers = [manifest.number(one) or 0 for one in history.by_id]
     successors = [one.file for one in history.by_id.values() if revision.id in one.parents]
     remedy = None
