@@ -16,7 +16,7 @@ from psycopg2.extensions import connection as Connection
 from utils import catalog, database, embedded, ledger, manifest, replay, revisions, runner
 from utils.catalog import Catalog, Change
 from utils.errors import Stop
-from utils.lock import Lock, LockLost
+from utils.lock import Lock
 from utils.logs import log
 from utils.revisions import History, Revision
 from utils.settings import Settings
@@ -132,8 +132,10 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
             cursor.execute("INSERT INTO alembic_version SELECT unnest(%s)", ([one.id for one in versions],))
             ledger.write(cursor, lock, run, rows, "applied", [one.id for one in versions])
             ledger.keep_catalog(connection, run, kept)
-        except (psycopg2.Error, LockLost):
+        except Exception as error:
             cursor.execute("ROLLBACK")
+            if isinstance(error, ledger.VersionMoved):
+                raise runner.moved(one.id for one in versions) from error
             raise
         cursor.execute("COMMIT")
 

@@ -106,6 +106,14 @@ class Row(NamedTuple):
     attempts: int
 
 
+class TransactionLost(Exception):
+    """The transaction is not the one that began under the lock: somebody has ended that one."""
+
+
+class VersionMoved(Exception):
+    """alembic_version does not hold what the steps have led to: somebody else has changed it."""
+
+
 def exists(connection: Connection) -> bool:
     """Tell whether this database has a ledger. Read-only."""
     return bool(database.scalar(connection, f"SELECT to_regclass('{TABLE}') IS NOT NULL"))
@@ -143,13 +151,14 @@ def write(
     heads: Iterable[str],
     *,
     first: bytes = b"",
+    then: bytes = b"",
     prepared: bool = False,
 ) -> None:
-    """Write `rows` if, and only if, the migration lock is still ours and alembic_version holds `heads`. Writes the ledger.
+    """Write `rows` if, and only if, the lock and this transaction are still ours and alembic_version holds `heads`. Writes the ledger.
 
-    One trip to the server, `first` included, which is what moves the version. `prepared`: by the statement that `prepare`
-    has left in this session, for this run, lock and outcome. Raises LockLost, and then the caller's transaction must not be
-    committed.
+    One trip to the server, with `first`, which is what moves the version, and `then`, which comes only after rows that were
+    written. `prepared`: by the statement that `prepare` has left in this session, for this run, lock and outcome. Raises
+    LockLost, TransactionLost or VersionMoved, and then nothing of the transaction can be committed any more.
     """
     values = (
         [row.revision for row in rows],
@@ -164,12 +173,17 @@ def write(
     )
     if prepared:
         places = ", ".join(f"%s::{kind}" for kind in _TYPES)
-        cursor.execute(first + cursor.mogrify(f"EXECUTE {_PREPARED} ({places})", values))
+        insertion = cursor.mogrify(f"EXECUTE {_PREPARED} ({places})", values)
     else:
         given = [cursor.mogrify(f"%s::{kind}", (value,)) for kind, value in zip(_TYPES, values, strict=True)]
-        cursor.execute(first + _insertion(cursor, lock, run, outcome, given))
-    if cursor.rowcount != len(rows):
-        raise LockLost
+        insertion = _insertion(cursor, lock, run, outcome, given)
+    try:
+        cursor.execute(b";".join([first, insertion, then]))
+    except psycopg2.errors.NotNullViolation as error:
+        refusal = _REFUSALS.get(error.diag.column_name or "") if error.diag.table_name == TABLE else None
+        if refusal is None:
+            raise
+        raise refusal from error
 
 
 def prepare(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> None:
@@ -182,30 +196,36 @@ def prepare(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> None:
     cursor.execute(f"PREPARE {_PREPARED} ({', '.join(_TYPES)}) AS ".encode() + insertion)
 
 
+_REFUSALS = {"run": LockLost, "action": TransactionLost, "outcome": VersionMoved}
+"""What it means that a column would be empty. The server names the first of them."""
+
 _PREPARED = "railhead_ledger"
 _TYPES = ("text[]", "text[]", "text[]", "boolean[]", "float8[]", "int[]", "int[]", "int[]", "text[]")
 
 
 def _insertion(cursor: Cursor, lock: Lock, run: Run, outcome: str, given: Sequence[bytes]) -> bytes:
-    """Return the statement of `write`; `given` are the columns of its rows, and the heads."""
-    condition, values = lock.fence()
-    before = (
-        f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
-        " started_at, duration_ms, waited_ms, attempts)"
-        " SELECT %s, %s, %s, %s, current_user || ' @ ' || %s, r.revision, r.parent, r.checksum, r.breaking,"
-        " clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts FROM unnest("
-    )
-    after = (
-        ") AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts)"
-        f' WHERE {condition} AND ARRAY(SELECT version_num::text FROM alembic_version ORDER BY version_num COLLATE "C") = '
-    )
+    """Return the statement of `write`; `given` are the columns of its rows, and the heads.
+
+    What must be true stands in the columns that may not be empty, so that the server itself refuses, and says which it was.
+    """
     *columns, heads = given
+    version = b"""ARRAY(SELECT version_num::text FROM alembic_version ORDER BY version_num COLLATE "C") = """ + heads
     return (
-        cursor.mogrify(before, (run.id, run.action, outcome, run.release, run.replica))
+        f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
+        " started_at, duration_ms, waited_ms, attempts) SELECT ".encode()
+        + _if(cursor.mogrify(*lock.held()), cursor.mogrify("%s", (run.id,)))
+        + _if(cursor.mogrify(*lock.branded()), cursor.mogrify("%s", (run.action,)))
+        + _if(version, cursor.mogrify("%s", (outcome,)))
+        + cursor.mogrify("%s, current_user || ' @ ' || %s,", (run.release, run.replica))
+        + b" r.revision, r.parent, r.checksum, r.breaking,"
+        b" clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts FROM unnest("
         + b", ".join(columns)
-        + cursor.mogrify(after, values)
-        + heads
+        + b") AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts)"
     )
+
+
+def _if(condition: bytes, value: bytes) -> bytes:
+    return b"CASE WHEN " + condition + b" THEN " + value + b" END, "
 
 
 def note(

@@ -86,28 +86,20 @@ class Lock:
         """
         return f"SET LOCAL {_BRAND} = '{self._virtual_transaction}'"
 
-    def fence(self) -> tuple[str, tuple[object, ...]]:
-        """Return an SQL condition, with its values, for what is about to be committed.
+    def held(self) -> tuple[str, tuple[object, ...]]:
+        """Return an SQL condition, with its values: the lock's own transaction still holds it."""
+        condition = f"EXISTS (SELECT FROM pg_locks WHERE {_ROW} AND granted AND pid = %s AND virtualtransaction = %s)"
+        return condition, (self.pid, self._virtual_transaction)
 
-        It is true in a transaction with our brand, while the lock's own transaction still holds it.
-        """
-        condition, values = self._held()
-        return f"{condition} AND current_setting('{_BRAND}', true) = %s", (*values, self._virtual_transaction)
+    def branded(self) -> tuple[str, tuple[object, ...]]:
+        """Return an SQL condition, with its values: the transaction that asks has our brand."""
+        return f"current_setting('{_BRAND}', true) = %s", (self._virtual_transaction,)
 
     def assert_held(self, connection: Connection) -> None:
         """Raise LockLost unless the lock is still ours, as `connection`'s server sees it. Read-only."""
-        condition, values = self._held()
+        condition, values = self.held()
         if not database.scalar(connection, f"SELECT {condition}", values):
             raise LockLost
-
-    def may_commit(self, connection: Connection) -> bool:
-        """Tell whether the fence holds in the transaction of `connection`. Read-only."""
-        condition, values = self.fence()
-        return bool(database.scalar(connection, f"SELECT {condition}", values))
-
-    def _held(self) -> tuple[str, tuple[object, ...]]:
-        condition = f"EXISTS (SELECT FROM pg_locks WHERE {_ROW} AND granted AND pid = %s AND virtualtransaction = %s)"
-        return condition, (self.pid, self._virtual_transaction)
 
     def release(self) -> None:
         """Give the lock back, if we have it, and close its connection."""

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from typing import Self
 
 import sqlalchemy
@@ -22,7 +23,7 @@ from sqlalchemy.engine import Connection, Engine
 from utils import database, ledger, manifest
 from utils.database import Patience
 from utils.errors import ROLLED_BACK, Stop
-from utils.lock import TCP_LIMITS, Lock, LockLost
+from utils.lock import TCP_LIMITS, Lock
 from utils.logs import log
 from utils.progress import Monitor
 from utils.revisions import Heads, MigrationContext, Revision, Step, Way, checksums, no_garbage_collection
@@ -134,40 +135,65 @@ class Runner:
         return self._heads
 
     def _run_steps(self, heads: tuple[str, ...], context: MigrationContext) -> Iterable[object]:
-        """Run the steps from `heads` on, and leave none to Alembic, whose loop this is but for the version.
+        """Run the steps from `heads` on, and leave none to Alembic, whose loop this is but for the version and the commits.
 
-        Alembic's statement for that takes as long as half of a revision. Where all steps share one transaction nobody sees
-        the versions between them: only the last is written.
+        Alembic's statement for the version takes as long as half of a revision. Where all steps share one transaction nobody
+        sees the versions between them: only the last is written.
         """
         self._steps = self._way.steps(heads)
         self._heads = self._written = self.source = frozenset(heads)
         reckoned = Heads(context, heads)
-        for step in self._steps:
-            self.current, self.left, self._recorded = step, False, False
-            self._began = time.monotonic()
-            if not self._whole:
-                self._committed = self._began
-            with context.begin_transaction(_per_migration=True):
-                step.run.migration_fn()
-                reckoned.update_to_step(step.run)
-                self._heads = frozenset(reckoned.heads)
-                self._recorded = True
-                self._unwritten.append((step, self._began, time.monotonic() - self._began))
-                if not self._whole or step is self._steps[-1]:
-                    self._write(_driver(context.connection), "applied")
-            if not self._whole:
-                log.info("%s: %s in %.0f ms", self._run.action, step.revision, (time.monotonic() - self._began) * 1000)
-                self.done.append(step.revision)
-                self.source = self._heads
-                self._patience.succeed()
+        with ExitStack() as transaction:
+            begun = False
+            for step in self._steps:
+                if not begun:
+                    transaction.enter_context(context.begin_transaction(_per_migration=True))
+                    begun = True
+                self._run_step(step, reckoned)
+                last = step is self._steps[-1]
+                if last or not self._whole:
+                    assert context.connection is not None
+                    begun = not last and self._may_go_on(context.connection)
+                    self._write(_driver(context.connection), "applied", commits=begun)
+                    if not begun:
+                        transaction.close()
+                    self._end_step(step)
         self.current = None
         return ()
 
-    def _write(self, driver: Driver, outcome: str) -> None:
-        """Write the version, and the ledger's rows of everything that this transaction will commit. Writes the ledger."""
+    def _run_step(self, step: Step, reckoned: Heads) -> None:
+        self.current, self.left, self._recorded = step, False, False
+        self._began = time.monotonic()
+        if not self._whole:
+            self._committed = self._began
+        step.run.migration_fn()
+        reckoned.update_to_step(step.run)
+        self._heads = frozenset(reckoned.heads)
+        self._recorded = True
+        self._unwritten.append((step, self._began, time.monotonic() - self._began))
+
+    def _end_step(self, step: Step) -> None:
+        """Take note that the transaction of a step was committed."""
+        if self._whole:
+            return
+        log.info("%s: %s in %.0f ms", self._run.action, step.revision, (time.monotonic() - self._began) * 1000)
+        self.done.append(step.revision)
+        self.source = self._heads
+        self._patience.succeed()
+
+    def _may_go_on(self, connection: Connection) -> bool:
+        """Tell whether the trip that commits may begin the next transaction: neither SQLAlchemy nor a limit has to know of it."""
+        return not (self.left or connection.in_nested_transaction() or self._patience.misses)
+
+    def _write(self, driver: Driver, outcome: str, *, commits: bool = False) -> None:
+        """Write the version, and the ledger's rows of everything that this transaction will commit. Writes the ledger.
+
+        `commits`: commits, too, and begins the next transaction, all in one trip; for SQLAlchemy and the driver it is still the same.
+        """
         self._assert_ours(driver)
+        if not self._unwritten:
+            return
         now = time.monotonic()
-        waited = self._patience.spent
         rows = [
             ledger.Row(
                 revision=step.revision,
@@ -176,30 +202,33 @@ class Runner:
                 breaking=self._breaking(step),
                 ago=now - began,
                 duration=duration,
-                waited=waited,
+                waited=self._patience.spent,
                 attempts=self.attempts,
             )
             for step, began, duration in self._unwritten
         ]
-        if not rows:
-            return
         with driver.cursor() as cursor:
             if self._prepared is None:
                 ledger.prepare(cursor, self._lock, self._run, "applied")
                 self._prepared = True
-            prepared = bool(self._prepared) and outcome == "applied"
-            moving = self._moving(cursor)
             try:
-                ledger.write(cursor, self._lock, self._run, rows, outcome, self._heads, first=moving, prepared=prepared)
-            except LockLost:
-                raise self._refused(driver) from None
+                ledger.write(
+                    cursor,
+                    self._lock,
+                    self._run,
+                    rows,
+                    outcome,
+                    self._heads,
+                    first=self._moving(cursor),
+                    then=f"COMMIT; BEGIN; {self._opening(driver)}".encode() if commits else b"",
+                    prepared=bool(self._prepared) and outcome == "applied",
+                )
+            except ledger.TransactionLost:
+                raise self._stolen() from None
+            except ledger.VersionMoved:
+                raise moved(self._written) from None
         self._written = self._heads
         self._unwritten = []
-
-    def _refused(self, driver: Driver) -> Stop:
-        """Return why the ledger could not be written. Raises LockLost when it is that."""
-        self._lock.assert_held(driver)
-        return moved(self._written) if self._lock.may_commit(driver) else self._stolen()
 
     def _moving(self, cursor: Cursor) -> bytes:
         """Return the statements that let alembic_version say where the steps have led; none when it does."""
@@ -207,10 +236,10 @@ class Runner:
         if not gone and not come:
             return b""
         if len(gone) == len(come) == 1:
-            return cursor.mogrify("UPDATE alembic_version SET version_num = %s WHERE version_num = %s;", (*come, *gone))
+            return cursor.mogrify("UPDATE alembic_version SET version_num = %s WHERE version_num = %s", (*come, *gone))
         return cursor.mogrify(
             "DELETE FROM alembic_version WHERE version_num = ANY(%s::text[]);"
-            "INSERT INTO alembic_version SELECT unnest(%s::text[]);",
+            "INSERT INTO alembic_version SELECT unnest(%s::text[])",
             (gone, come),
         )
 
@@ -221,15 +250,19 @@ class Runner:
             return
         if self._rolled_back:
             raise self._stolen()
-        statement = self._lock.brand()
+        with driver.cursor() as cursor:
+            cursor.execute(self._opening(driver))
+
+    def _opening(self, driver: Driver) -> str:
+        """Return what is said first in each transaction."""
+        brand = self._lock.brand()
         if self._lock.pooled:
             limits = _limits("LOCAL ", driver.server_version, self._patience.lock_timeout, self._settings)
-            statement = f"{limits}; {statement}"
-        elif self._lock_timeout != self._patience.lock_timeout:
+            return f"{limits}; {brand}"
+        if self._lock_timeout != self._patience.lock_timeout:
             self._lock_timeout = self._patience.lock_timeout
-            statement = f"SET lock_timeout = {_milliseconds(self._lock_timeout)}; {statement}"
-        with driver.cursor() as cursor:
-            cursor.execute(statement)
+            return f"SET lock_timeout = {_milliseconds(self._lock_timeout)}; {brand}"
+        return brand
 
     def _on_rollback(self, connection: Connection) -> None:  # noqa: ARG002
         """SQLAlchemy rolls back, which is how an attempt ends; one that goes on was rolled back by the migration itself."""

@@ -21,6 +21,9 @@ class Proxy:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._sockets: list[socket.socket] = []
+        self._clients: set[socket.socket] = set()
+        self.asked = 0
+        """How often a client has sent something and not just left, which is how many trips to the server there were."""
         self._cut = threading.Event()
         self.mend()
 
@@ -63,6 +66,7 @@ class Proxy:
         server = socket.socket(socket.AF_UNIX if local else socket.AF_INET)
         server.connect(f"{host}/.s.PGSQL.{port}" if local else (host, port))
         self._sockets += [client, server]
+        self._clients.add(client)
         self._selector.register(client, selectors.EVENT_READ, server)
         self._selector.register(server, selectors.EVENT_READ, client)
 
@@ -70,6 +74,7 @@ class Proxy:
         data = b""
         with suppress(OSError):
             data = source.recv(65536)
+            self.asked += data[:1] not in {b"", b"X"} and source in self._clients
             target.sendall(data)
         if not data:
             self._selector.unregister(source)

@@ -125,7 +125,7 @@ def test_fence_holds_only_while_the_lock_does(make: Make, database: Dsn, connect
     second.assert_held(connection)
 
 
-def test_fence_holds_in_branded_transactions_only(make: Make, other_session: Connection) -> None:
+def test_brand_is_of_one_transaction_only(make: Make, other_session: Connection) -> None:
     """A transaction that somebody put in the place of ours does not have the mark."""
     held = make()
     assert held.try_take()
@@ -163,7 +163,7 @@ def test_name_tells_command_and_replica_and_fits() -> None:
 
 
 def _passes(lock: Lock, connection: Connection) -> bool:
-    condition, values = lock.fence()
+    condition, values = lock.branded()
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {condition}", values)
         row = cursor.fetchone()

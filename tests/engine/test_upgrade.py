@@ -67,8 +67,9 @@ def test_a_migration_runs_with_short_waits(bare: Workshop, database: Dsn) -> Non
     limits = "lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"
     columns = ", ".join(f"current_setting('{name}') AS {name}" for name in limits)
     bare.write("0002_second", f'op.execute("CREATE TABLE seen AS SELECT {columns}")')
+    bare.write("0003_third", f'op.execute("INSERT INTO seen SELECT {columns}")')
     assert bare.migrate(MIGRATE_STATEMENT_TIMEOUT="2min").returncode == 0
-    assert rows_of(database, "SELECT * FROM seen") == [("100ms", "2min", "0")]
+    assert rows_of(database, "SELECT * FROM seen") == [("100ms", "2min", "0")] * 2
 
 
 def test_a_statement_that_takes_too_long_is_ended(bare: Workshop, database: Dsn) -> None:
@@ -97,6 +98,29 @@ def test_a_database_in_use_moves_one_revision_at_a_time(bare: Workshop, database
     bare.write("0003_third", extra="breaking = False")
     assert bare.migrate().returncode == 0
     assert rows_of(database, "SELECT count(DISTINCT xmin::text) FROM migration_ledger") == [(3,)]
+
+
+@pytest.mark.parametrize("after", [(), ("0004_last",)], ids=["last", "in the middle"])
+def test_what_a_commit_refuses_is_told_of_its_revision(bare: Workshop, database: Dsn, after: tuple[str, ...]) -> None:
+    """A deferred constraint speaks up at the commit only: the revisions before stay, this one is rolled back and named."""
+    reference = "REFERENCES task DEFERRABLE INITIALLY DEFERRED"
+    bare.write("0001_first", f'op.execute("CREATE TABLE task (id int PRIMARY KEY, after int {reference})")')
+    bare.migrate()
+    bare.write("0002_second", TABLE)
+    bare.write("0003_orphan", 'op.execute("INSERT INTO task VALUES (1, 7)")')
+    for revision in after:
+        bare.write(revision)
+    ended = bare.migrate()
+    assert ended.returncode == 5, ended.stderr
+    assert "0003_orphan failed and was rolled back: rows of task point at nothing" in ended.stderr
+    assert "database   at 0002_second\n" in ended.stderr
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_second",)]
+    assert rows_of(database, "SELECT revision, outcome FROM migration_ledger ORDER BY id") == [
+        ("0001_first", "applied"),
+        ("0002_second", "applied"),
+        ("0003_orphan", "failed"),
+    ]
+    assert rows_of(database, "SELECT FROM task") == []
 
 
 def test_the_lock_stays_busy(settings: Settings, database: Dsn, held: lock.Lock) -> None:
