@@ -300,7 +300,7 @@ def _milestones(now: Status, found: History, arrivals: Mapping[str, Entry]) -> l
     pending = {one.revision for one in now.pending}
     applied = found.ancestors(now.current)
     sealed = {one: line for one, line in manifest.entries().items() if one not in pending}
-    sealed |= judgement.sealed(one for one in found.by_id.values() if one.id in pending)
+    sealed.update(judgement.sealed(one for one in found.by_id.values() if one.id in pending))
     ours = [
         _milestone(one, "pending" if one.id in pending else "applied", sealed, arrivals.get(one.id))
         for one in found.by_id.values()
@@ -312,7 +312,7 @@ def _milestones(now: Status, found: History, arrivals: Mapping[str, Entry]) -> l
 
 def _milestone(one: Revision, place: str, sealed: Mapping[str, manifest.Entry], entry: Entry | None) -> Milestone:
     line = sealed.get(one.id)
-    said = one.breaking if one.breaking is not None else line.breaking if line else None
+    said = one.is_breaking(line)
     return Milestone(
         revision=one.id,
         file=one.file,
@@ -335,7 +335,7 @@ def _planned(connection: Connection, settings: Settings, now: Status, found: His
         except psycopg2.errors.LockNotAvailable:
             return {}
 
-    weighed = judgement.weigh(judgement.known(pending), pending, settings, sizes)
+    weighed = judgement.weigh(judgement.known(pending, sealed), pending, settings, sizes)
     return tuple(_plan(one, found, [own for own in weighed if own.revision.id == one.id], sealed) for one in pending)
 
 

@@ -25,6 +25,9 @@ SEAL = "python utils/migrate.py seal"
 
 _THEN = f"then:\n{SEAL}"
 
+Sealed = Mapping[str, manifest.Entry]
+"""The lines of the manifest that still speak of pending revisions, by revision; see `sealed`."""
+
 Sizes = Callable[[Sequence[str]], Mapping[str, float]]
 """Gives the rows of tables; those that are not there it leaves out."""
 
@@ -59,8 +62,11 @@ class Weighed(NamedTuple):
         return f"{self.finding}{size}"
 
 
-def sealed(pending: Iterable[Revision]) -> dict[str, manifest.Entry]:
-    """Return the sealed lines that still speak of these files: of a file that was edited since nobody knows what it does."""
+def sealed(pending: Iterable[Revision]) -> Sealed:
+    """Return the sealed lines that still speak of these files: of a file that was edited since nobody knows what it does.
+
+    Reads the manifest and all files once; everything else here is told of them.
+    """
     entries = manifest.entries()
     known = [one for one in pending if one.id in entries]
     checksums = revisions.checksums({one.id: one.file for one in known}) if known else {}
@@ -68,34 +74,36 @@ def sealed(pending: Iterable[Revision]) -> dict[str, manifest.Entry]:
     return {one: line for one, line in lines.items() if line.is_replayed and line.checksum == checksums.get(one)}
 
 
-def known(pending: Sequence[Revision]) -> list[tuple[Revision, Finding]]:
-    """Return what is known to be able to hurt about these revisions; read are only files of which something is."""
-    entries = manifest.entries()
-    lines = sealed(one for one in pending if one.id in entries and entries[one.id].tokens)
+def known(pending: Iterable[Revision], lines: Sealed) -> list[tuple[Revision, Finding]]:
+    """Return what is known to be able to hurt about these revisions."""
     return [(one, Finding.parse(token)) for one in pending if one.id in lines for token in lines[one.id].tokens]
 
 
-def judge(pending: Sequence[Revision], history: History, settings: Settings, sizes: Sizes, place: str) -> None:
+def judge(
+    pending: Sequence[Revision], lines: Sealed, history: History, settings: Settings, sizes: Sizes, place: str
+) -> None:
     """Return when these revisions may be applied. Raises Stop(`hazard`) when one would block a large table.
 
     `place` is where the database is, for the message. As MIGRATE_HAZARDS says it is refused, only said, or neither.
     """
     if settings.hazards == "ignore":
         return
-    weighed = [one for one in weigh(known(pending), pending, settings, sizes) if one.blocks]
+    weighed = [one for one in weigh(known(pending, lines), pending, settings, sizes) if one.blocks]
     if weighed and settings.hazards == "refuse":
         raise refusal(weighed, history, settings, place)
     for one in weighed:
         log.warning("%s: %s, and it runs all the same (MIGRATE_HAZARDS=warn)", one.revision.id, one)
 
 
-def assert_repeatable(pending: Sequence[Revision], history: History, action: str, place: str, *, empty: bool) -> None:
+def assert_repeatable(
+    pending: Sequence[Revision], lines: Sealed, history: History, action: str, place: str, *, empty: bool
+) -> None:
     """Return when no revision could be left half done by a crash. Raises Stop(`not-repeatable`).
 
     Where there is no table yet (`empty`), starting from nothing is a way out: there it is only said.
     """
     finding = Finding("not-repeatable")
-    mixed = {one.id for one, found in known(pending) if found == finding} if action == "upgrade" else set()
+    mixed = {one.id for one, found in known(pending, lines) if found == finding} if action == "upgrade" else set()
     for revision in pending:
         if hazards.accepted(revision, finding):
             continue
@@ -106,19 +114,9 @@ def assert_repeatable(pending: Sequence[Revision], history: History, action: str
             log.warning("%s: accepted only because this database has no tables yet", stop.headline)
 
 
-def warn_of_unsealed(pending: Iterable[Revision], settings: Settings, *, closely: bool) -> None:
-    """Log which revisions nobody has looked at, so that nothing is known of what they would block.
-
-    `closely` also looks whether their files still mean what was sealed.
-    """
-    entries = manifest.entries()
-    found = revisions.checksums({revision.id: revision.file for revision in pending}) if closely else {}
-
-    def is_sealed(revision: Revision) -> bool:
-        entry = entries.get(revision.id)
-        return entry is not None and entry.is_replayed and found.get(revision.id, entry.checksum) == entry.checksum
-
-    names = [revision.id for revision in pending if not is_sealed(revision)]
+def warn_of_unsealed(pending: Iterable[Revision], lines: Sealed, settings: Settings) -> None:
+    """Log which revisions nobody has looked at as they are now, so that nothing is known of what they would block."""
+    names = [revision.id for revision in pending if revision.id not in lines]
     if names:
         advice = "" if settings.production else f"; before you commit:  {SEAL}"
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

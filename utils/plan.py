@@ -176,15 +176,11 @@ def _one(
         source="replay" if footprint else "manifest" if entry else "nothing",
         statements=_effects(revision, footprint),
         hazards=tuple(weighed),
-        breaking=hazards.is_breaking(footprint, revision) if footprint else _sealed_breaking(revision, entry),
+        breaking=hazards.is_breaking(footprint, revision) if footprint else revision.is_breaking(entry),
         breaks=tuple(one.why for one in breaking.breaks(footprint.before, footprint.after)) if footprint else (),
         back=back,
         instead=judgement.rewritten(revision, history, refused) if refused else None,
     )
-
-
-def _sealed_breaking(revision: Revision, entry: manifest.Entry | None) -> bool | None:
-    return revision.breaking if revision.breaking is not None else entry.breaking if entry else None
 
 
 def _effects(revision: Revision, footprint: Footprint | None) -> tuple[Effect, ...]:

@@ -58,6 +58,10 @@ class Revision(NamedTuple):
     """What its author says (`breaking = False`), None when he says nothing."""
     accepted_hazards: dict[str, str]
 
+    def is_breaking(self, sealed: manifest.Entry | None) -> bool | None:
+        """Tell whether the previous release stops working: as its author says, else as was `sealed`; None when nobody knows."""
+        return self.breaking if self.breaking is not None else sealed.breaking if sealed else None
+
 
 class History:
     """All revisions, parents first. Knows one path or a graph with branches and merges; never a fork of heads."""

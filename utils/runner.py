@@ -26,7 +26,7 @@ from utils.errors import ROLLED_BACK, Stop
 from utils.lock import TCP_LIMITS, Lock
 from utils.logs import log
 from utils.progress import Monitor
-from utils.revisions import Heads, MigrationContext, Revision, Step, Way, checksums, no_garbage_collection
+from utils.revisions import Heads, MigrationContext, Revision, Step, Way, no_garbage_collection
 from utils.settings import Dsn, Settings
 
 _SHOWS_VERSION = re.compile(r"alembic_version|\bcommit\b", re.IGNORECASE)
@@ -40,8 +40,16 @@ class Runner:
     """Carries out the steps of one `Way` under one lock. A lost connection needs a new one."""
 
     def __init__(
-        self, way: Way, settings: Settings, lock: Lock, patience: Patience, run: ledger.Run, name: str
+        self,
+        way: Way,
+        sealed: Mapping[str, manifest.Entry],
+        settings: Settings,
+        lock: Lock,
+        patience: Patience,
+        run: ledger.Run,
+        name: str,
     ) -> None:
+        """`sealed` are the manifest's lines for files that still mean what they say."""
         assert settings.migrate_database is not None
         self.current: Step | None = None
         """The step that runs, or that failed."""
@@ -53,6 +61,7 @@ class Runner:
         self.source: frozenset[str] | None = None
         """The versions that the database had when the step that runs, or that failed, began; None before that."""
         self._way = way
+        self._sealed = sealed
         self._settings = settings
         self._dsn: Dsn = settings.migrate_database
         self._lock = lock
@@ -61,8 +70,6 @@ class Runner:
         self._name = name
         self._monitor = Monitor(self._dsn, name, pooled=lock.pooled)
         self._engine = self._make_engine()
-        self._checksums: Mapping[str, str | None] | None = None
-        self._sealed: Mapping[str, manifest.Entry] | None = None
         self._began = 0.0
         self._committed = 0.0
         self._waited_before = 0.0
@@ -315,19 +322,14 @@ class Runner:
         self._committed = time.monotonic()
 
     def _checksum(self, step: Step) -> str | None:
-        if self._checksums is None:
-            self._checksums = checksums({step.revision: step.file for step in self._steps if step.file})
-        return self._checksums.get(step.revision)
+        entry = self._sealed.get(step.revision)
+        if entry is not None:
+            return entry.checksum
+        return manifest.checksum_of(manifest.FOLDER / step.file) if step.file else None
 
     def _breaking(self, step: Step) -> bool | None:
-        """Return what the file says of the previous release, else what was sealed for this very file."""
         revision = self._way.history.by_id.get(step.revision)
-        if revision is None or revision.breaking is not None:
-            return revision.breaking if revision else None
-        if self._sealed is None:
-            self._sealed = manifest.entries()
-        entry = self._sealed.get(step.revision)
-        return entry.breaking if entry and entry.checksum == self._checksum(step) else None
+        return revision.is_breaking(self._sealed.get(step.revision)) if revision else None
 
     def _make_engine(self) -> Engine:
         engine = sqlalchemy.create_engine(

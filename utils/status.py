@@ -288,10 +288,9 @@ def _pending(history: History, current: Iterable[str]) -> Iterable[Pending]:
     sealed = manifest.entries()
     for one in history.pending(current):
         entry = sealed.get(one.id)
-        breaking = one.breaking if one.breaking is not None else entry.breaking if entry else None
         tokens = entry.tokens if entry else ()
         hurting = tuple(token for token in tokens if hazards.accepted(one, Finding.parse(token)) is None)
-        yield Pending(one.id, f"migrations/versions/{one.file}", one.message, breaking, hurting)
+        yield Pending(one.id, f"migrations/versions/{one.file}", one.message, one.is_breaking(entry), hurting)
 
 
 def _flags(connection: Connection, seen: Look, history: History) -> Iterable[str]:

@@ -8,7 +8,7 @@ only as long as there is patience.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg2
@@ -34,7 +34,7 @@ from utils.database import Allowance, Patience
 from utils.errors import Stop
 from utils.lock import Lock, LockLost
 from utils.logs import log
-from utils.revisions import Step, Way
+from utils.revisions import Revision, Step, Way
 from utils.runner import Runner
 from utils.settings import Dsn, Settings
 from utils.status import Look, Models
@@ -198,7 +198,9 @@ class Story:
             return self._under(lock)
         steps = self.way.steps(() if self.way.purge else seen.versions)
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
-        self._judge(steps, empty=whole, seen=seen)
+        pending = [self.way.history.by_id[step.revision] for step in steps if step.file]
+        lines = judgement.sealed(pending)
+        self._judge(pending, lines, empty=whole, seen=seen)
         if lock.pooled:
             log.warning(
                 "a pooler stands between us and the database (%s); set MIGRATE_DATABASE_URL to a direct connection",
@@ -206,7 +208,7 @@ class Story:
             )
         if not seen.has_ledger:
             self.account.asking(_make_ledger)
-        with Runner(self.way, self.settings, lock, self.patience, self.run, self.name) as carrier:
+        with Runner(self.way, lines, self.settings, lock, self.patience, self.run, self.name) as carrier:
             try:
                 after = self._attempts(carrier, whole=whole)
             finally:
@@ -301,17 +303,14 @@ class Story:
     def _waited(self) -> Allowance:
         return Allowance(self.settings.wait_lock, "MIGRATE_WAIT_LOCK")
 
-    def _judge(self, steps: Iterable[Step], *, empty: bool, seen: Look) -> None:
+    def _judge(self, pending: Sequence[Revision], lines: judgement.Sealed, *, empty: bool, seen: Look) -> None:
         """Refuse, before anything is touched, what could not be mended after a crash and what would block a large table."""
-        if self.way.action == "stamp":
-            return
         history = self.way.history
-        pending = [history.by_id[step.revision] for step in steps if step.file and step.revision in history.by_id]
-        judgement.assert_repeatable(pending, history, self.way.action, seen.place, empty=empty)
+        judgement.assert_repeatable(pending, lines, history, self.way.action, seen.place, empty=empty)
         if self.way.action == "upgrade":
-            judgement.warn_of_unsealed(pending, self.settings, closely=not empty)
+            judgement.warn_of_unsealed(pending, lines, self.settings)
         if self.way.action == "upgrade" and not empty:
-            judgement.judge(pending, history, self.settings, self._sizes, seen.place)
+            judgement.judge(pending, lines, history, self.settings, self._sizes, seen.place)
 
     def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
         """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
