@@ -12,6 +12,7 @@ import pytest
 
 from tests.chaos.eyes import DESK, Scheme, listen
 from tests.chaos.pooler import Pooler
+from tests.chaos.proxy import Proxy
 from tests.chaos.servers import QUICK
 from tests.ground import Tree, memory
 from tests.web.replica import Replica
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 def pooler(server: Dsn, tmp_path: Path) -> Iterator[Pooler]:
     """A PgBouncer in transaction mode in front of the server of the tests."""
     made = Pooler(server, tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def proxy(server: Dsn) -> Iterator[Proxy]:
+    """A network between a client and the server of the tests."""
+    made = Proxy(server)
     yield made
     made.end()
 

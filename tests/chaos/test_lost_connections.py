@@ -31,14 +31,6 @@ SLACK = 0.8
 
 
 @pytest.fixture
-def proxy(server: Dsn) -> Iterator[Proxy]:
-    """A network between a migrator and the server of the tests."""
-    proxy = Proxy(server)
-    yield proxy
-    proxy.end()
-
-
-@pytest.fixture
 def gated(tree: Tree) -> Iterator[tuple[Tree, list[str]]]:
     """A project whose third revision waits at a gate, and the names of its revisions."""
     return tree, gate.write(tree)

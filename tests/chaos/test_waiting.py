@@ -84,21 +84,17 @@ def test_server_that_only_follows_for_long_is_waited_for(one: Tree, own_server: 
 
 
 @pytest.mark.skipif(not may_unshare("--mount"), reason="needs `unshare --mount`, to have a hosts file of its own")
-def test_name_that_resolves_later_is_waited_for(one: Tree, database: Dsn, server: Dsn, tmp_path: Path) -> None:
+def test_name_that_resolves_later_is_waited_for(one: Tree, database: Dsn, proxy: Proxy, tmp_path: Path) -> None:
     """In the first minute of a container the names of a private network may be unknown."""
     hosts, resolver = tmp_path / "hosts", tmp_path / "resolv.conf"
     hosts.write_text("127.0.0.1 localhost\n")
     resolver.write_text("nameserver 127.0.0.1\n")  # where nobody answers
-    network = Proxy(server)
-    try:
-        later = Tree(one.root, network.dsn(database).with_(host="database.example"))
-        migrator = later.start(*with_files(hosts, resolver), *MIGRATE, MIGRATE_WAIT_DATABASE="60s")
-        eventually(lambda: "could not translate host name" in migrator.stderr, within=30)
-        with hosts.open("a") as more:
-            more.write("127.0.0.1 database.example\n")
-        _ends_at_head(migrator, database)
-    finally:
-        network.end()
+    later = Tree(one.root, proxy.dsn(database).with_(host="database.example"))
+    migrator = later.start(*with_files(hosts, resolver), *MIGRATE, MIGRATE_WAIT_DATABASE="60s")
+    eventually(lambda: "could not translate host name" in migrator.stderr, within=30)
+    with hosts.open("a") as more:
+        more.write("127.0.0.1 database.example\n")
+    _ends_at_head(migrator, database)
 
 
 def test_server_behind_a_port_that_opens_later_is_waited_for(one: Tree, database: Dsn, server: Dsn) -> None:
