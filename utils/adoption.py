@@ -135,7 +135,9 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
         except Exception as error:
             cursor.execute("ROLLBACK")
             if isinstance(error, ledger.VersionMoved):
-                raise runner.moved(one.id for one in versions) from error
+                stop = runner.moved(one.id for one in versions)
+                stop.database = "unchanged"
+                raise stop from error
             raise
         cursor.execute("COMMIT")
 

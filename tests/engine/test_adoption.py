@@ -123,6 +123,25 @@ def test_a_revision_that_cannot_be_replayed_is_named(bare: Workshop) -> None:
     assert bare.migrate("adopt", "0001").stdout == "adopt: the database is at 0001_first\n"
 
 
+ELSEWHERE = """
+CREATE TABLE alembic_version (version_num varchar(32) CONSTRAINT alembic_version_pkc PRIMARY KEY);
+CREATE FUNCTION elsewhere() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.version_num = 'elsewhere'; RETURN NEW; END $$;
+CREATE TRIGGER elsewhere BEFORE INSERT ON alembic_version FOR EACH ROW EXECUTE FUNCTION elsewhere()
+"""
+
+
+def test_a_version_that_does_not_stay_is_not_adopted(bare: Workshop) -> None:
+    """What something else makes of alembic_version under our hands is not written down as adopted."""
+    two_revisions(bare)
+    sql(bare, f"{ONE}; {ELSEWHERE}")
+    ended = bare.migrate("adopt", "0001", "--force")
+    assert ended.returncode == 5, ended.stderr
+    assert "expected   0001_first\n" in ended.stderr
+    assert "database   unchanged\n" in ended.stderr
+    assert "[version-moved]" in ended.stderr
+    assert adopted(bare) == sql(bare, "SELECT * FROM alembic_version") == []
+
+
 def test_nothing_is_tried_on_a_server_in_production(bare: Workshop) -> None:
     """In production the revisions are compared on the embedded server; where there is none, the refusal says so and where to look."""
     two_revisions(bare)
