@@ -9,8 +9,8 @@ from pathlib import Path
 from alembic.script import ScriptDirectory
 
 from utils import hazards, replay, revisions
+from utils.footprint import Footprint
 from utils.hazards import Finding
-from utils.replay import Footprint
 from utils.revisions import History
 from utils.settings import Dsn
 

@@ -18,6 +18,9 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     progress     What is PostgreSQL doing for us right now, and who is in the way?
     revisions    What exists, and which steps lead where? (Drives Alembic.)
     runner       How are the steps carried out, one transaction each?
+    scratch      Where can something be tried out?
+    footprint    What did a revision do, statement by statement?
+    eyes         What did a statement do to the tables that were there before?
     replay       What does a revision really do to PostgreSQL?
     breaking     Does the release before this one keep working?
     hazards      What could hurt about a revision?

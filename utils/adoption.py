@@ -13,7 +13,7 @@ from contextlib import closing
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import catalog, database, embedded, ledger, manifest, replay, revisions, runner
+from utils import catalog, database, embedded, ledger, manifest, replay, revisions, runner, scratch
 from utils.catalog import Catalog, Change
 from utils.errors import Stop
 from utils.lock import Lock
@@ -148,7 +148,7 @@ def _catalogs(settings: Settings, history: History) -> Generator[tuple[str, Cata
     Raises replay.Failed, and _NotComparable when there is no server to try the revisions on.
     """
     try:
-        server = replay.server(settings)
+        server = scratch.server(settings)
     except Stop as stop:
         raise _NotComparable(f"{_NO_SCRATCH if settings.production else ''}{stop.headline}") from stop
     try:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils import breaking, catalog
+from utils.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
 from utils.operations import REPEATABLE
-from utils.replay import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
 from utils.revisions import Revision
 
 Hit = tuple[str, str]

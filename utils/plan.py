@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import psycopg2
 
-from utils import breaking, database, hazards, judgement, lock, manifest, replay, revisions, upgrade
+from utils import breaking, database, hazards, judgement, lock, manifest, replay, revisions, scratch, upgrade
+from utils.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from utils.hazards import Finding
 from utils.judgement import Weighed
-from utils.replay import BLOCKS_WRITES, STRENGTH, Failed, Footprint, Statement
+from utils.replay import Failed
 from utils.revisions import History, Revision
 from utils.settings import Settings
 
@@ -116,7 +117,7 @@ def _footprints(
     found: dict[str, Footprint] = {}
     try:
         for one in replay.footprints(
-            replay.server(settings), history, [revision.id for revision in pending], lambda _: None
+            scratch.server(settings), history, [revision.id for revision in pending], lambda _: None
         ):
             found[one.revision] = one
     except Failed as failed:

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from utils import database, hazards, judgement, manifest, replay, revisions
+from utils import database, hazards, judgement, manifest, replay, revisions, scratch
 from utils.errors import Fact, Stop
+from utils.footprint import Footprint
 from utils.hazards import Finding
 from utils.logs import log
 from utils.manifest import Entry
-from utils.replay import Failed, Footprint
+from utils.replay import Failed
 from utils.revisions import History, Revision
 from utils.settings import Dsn, Settings
 
@@ -147,7 +148,7 @@ def _seen(entry: Entry, revision: Revision, footprint: Footprint) -> Entry:
 
 def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict[str, Footprint]:
     wanted = list(todo)
-    server = replay.server(settings)
+    server = scratch.server(settings)
     with _Progress(len(wanted)) as progress:
         try:
             found = replay.footprints(server, history, wanted, progress.tell)

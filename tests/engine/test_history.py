@@ -8,8 +8,8 @@ import psycopg2
 import pytest
 
 from models import Base
-from utils import drift, hazards, judgement, manifest, replay, revisions, seal
-from utils.replay import Footprint
+from utils import drift, hazards, judgement, manifest, replay, revisions, scratch, seal
+from utils.footprint import Footprint
 from utils.revisions import LONGEST_ID, History
 from utils.settings import Dsn
 
@@ -85,7 +85,7 @@ def test_sealed_facts_are_true(history: History, footprints: dict[str, Footprint
 
 def test_models_equal_head(server: Dsn, history: History) -> None:
     """The migrations lead to what models.py says; if not: alembic revision --autogenerate."""
-    with replay.scratch(server) as dsn:
+    with scratch.made_on(server) as dsn:
         replay.build(dsn, history)
         with closing(psycopg2.connect(dsn)) as connection:
             assert [str(one) for one in drift.models_ahead(Base.metadata, connection)] == []

@@ -12,7 +12,8 @@ import pytest
 from tests.ground import eventually, rows_of
 from tests.judging import SCHEMA, footprints_of
 from utils import catalog, hazards, replay
-from utils.replay import BLOCKS_WRITES, EXCLUSIVE, PREFIX, Footprint, Statement
+from utils.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
+from utils.scratch import PREFIX
 from utils.settings import Dsn
 
 Replayed = Callable[..., Footprint]
