@@ -22,9 +22,9 @@ from app.database import PATIENCE, Patient, connect
 from app.paging import Page
 from app.tables import Table
 from models import Base
-from utils import catalog, database, drift, judgement, ledger, lock, manifest, report, revisions, status
+from utils import blockers, catalog, database, drift, judgement, ledger, lock, manifest, report, revisions, status
+from utils.blockers import Blocker
 from utils.catalog import Catalog
-from utils.database import Blocker
 from utils.drift import Difference, Drift
 from utils.errors import Stop
 from utils.judgement import Weighed
@@ -375,7 +375,7 @@ def _work(connection: Connection, seen: Look) -> tuple[Work, ...]:
             query=str(query),
             phase=None if phase is None else str(phase),
             percent=None if percent is None else int(str(percent)),
-            blockers=tuple(database.blockers(connection, int(str(pid)))),
+            blockers=tuple(blockers.of(connection, int(str(pid)))),
         )
         for pid, age, query, phase, percent in found
     )

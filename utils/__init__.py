@@ -6,17 +6,21 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     settings     What were we told? Sole reader of os.environ.
     logs         How do we log? Text for people, one-line JSON for platforms.
     watchdog     What ends a wait that PostgreSQL does not end? (signals, dead networks)
-    database     How do we reach PostgreSQL? Connect, wait, redact, tell passing from permanent failures, climb the retry ladder.
+    patience     How much waiting is left, and how is it spent?
+    database     How do we reach PostgreSQL? Connect, wait, redact, tell passing from permanent failures.
+    blockers     Who is in the way?
     filelock     Who still lives? Asked of the kernel.
     programs     Where are PostgreSQL's programs, and as whom may they run?
     cluster      How does one PostgreSQL of our own start and stop?
     embedded     Which database when nobody named one? (development only)
+    limits       What keeps a session from freezing traffic, and from outliving its client?
     lock         Are we the only one, and still?
     manifest     What is our history on disk, without importing Alembic?
     catalog      What does a schema look like, as canonical text?
     ledger       What happened to this database before?
     progress     What is PostgreSQL doing for us right now, and who is in the way?
     revisions    What exists, and which steps lead where? (Drives Alembic.)
+    refusals     Why may a revision not go on?
     runner       How are the steps carried out, one transaction each?
     scratch      Where can something be tried out?
     footprint    What did a revision do, statement by statement?

@@ -13,7 +13,7 @@ from typing import TypeVar
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import breaking, catalog, database, diagnosis, ledger, runner, status, watchdog
+from utils import breaking, catalog, database, diagnosis, ledger, refusals, status, watchdog
 from utils.catalog import Catalog
 from utils.errors import LEFT_BEHIND, Stop
 from utils.failure import Ask
@@ -71,7 +71,7 @@ class Account:
             stop.database += "; what the revision has done outside its transaction stays, and is not done twice"
         elif carrier.left:
             stop.exit_code = LEFT_BEHIND
-        if stop.database == runner.UNCHANGED:
+        if stop.database == refusals.UNCHANGED:
             left = (
                 f"{place.removeprefix('unchanged, ')}; part of {step.revision if step else 'the run'} may stay behind"
             )
@@ -136,7 +136,7 @@ class Account:
 @contextmanager
 def _at_once(connection: Connection) -> Iterator[None]:
     """Inside, neither a dead network nor somebody's lock is waited for."""
-    with watchdog.limit(connection, database.ANSWER_TIMEOUT), database.gently(connection):
+    with watchdog.limit(connection, watchdog.ANSWER_TIMEOUT), database.gently(connection):
         yield
 
 

@@ -13,7 +13,7 @@ from contextlib import closing
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import catalog, database, embedded, ledger, manifest, replay, revisions, runner, scratch
+from utils import catalog, database, embedded, ledger, manifest, refusals, replay, revisions, scratch
 from utils.catalog import Catalog, Change
 from utils.errors import Stop
 from utils.lock import Lock
@@ -98,7 +98,7 @@ def take_over(
     ledger.create(connection)
     replayed = list(history.by_id.values())
     versions = History(replayed[: replayed.index(history.by_id[found]) + 1]).heads
-    adopt(connection, lock, runner.new_run("adopt", settings), [history.by_id[one] for one in versions])
+    adopt(connection, lock, ledger.new_run("adopt", settings), [history.by_id[one] for one in versions])
     told = ", ".join(versions)
     log.info("adopt: the schema is that of %s%s", told, ", because you say so" if force else "; taken over there")
     return told
@@ -135,7 +135,7 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
         except Exception as error:
             cursor.execute("ROLLBACK")
             if isinstance(error, ledger.VersionMoved):
-                stop = runner.moved(one.id for one in versions)
+                stop = refusals.moved(one.id for one in versions)
                 stop.database = "unchanged"
                 raise stop from error
             raise

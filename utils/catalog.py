@@ -20,8 +20,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from utils import database
-from utils.database import Blocker
+from utils import blockers, database
 from utils.errors import Stop
 
 FORMAT = 1
@@ -166,7 +165,7 @@ def told_who(connection: Connection) -> Iterator[None]:
     try:
         yield
     except psycopg2.errors.LockNotAvailable as error:
-        who = [Blocker(*row) for row in database.rows(connection, _OWNERS_OF_TABLES)]  # type: ignore[arg-type]  # its columns
+        who = blockers.found(connection, _OWNERS_OF_TABLES)
         end = who[0].end if who else "look again"
         raise Stop(
             "table-busy",
@@ -364,7 +363,7 @@ def _unescaped(text: str) -> str:
 
 
 _OWNERS_OF_TABLES = f"""
-{database.SESSIONS}
+{blockers.SESSIONS}
  WHERE pid IN (SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND locktype = 'relation'
                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation >= 16384)
  ORDER BY xact_start NULLS LAST

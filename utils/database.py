@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import NamedTuple
 
@@ -27,12 +27,6 @@ CONNECT_TIMEOUT = 10
 
 SHORTEST_ATTEMPT = 2.0
 """The least that libpq takes for such a limit, in seconds."""
-
-ANSWER_TIMEOUT = 15.0
-"""Seconds within which a question that costs the server nothing is answered, or the network is gone."""
-
-SHORTEST_ANSWER_TIMEOUT = 3.0
-"""The same where the budget is small: a busy server takes a second now and then."""
 
 _KEEPALIVES = {
     "keepalives_idle": "10",
@@ -245,7 +239,7 @@ def is_pooled(connection: Connection) -> bool:
 
 def scalar(connection: Connection, sql: str, values: tuple[object, ...] | None = None) -> object:
     """Return the first column of the first row that `sql` gives, None if there is no row."""
-    with watchdog.limit(connection, ANSWER_TIMEOUT), connection.cursor() as cursor:
+    with watchdog.limit(connection, watchdog.ANSWER_TIMEOUT), connection.cursor() as cursor:
         cursor.execute(sql, values)
         row = cursor.fetchone()
     return row[0] if row else None
@@ -255,7 +249,7 @@ def rows(
     connection: Connection, sql: str, values: tuple[object, ...] | dict[str, object] | None = None
 ) -> list[tuple[object, ...]]:
     """Return all rows that `sql` gives."""
-    with watchdog.limit(connection, ANSWER_TIMEOUT), connection.cursor() as cursor:
+    with watchdog.limit(connection, watchdog.ANSWER_TIMEOUT), connection.cursor() as cursor:
         cursor.execute(sql, values)
         return list(cursor.fetchall())
 
@@ -298,135 +292,9 @@ def open_now(dsn: Dsn, name: str, variable: str) -> Connection:
         raise cannot_connect(error, dsn, variable) from error
 
 
-class Patience:
-    """How much waiting is left, and how to wait: one budget for the migration lock, table locks and lost connections.
-
-    Only time that led to nothing is spent; work that was committed costs nothing.
-    """
-
-    FIRST_TIMEOUT = 0.1
-    GENTLE_TIMEOUT = 0.2
-    GENTLE_FOR = 30.0
-    SHORTEST_PAUSE = 0.5
-    LONGEST_PAUSE = 5.0
-
-    def __init__(self, budget: float, lock_timeout: float, *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """`budget` is MIGRATE_WAIT_LOCK and `lock_timeout` MIGRATE_LOCK_TIMEOUT, both in seconds."""
-        self.budget = budget
-        self.spent = 0.0
-        self.misses = 0
-        self._queued = 0.0
-        self._rests = 0
-        self._longest = lock_timeout
-        self._sleep = sleep
-
-    @property
-    def answer_timeout(self) -> float:
-        """Return the seconds that one question may go unanswered, so that a dead network is noticed within the budget."""
-        return min(ANSWER_TIMEOUT, max(self.budget / 4, SHORTEST_ANSWER_TIMEOUT))
-
-    @property
-    def left(self) -> float:
-        """Return the seconds that may still be spent."""
-        return max(0.0, self.budget - self.spent)
-
-    @property
-    def lock_timeout(self) -> float:
-        """Return the seconds for which the next attempt may stand in the lock queue.
-
-        Starts at 0.1 s, stays at most 0.2 s until half a minute went by in misses, then grows to the longest: who stands
-        behind us in the queue is frozen for that long. Time spent on anything else raises nothing.
-        """
-        if self._queued < self.GENTLE_FOR:
-            wanted = self.FIRST_TIMEOUT if not self.misses else self.GENTLE_TIMEOUT
-        else:
-            wanted = self.GENTLE_TIMEOUT * 2 ** (1 + (self._queued - self.GENTLE_FOR) / 30)
-        return min(wanted, self._longest)
-
-    def spend(self, seconds: float) -> None:
-        """Count time that led to nothing."""
-        self.spent += seconds
-
-    def rest(self, wasted: float = 0.0) -> float:
-        """Count one failed attempt that took `wasted` seconds, and sleep before the next: 0.5 s growing to 5 s, with jitter.
-
-        Returns the seconds that both took.
-        """
-        import random  # 3 ms that only those pay who wait
-
-        pause = min(self.SHORTEST_PAUSE * 1.3**self._rests, self.LONGEST_PAUSE) * random.uniform(0.8, 1.2)
-        pause = min(pause, max(0.0, self.left - wasted))
-        self._rests += 1
-        self._sleep(pause)
-        self.spent += wasted + pause
-        return wasted + pause
-
-    def miss(self, wasted: float = 0.0) -> None:
-        """Count one attempt that did not get its locks, and rest; the next may stand in the queue a little longer."""
-        self._queued += self.rest(wasted)
-        self.misses += 1
-
-    def succeed(self) -> None:
-        """Something was committed: what comes next begins gently again, with the budget that is left."""
-        self.misses = self._rests = 0
-        self._queued = 0.0
-
-
-class Blocker(NamedTuple):
-    """A session that stands in the way. `age` is in seconds, since its transaction (or else its session) began.
-
-    A prepared transaction has no session: its `pid` is 0, as in pg_blocking_pids, and its `application` is its name.
-    """
-
-    pid: int
-    application: str
-    state: str
-    age: float
-    query: str
-
-    @property
-    def end(self) -> str:
-        """Return the statement that ends it."""
-        if self.pid:
-            return f"SELECT pg_terminate_backend({self.pid});"
-        return f"ROLLBACK PREPARED '{self.application.replace(chr(39), chr(39) * 2)}';"
-
-    def __str__(self) -> str:
-        if not self.pid:
-            return f"prepared transaction {self.application}, for {self.age:.0f} s"
-        name = f", {self.application}" if self.application else ""
-        return f"pid {self.pid}{name}, {self.state} for {self.age:.0f} s: {self.query}"
-
-
-def blockers(connection: Connection, pid: int) -> list[Blocker]:
-    """Return the sessions that `pid` waits for right now, oldest first. Read-only."""
-    return [Blocker(*row) for row in rows(connection, _BLOCKERS, (pid, pid, pid))]  # type: ignore[arg-type]  # its columns
-
-
 IDENTITY = """
 SELECT (SELECT oid FROM pg_database WHERE datname = current_database()),
        CASE WHEN has_function_privilege('pg_control_system()', 'EXECUTE') THEN (SELECT system_identifier FROM pg_control_system()) END
-"""
-
-SESSIONS = """
-SELECT pid, coalesce(application_name, ''), coalesce(state, 'working'),
-       extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start, clock_timestamp()))::float8,
-       left(regexp_replace(coalesce(query, ''), '\\s+', ' ', 'g'), 60)
-  FROM pg_stat_activity
-"""
-"""A query for the fields of a Blocker, for each session."""
-
-_BLOCKERS = f"""
-{SESSIONS}
- WHERE pid = ANY (pg_blocking_pids(%s))
-UNION ALL
-SELECT 0, gid, 'prepared', extract(epoch FROM clock_timestamp() - prepared)::float8, ''
-  FROM pg_prepared_xacts p WHERE 0 = ANY (pg_blocking_pids(%s)) AND EXISTS (
-       SELECT FROM pg_locks own JOIN pg_locks held USING (virtualtransaction), pg_locks wanted
-        WHERE own.transactionid = p.transaction AND own.pid IS NULL AND held.pid IS NULL
-          AND wanted.pid = %s AND NOT wanted.granted
-          AND (wanted.transactionid = p.transaction OR (wanted.database, wanted.relation) = (held.database, held.relation)))
-ORDER BY 4 DESC
 """
 
 

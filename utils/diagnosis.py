@@ -12,8 +12,9 @@ import psycopg2
 from sqlalchemy.exc import PendingRollbackError
 
 from utils import causes, database
+from utils.blockers import Blocker
 from utils.causes import Cause
-from utils.database import Allowance, Blocker
+from utils.database import Allowance
 from utils.errors import LEFT_BEHIND, ROLLED_BACK, Fact, Stop
 from utils.failure import Ask
 from utils.lock import Holder

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import database, hazards, manifest, revisions, runner
+from utils import database, hazards, manifest, refusals, revisions
 from utils.errors import Fact, Stop
 from utils.hazards import Finding
 from utils.logs import log
@@ -166,7 +166,7 @@ def refusal(weighed: Sequence[Weighed], history: History, settings: Settings, pl
 
 def not_repeatable(revision: Revision, history: History, place: str) -> Stop:
     """Return the refusal of a revision that could not be mended after a crash, with the revisions to split it into."""
-    stop = runner.mixed(revision)
+    stop = refusals.mixed(revision)
     stop.database = place
     stop.next_step = (
         f"{rewritten(revision, history, [Finding('not-repeatable')])}\n\n"

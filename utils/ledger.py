@@ -6,6 +6,7 @@ The row of an applied revision is written in that revision's own transaction. Ne
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from psycopg2.extensions import cursor as Cursor
 from utils import database
 from utils.errors import Stop
 from utils.lock import Lock, LockLost
+from utils.settings import Settings
 
 TABLE = "migration_ledger"
 ACTIONS = ("upgrade", "downgrade", "stamp", "adopt", "create_all")
@@ -91,6 +93,11 @@ class Run(NamedTuple):
     action: str
     release: str | None
     replica: str
+
+
+def new_run(action: str, settings: Settings) -> Run:
+    """Return the identity that the ledger gives to everything that one start does."""
+    return Run(secrets.token_hex(6), action, settings.release, settings.replica)
 
 
 class Row(NamedTuple):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import database, watchdog
+from utils import database, limits, watchdog
 from utils.settings import Settings
 
 KEY = 7235_4192_0011
@@ -24,18 +24,10 @@ _ROW = f"locktype = 'advisory' AND classid = {_CLASS} AND objid = {_OBJECT} AND 
 _BRAND = "railhead.lock"
 _HERE = "(SELECT oid FROM pg_database WHERE datname = current_database())"
 
-TCP_LIMITS = {
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "20000",
-}
-"""With these the server notices within about 25 s that a client's host has vanished; milliseconds for the last, else seconds."""
-
 # The server must never end this transaction for being idle.
 _TAKE = f"""
 BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
-{"; ".join(f"SET LOCAL {name} = {value}" for name, value in TCP_LIMITS.items())}; {{newer}}
+{"; ".join(f"SET LOCAL {name} = {value}" for name, value in limits.TCP.items())}; {{newer}}
 SELECT pg_try_advisory_xact_lock({KEY}), pg_backend_pid(),
        (SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'virtualxid' LIMIT 1)
 """
@@ -69,7 +61,7 @@ class Lock:
     def try_take(self) -> bool:
         """Tell whether the lock is ours now. Waits for nobody; holds a transaction open only when it is."""
         newer = "SET LOCAL transaction_timeout = 0;" if self.connection.server_version >= 170000 else ""
-        with watchdog.limit(self.connection, database.ANSWER_TIMEOUT), self.connection.cursor() as cursor:
+        with watchdog.limit(self.connection, watchdog.ANSWER_TIMEOUT), self.connection.cursor() as cursor:
             cursor.execute(_TAKE.format(newer=newer))
             row = cursor.fetchone()
             assert row is not None

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from utils import database
 from utils.errors import Stop
 from utils.logs import log
+from utils.patience import Patience
 
 Done = TypeVar("Done")
 
@@ -62,11 +63,11 @@ class Session:
     def __init__(self, context: MigrationContext) -> None:
         self.context = context
         self.as_sql = context.as_sql
-        self._patience = context.opts.get("patience") or database.Patience(240.0, 0.9)
+        self._patience = context.opts.get("patience") or Patience(240.0, 0.9)
         self._waited = self._patience.lock_timeout
         self._pooled = bool(context.opts.get("pooled"))
         self._fence: Callable[[], None] = context.opts.get("fence") or (lambda: None)
-        self._blockers: Callable[[], list[database.Blocker]] = context.opts.get("blockers") or list
+        self._blockers: Callable[[], Sequence[object]] = context.opts.get("blockers") or list
 
     def execute(self, sql: str) -> None:
         """Run one statement, or write it."""

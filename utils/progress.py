@@ -15,8 +15,8 @@ from typing import Self
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import database, watchdog
-from utils.database import Blocker
+from utils import blockers, database, watchdog
+from utils.blockers import Blocker
 from utils.logs import log
 from utils.settings import Dsn
 
@@ -130,7 +130,7 @@ class Monitor:
             self._doubt("the session that migrates is gone")
         pid, active, blocked, age, query, phase, percent = found[0] if found else (0, False, False, 0.0, "", None, None)
         if blocked:
-            self.blockers = database.blockers(connection, int(str(pid))) or self.blockers
+            self.blockers = blockers.of(connection, int(str(pid))) or self.blockers
         now = time.monotonic()
         if active and float(str(age)) >= TELL_EVERY and now - self._told >= TELL_EVERY:
             self._told = now
@@ -151,7 +151,7 @@ class Monitor:
         if self._ended.is_set():
             return
         self._unanswered += 1
-        patient = self.silence < watchdog.longest(database.ANSWER_TIMEOUT)
+        patient = self.silence < watchdog.longest(watchdog.ANSWER_TIMEOUT)
         if self._unanswered >= _UNANSWERED and not patient and self._watched is not None and not self._watched.closed:
             log.warning("the database has not answered for %.0f s: %s", self.silence, told)
             watchdog.hang_up(self._watched)

@@ -7,7 +7,6 @@ Decides nothing about retries: it runs one attempt and says exactly what that le
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
@@ -20,20 +19,18 @@ from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from utils import database, ledger, manifest
-from utils.database import Patience
-from utils.errors import ROLLED_BACK, Stop
-from utils.lock import TCP_LIMITS, Lock
+from utils import database, ledger, limits, manifest, refusals
+from utils.blockers import Blocker
+from utils.errors import Stop
+from utils.lock import Lock
 from utils.logs import log
+from utils.patience import Patience
 from utils.progress import Monitor
-from utils.revisions import Heads, MigrationContext, Revision, Step, Way, no_garbage_collection
+from utils.revisions import Heads, MigrationContext, Step, Way, no_garbage_collection
 from utils.settings import Dsn, Settings
 
 _SHOWS_VERSION = re.compile(r"alembic_version|\bcommit\b", re.IGNORECASE)
 """Found in a statement that reads the version, or that lets others read it: no revision may commit, but some do."""
-
-UNCHANGED = "unchanged by this revision"
-"""What a refusal says of the database until somebody looks."""
 
 
 class Runner:
@@ -93,7 +90,7 @@ class Runner:
         self._engine.dispose()
 
     @property
-    def blockers(self) -> list[database.Blocker]:
+    def blockers(self) -> list[Blocker]:
         """Return who was last seen in the way."""
         return self._monitor.blockers
 
@@ -134,7 +131,7 @@ class Runner:
                 blockers=lambda: self.blockers,
             )
             if connection.in_transaction():
-                raise not_ours()
+                raise refusals.not_ours()
             with environment.begin_transaction():
                 environment.run_migrations()
         if whole:
@@ -233,7 +230,7 @@ class Runner:
             except ledger.TransactionLost:
                 raise self._stolen() from None
             except ledger.VersionMoved:
-                raise moved(self._written) from None
+                raise refusals.moved(self._written) from None
         self._written = self._heads
         self._unwritten = []
 
@@ -264,11 +261,11 @@ class Runner:
         """Return what is said first in each transaction."""
         brand = self._lock.brand()
         if self._lock.pooled:
-            limits = _limits("LOCAL ", driver.server_version, self._patience.lock_timeout, self._settings)
-            return f"{limits}; {brand}"
+            told = limits.statements("LOCAL ", driver.server_version, self._patience.lock_timeout, self._settings)
+            return f"{told}; {brand}"
         if self._lock_timeout != self._patience.lock_timeout:
             self._lock_timeout = self._patience.lock_timeout
-            return f"SET lock_timeout = {_milliseconds(self._lock_timeout)}; {brand}"
+            return f"SET lock_timeout = {limits.milliseconds(self._lock_timeout)}; {brand}"
         return brand
 
     def _on_rollback(self, connection: Connection) -> None:  # noqa: ARG002
@@ -293,7 +290,7 @@ class Runner:
     def _stolen(self) -> Stop:
         """Return the refusal of a migration that ended our transaction; what it did may be there or not."""
         self.left = True
-        return stolen(self._way.history.by_id.get(self.current.revision) if self.current else None)
+        return refusals.stolen(self._way.history.by_id.get(self.current.revision) if self.current else None)
 
     def _on_commit(self, connection: Connection) -> None:
         """SQLAlchemy is about to commit. In the middle of a step that means: `autocommit_block` leaves the transaction."""
@@ -309,7 +306,7 @@ class Runner:
         revision = self._way.history.by_id[step.revision]
         accepted = self._whole or "not-repeatable" in revision.accepted_hazards
         if not accepted and database.scalar(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
-            raise mixed(revision)
+            raise refusals.mixed(revision)
         self._write(driver, "applied")
         self.source = self._heads
         if not self.left:
@@ -350,100 +347,11 @@ class Runner:
         if not self._lock.pooled:
             self._lock_timeout = self._patience.lock_timeout
             with driver.cursor() as cursor:
-                cursor.execute(_limits("", driver.server_version, self._lock_timeout, self._settings))
+                cursor.execute(limits.statements("", driver.server_version, self._lock_timeout, self._settings))
         self._prepared = False if self._lock.pooled else None
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
         driver.autocommit = False
         return driver
-
-
-def new_run(action: str, settings: Settings) -> ledger.Run:
-    """Return the identity that the ledger gives to everything that one start does."""
-    return ledger.Run(secrets.token_hex(6), action, settings.release, settings.replica)
-
-
-def mixed(revision: Revision) -> Stop:
-    """Return the refusal of a revision that could not be mended after a crash."""
-    return Stop(
-        "not-repeatable",
-        f"{revision.id} mixes transactional work with work outside the transaction",
-        facts=[
-            ("file", f"migrations/versions/{revision.file}"),
-            ("danger", "a crash half way leaves part of it behind, and running it again fails on that part"),
-        ],
-        database=UNCHANGED,
-        next_step="split it: what needs no transaction (op.create_index_concurrently, op.backfill, ...) goes into a\n"
-        'revision of its own:  alembic revision -m "..."\n'
-        'or accept it in the file:  accepted_hazards = {"not-repeatable": "why it is safe"}',
-    )
-
-
-def stolen(revision: Revision | None) -> Stop:
-    """Return the refusal of a migration that ended the transaction which the engine had begun for it."""
-    return Stop(
-        "stolen-transaction",
-        f"{revision.id if revision else 'the migration'} ended the transaction that was begun for it",
-        facts=[
-            *([("file", f"migrations/versions/{revision.file}")] if revision else []),
-            ("danger", "what came before is committed or gone, whatever happens to the rest"),
-        ],
-        database=UNCHANGED,
-        next_step="take COMMIT, ROLLBACK, .commit() and .rollback() out of it; what needs no transaction:\n"
-        "with op.get_context().autocommit_block(): op.execute(...)",
-    )
-
-
-def moved(expected: Iterable[str]) -> Stop:
-    """Return the refusal to go on where somebody else has moved the version under us."""
-    return Stop(
-        "version-moved",
-        "something else than Railhead has changed alembic_version meanwhile",
-        facts=[("expected", ", ".join(sorted(expected)))],
-        database=UNCHANGED,
-        next_step="let nothing else move it, the revisions included; where the database is now:\npython utils/migrate.py status",
-        exit_code=ROLLED_BACK,
-    )
-
-
-def not_ours() -> Stop:
-    """Return the refusal of a connection on which somebody has begun a transaction: Alembic would not commit it."""
-    return Stop(
-        "not-our-transaction",
-        "something has begun a transaction on the connection of the migrations",
-        facts=[
-            ("danger", "Alembic leaves the commit to whoever began, so that everything would silently be rolled back")
-        ],
-        database=UNCHANGED,
-        next_step="execute nothing on the connection in migrations/env.py, nor in listeners that it registers",
-    )
-
-
-def _limits(local: str, version: int, lock_timeout: float, settings: Settings) -> str:
-    """Return the statements that keep a migration from freezing traffic and from outliving its client.
-
-    `client_connection_check_interval` (PostgreSQL 14) ends a statement whose client has died; the server must be able
-    to notice, which it only is on Linux. A client whose whole machine has vanished is noticed by TCP only: without its
-    limits the server would keep the tables locked for a quarter of an hour, or for two hours if it has nothing to send.
-    """
-    limits = [
-        f"SET {local}lock_timeout = {_milliseconds(lock_timeout)}",
-        f"SET {local}statement_timeout = '{round(settings.statement_timeout * 1000)}ms'",
-        f"SET {local}idle_in_transaction_session_timeout = 0",
-        *(f"SET {local}{name} = {value}" for name, value in TCP_LIMITS.items()),
-    ]
-    if version >= 140000:
-        scope = "true" if local else "false"
-        limits.append(
-            f"SELECT set_config('client_connection_check_interval', '500ms', {scope}) WHERE version() LIKE '%linux%'"
-        )
-    if version >= 170000:
-        limits.append(f"SET {local}transaction_timeout = 0")
-    return "; ".join(limits)
-
-
-def _milliseconds(seconds: float) -> str:
-    """Return a lock timeout as SQL writes it, at least 1 ms: 0 would mean for ever."""
-    return f"'{max(1, round(seconds * 1000))}ms'"
 
 
 def _driver(connection: Connection | None) -> Driver:

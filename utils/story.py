@@ -24,16 +24,16 @@ from utils import (
     ledger,
     proof,
     retry,
-    runner,
     status,
     watchdog,
 )
 from utils import lock as locks
 from utils.account import Account
-from utils.database import Allowance, Patience
+from utils.database import Allowance
 from utils.errors import Stop
 from utils.lock import Lock, LockLost
 from utils.logs import log
+from utils.patience import Patience
 from utils.revisions import Revision, Step, Way
 from utils.runner import Runner
 from utils.settings import Dsn, Settings
@@ -80,7 +80,7 @@ class Story:
         self.dsn: Dsn = settings.migrate_database
         self.name = locks.name(way.action, settings)
         self.patience = Patience(settings.wait_lock, settings.lock_timeout)
-        self.run = runner.new_run(way.action, settings)
+        self.run = ledger.new_run(way.action, settings)
         self.account = Account(way, settings, self.run, self.name)
         self.started = time.monotonic()
         self.done: list[str] = []
@@ -329,5 +329,5 @@ class _Lost(Exception):
 
 
 def _make_ledger(connection: Connection) -> None:
-    with watchdog.limit(connection, database.ANSWER_TIMEOUT):
+    with watchdog.limit(connection, watchdog.ANSWER_TIMEOUT):
         ledger.create(connection)

@@ -29,7 +29,6 @@ from utils import (
     ledger,
     logs,
     revisions,
-    runner,
     status,
 )
 from utils import lock as locks
@@ -128,7 +127,7 @@ def create_tables(settings: Settings, metadata: MetaData) -> None:
             metadata.create_all(drift.engine_over(connection))
             ledger.create(connection)
             kept = catalog.read(connection).text
-            ledger.note(connection, runner.new_run("create_all", settings), "applied", catalog=kept)
+            ledger.note(connection, ledger.new_run("create_all", settings), "applied", catalog=kept)
         except DBAPIError as error:
             raise diagnosis.failed(error, None, "some tables may have been made", left=False) from error
 

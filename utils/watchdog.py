@@ -24,6 +24,12 @@ from psycopg2.extensions import connection as Connection
 LAST_RESORT = 0.8
 """Seconds after which a signal ends the process even when the driver does not return (in a DNS look-up for instance)."""
 
+ANSWER_TIMEOUT = 15.0
+"""Seconds within which a question that costs the server nothing is answered, or the network is gone."""
+
+SHORTEST_ANSWER_TIMEOUT = 3.0
+"""The same where the budget is small: a busy server takes a second now and then."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CANCEL_EVERY = 0.1
 _connections: WeakSet[Connection] = WeakSet()

@@ -11,7 +11,7 @@ from tests.chaos.servers import QUICK
 from tests.ground import eventually, rows_of
 from tests.verbs import TABLES, VERBS, answer, run
 from utils.cluster import Server
-from utils.database import Patience
+from utils.patience import Patience
 from utils.settings import Dsn
 
 OFTEN = {"autovacuum_naptime": "1s"}

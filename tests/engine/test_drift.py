@@ -35,7 +35,7 @@ from sqlalchemy import (
 from models import Base
 from tests.ground import Databases, rows_of
 from tests.workshop import Workshop
-from utils import catalog, drift, ledger, revisions, runner, status
+from utils import catalog, drift, ledger, revisions, status
 from utils.settings import Dsn, Settings
 
 MADE = """
@@ -147,7 +147,7 @@ def made(template: Dsn, databases: Databases) -> Iterator[Connection]:
 def keep(connection: Connection) -> None:
     """Let the ledger keep the catalog as it is now, as a run does at its end."""
     ledger.create(connection)
-    ledger.note(connection, runner.new_run("stamp", Settings()), "applied", catalog=catalog.read(connection).text)
+    ledger.note(connection, ledger.new_run("stamp", Settings()), "applied", catalog=catalog.read(connection).text)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=[f"{change.kind} {change.object}" for change in CHANGES])

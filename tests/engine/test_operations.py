@@ -20,9 +20,9 @@ from tests.ground import eventually, rows_of
 from tests.verbs import INDEXES, NOT_NULL, TABLES, VERBS, Call, answer, is_ended, migrating, run
 from utils import operations
 from utils.backfill import Backfill
-from utils.database import Patience
 from utils.errors import Stop
 from utils.outside import Table, outside
+from utils.patience import Patience
 from utils.settings import Dsn
 
 

@@ -1,0 +1,50 @@
+"""Who is in the way has a name."""
+
+from __future__ import annotations
+
+import psycopg2
+import pytest
+from psycopg2.extensions import connection as Connection
+
+from tests.ground import eventually, rows_of
+from utils import blockers
+from utils.blockers import Blocker
+from utils.settings import Dsn
+
+
+def waiter(database: Dsn, connection: Connection) -> tuple[Connection, list[Blocker]]:
+    """Return a session that waits for the table `thing`, and who is in its way."""
+    waiting = psycopg2.connect(database, async_=True)
+    while waiting.poll() != psycopg2.extensions.POLL_OK:
+        pass
+    waiting.cursor().execute("ALTER TABLE thing ADD COLUMN a int")
+    eventually(lambda: blockers.of(connection, waiting.info.backend_pid))
+    return waiting, blockers.of(connection, waiting.info.backend_pid)
+
+
+def test_blocker_has_a_name(database: Dsn, connection: Connection, other_session: Connection) -> None:
+    """Who waits for a table can be told who is in the way: pid, application, state, age, first words of the query."""
+    with other_session.cursor() as cursor:
+        cursor.execute("SET application_name = report; CREATE TABLE thing (id int)")
+        other_session.commit()
+        cursor.execute("SELECT *\n  FROM thing")
+    waiting, [who] = waiter(database, connection)
+    assert (who.pid, who.application) == (other_session.info.backend_pid, "report")
+    assert str(who) == f"pid {who.pid}, report, idle in transaction for {who.age:.0f} s: SELECT * FROM thing"
+    waiting.close()
+
+
+def test_prepared_transaction_in_the_way_has_a_name(
+    database: Dsn, connection: Connection, other_session: Connection
+) -> None:
+    """It has no session and no pid; it is named as it was prepared, with the statement that ends it."""
+    if rows_of(database, "SHOW max_prepared_transactions") == [("0",)]:
+        pytest.skip("this server allows no prepared transactions")
+    name = f"it's {database.parameters()['dbname']}"
+    rows_of(database, "CREATE TABLE thing (id int); CREATE TABLE other (id int)")
+    with other_session.cursor() as preparing:
+        preparing.execute("INSERT INTO thing VALUES (1); PREPARE TRANSACTION %s", (name,))
+    waiting, [who] = waiter(database, connection)
+    assert str(who) == f"prepared transaction {name}, for {who.age:.0f} s"
+    rows_of(database, who.end)
+    waiting.close()

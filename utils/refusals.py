@@ -1,0 +1,67 @@
+"""Why may a revision not go on?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from utils.errors import ROLLED_BACK, Stop
+from utils.revisions import Revision
+
+UNCHANGED = "unchanged by this revision"
+"""What a refusal says of the database until somebody looks."""
+
+
+def mixed(revision: Revision) -> Stop:
+    """Return the refusal of a revision that could not be mended after a crash."""
+    return Stop(
+        "not-repeatable",
+        f"{revision.id} mixes transactional work with work outside the transaction",
+        facts=[
+            ("file", f"migrations/versions/{revision.file}"),
+            ("danger", "a crash half way leaves part of it behind, and running it again fails on that part"),
+        ],
+        database=UNCHANGED,
+        next_step="split it: what needs no transaction (op.create_index_concurrently, op.backfill, ...) goes into a\n"
+        'revision of its own:  alembic revision -m "..."\n'
+        'or accept it in the file:  accepted_hazards = {"not-repeatable": "why it is safe"}',
+    )
+
+
+def stolen(revision: Revision | None) -> Stop:
+    """Return the refusal of a migration that ended the transaction which the engine had begun for it."""
+    return Stop(
+        "stolen-transaction",
+        f"{revision.id if revision else 'the migration'} ended the transaction that was begun for it",
+        facts=[
+            *([("file", f"migrations/versions/{revision.file}")] if revision else []),
+            ("danger", "what came before is committed or gone, whatever happens to the rest"),
+        ],
+        database=UNCHANGED,
+        next_step="take COMMIT, ROLLBACK, .commit() and .rollback() out of it; what needs no transaction:\n"
+        "with op.get_context().autocommit_block(): op.execute(...)",
+    )
+
+
+def moved(expected: Iterable[str]) -> Stop:
+    """Return the refusal to go on where somebody else has moved the version under us."""
+    return Stop(
+        "version-moved",
+        "something else than Railhead has changed alembic_version meanwhile",
+        facts=[("expected", ", ".join(sorted(expected)))],
+        database=UNCHANGED,
+        next_step="let nothing else move it, the revisions included; where the database is now:\npython utils/migrate.py status",
+        exit_code=ROLLED_BACK,
+    )
+
+
+def not_ours() -> Stop:
+    """Return the refusal of a connection on which somebody has begun a transaction: Alembic would not commit it."""
+    return Stop(
+        "not-our-transaction",
+        "something has begun a transaction on the connection of the migrations",
+        facts=[
+            ("danger", "Alembic leaves the commit to whoever began, so that everything would silently be rolled back")
+        ],
+        database=UNCHANGED,
+        next_step="execute nothing on the connection in migrations/env.py, nor in listeners that it registers",
+    )
