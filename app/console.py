@@ -27,9 +27,9 @@ from utils.blockers import Blocker
 from utils.catalog import Catalog
 from utils.drift import Difference, Drift
 from utils.errors import Stop
+from utils.history import History, Revision
 from utils.judgement import Weighed
 from utils.ledger import Entry, Filter
-from utils.revisions import History, Revision
 from utils.settings import Settings
 from utils.status import Look, Status
 

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from utils import hazards, replay, revisions
 from utils.footprint import Footprint
 from utils.hazards import Finding
-from utils.revisions import History
+from utils.history import History
 from utils.settings import Dsn
 
 EXAMPLES = Path(__file__).with_name("examples")

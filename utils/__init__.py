@@ -19,7 +19,8 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     catalog      What does a schema look like, as canonical text?
     ledger       What happened to this database before?
     progress     What is PostgreSQL doing for us right now, and who is in the way?
-    revisions    What exists, and which steps lead where? (Drives Alembic.)
+    history      Which revisions are there, which builds on which, and what is wrong with that?
+    revisions    Which steps lead where? (Drives Alembic.)
     refusals     Why may a revision not go on?
     runner       How are the steps carried out, one transaction each?
     scratch      Where can something be tried out?

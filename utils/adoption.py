@@ -16,9 +16,9 @@ from psycopg2.extensions import connection as Connection
 from utils import catalog, database, embedded, ledger, manifest, refusals, replay, revisions, scratch
 from utils.catalog import Catalog, Change
 from utils.errors import Stop
+from utils.history import History, Revision, find
 from utils.lock import Lock
 from utils.logs import log
-from utils.revisions import History, Revision
 from utils.settings import Settings
 
 MOST_DIFFERENCES = 12
@@ -86,7 +86,7 @@ def take_over(
             if revision is None:
                 found = choose(connection, settings, history, place)
             else:
-                found = revisions.find(history, revision)
+                found = find(history, revision)
                 if not force:
                     assert_equal(connection, settings, history, found, place)
         except replay.Failed as error:

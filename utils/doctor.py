@@ -16,8 +16,8 @@ from psycopg2.extensions import connection as Connection
 from utils import catalog, database, diagnosis, drift, lock, revisions, seal, status
 from utils.drift import Difference
 from utils.errors import Stop
+from utils.history import LONGEST_ID, History
 from utils.ledger import TABLE
-from utils.revisions import History
 from utils.settings import Dsn, Settings
 from utils.status import Look, Models
 
@@ -327,7 +327,7 @@ SELECT atttypmod - 4 FROM pg_attribute
  WHERE attrelid = to_regclass('alembic_version') AND attname = 'version_num' AND atttypmod > 4
 """
 
-_WIDER = f"ALTER TABLE alembic_version ALTER COLUMN version_num TYPE varchar({revisions.LONGEST_ID});"
+_WIDER = f"ALTER TABLE alembic_version ALTER COLUMN version_num TYPE varchar({LONGEST_ID});"
 
 _UNUSABLE = f"""
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

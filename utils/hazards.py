@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from utils import breaking, catalog
 from utils.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
+from utils.history import Revision
 from utils.operations import REPEATABLE
-from utils.revisions import Revision
 
 Hit = tuple[str, str]
 """A table (empty where it is about the revision as a whole), and what in it is meant, in words."""

@@ -17,8 +17,8 @@ from psycopg2.extensions import connection as Connection
 from utils import database, hazards, manifest, refusals, revisions
 from utils.errors import Fact, Stop
 from utils.hazards import Finding
+from utils.history import History, Revision
 from utils.logs import log
-from utils.revisions import History, Revision
 from utils.settings import Settings
 
 SEAL = "python utils/migrate.py seal"

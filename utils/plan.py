@@ -14,9 +14,9 @@ import psycopg2
 from utils import breaking, database, hazards, judgement, lock, manifest, replay, revisions, scratch, upgrade
 from utils.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from utils.hazards import Finding
+from utils.history import History, Revision
 from utils.judgement import Weighed
 from utils.replay import Failed
-from utils.revisions import History, Revision
 from utils.settings import Settings
 
 _FRAME = {"BEGIN", "COMMIT", "SELECT", "SET", "SHOW", "RESET"}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from utils import database, ledger, lock, manifest, revisions, seal, status
 from utils.errors import Stop
-from utils.revisions import LONGEST_ID
+from utils.history import LONGEST_ID
 from utils.settings import Settings
 
 

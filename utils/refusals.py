@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from utils.errors import ROLLED_BACK, Stop
-from utils.revisions import Revision
+from utils.history import Revision
 
 UNCHANGED = "unchanged by this revision"
 """What a refusal says of the database until somebody looks."""

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from utils import batches, layout
 from utils.hazards import Finding
+from utils.history import LONGEST_ID
 from utils.operations import REPEATABLE
-from utils.revisions import LONGEST_ID
 
 _HARMLESS = frozenset({"get_context", "get_bind", "f", "inline_literal"})
 _DESCRIBES = re.compile(r"existing_\w+|schema")

@@ -28,8 +28,8 @@ from utils import catalog, database, operations, revisions, scratch
 from utils.catalog import Catalog
 from utils.eyes import Eyes, Notices, Point, notices
 from utils.footprint import Footprint
+from utils.history import History, Revision
 from utils.logs import log
-from utils.revisions import History, Revision
 from utils.settings import Dsn
 
 

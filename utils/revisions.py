@@ -1,4 +1,4 @@
-"""What exists, and which steps lead where? (Drives Alembic.)
+"""Which steps lead where? (Drives Alembic.)
 
 Reads the revision files and asks Alembic for plans. Runs nothing and never connects.
 """
@@ -25,17 +25,12 @@ from alembic.util import CommandError
 
 from utils import manifest
 from utils.errors import Stop
+from utils.history import History, Revision, bad_file, forked, no_history, too_long, twice
 from utils.settings import ROOT
-
-LONGEST_ID = 32
-"""The width of Alembic's `version_num` column: a longer id fails only when it is written."""
-
 
 __all__ = [
     "EnvironmentContext",
-    "History",
     "MigrationContext",
-    "Revision",
     "Step",
     "Way",
     "call",
@@ -45,53 +40,6 @@ __all__ = [
     "offline",
     "translated",
 ]
-
-
-class Revision(NamedTuple):
-    """A revision as its file says."""
-
-    id: str
-    parents: tuple[str, ...]
-    file: str
-    message: str
-    breaking: bool | None
-    """What its author says (`breaking = False`), None when he says nothing."""
-    accepted_hazards: dict[str, str]
-
-    def is_breaking(self, sealed: manifest.Entry | None) -> bool | None:
-        """Tell whether the previous release stops working: as its author says, else as was `sealed`; None when nobody knows."""
-        return self.breaking if self.breaking is not None else sealed.breaking if sealed else None
-
-
-class History:
-    """All revisions, parents first. Knows one path or a graph with branches and merges; never a fork of heads."""
-
-    def __init__(self, revisions: Sequence[Revision], problem: Stop | None = None) -> None:
-        """`problem` is what is wrong with the files, for whoever only wants to know."""
-        self.by_id = {revision.id: revision for revision in revisions}
-        self.problem = problem
-
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """Return the ids that are nobody's parent, sorted."""
-        parents = {parent for revision in self.by_id.values() for parent in revision.parents}
-        return tuple(sorted(set(self.by_id) - parents))
-
-    def ancestors(self, ids: Iterable[str]) -> set[str]:
-        """Return these revisions and everything that they build on; ids that we do not have are left out."""
-        found: set[str] = set()
-        todo = [one for one in ids if one in self.by_id]
-        while todo:
-            one = todo.pop()
-            if one not in found:
-                found.add(one)
-                todo.extend(self.by_id[one].parents)
-        return found
-
-    def pending(self, current: Iterable[str]) -> list[Revision]:
-        """Return what a database at `current` still lacks, parents first."""
-        applied = self.ancestors(current)
-        return [revision for revision in self.by_id.values() if revision.id not in applied]
 
 
 def config(root: Path = ROOT) -> Config:
@@ -108,25 +56,8 @@ def history(script: ScriptDirectory | None = None) -> History:
     except Stop as stop:
         return History([], stop)
     loaded = History(found)
-    loaded.problem = _fork(loaded) or _too_long(loaded)
+    loaded.problem = forked(loaded) or too_long(loaded)
     return loaded
-
-
-def find(history: History, name: str) -> str:
-    """Return the id of the revision that `name` means: an id, the beginning of one, or `head`. Raises Stop."""
-    if name == "head" and len(history.heads) == 1:
-        return history.heads[0]
-    found = [one for one in history.by_id if one == name] or [one for one in history.by_id if one.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    raise Stop(
-        "unknown-revision",
-        f"{'several revisions start with' if found else 'there is no revision'} {name}",
-        facts=[("newest", ", ".join(history.heads) or "none")],
-        database="unchanged",
-        next_step="alembic history",
-        exit_code=2,
-    )
 
 
 class Step(NamedTuple):
@@ -380,46 +311,20 @@ def _loading(script: ScriptDirectory) -> Iterator[None]:
         try:
             yield
         except (CycleDetected, RevisionError, CommandError) as error:
-            raise _bad_history(str(error)) from error
+            raise no_history(str(error)) from error
         except KeyError as error:
-            raise _bad_history(_first(caught) or f"the parent {error} does not exist") from error
+            raise no_history(_first(caught) or f"the parent {error} does not exist") from error
         except Exception as error:
-            raise _bad_file(error, Path(script.versions)) from error
-    twice = [str(one.message) for one in caught if "more than once" in str(one.message)]
-    if twice:
-        raise _twice(twice[0].split()[1])
+            raise bad_file(error, Path(script.versions)) from error
+    several = [str(one.message) for one in caught if "more than once" in str(one.message)]
+    if several:
+        raise twice(several[0].split()[1])
     if caught:
-        raise _bad_history(_first(caught))
+        raise no_history(_first(caught))
 
 
 def _first(caught: list[warnings.WarningMessage]) -> str:
     return str(caught[0].message) if caught else ""
-
-
-def _bad_history(why: str) -> Stop:
-    return Stop(
-        "revision-file",
-        "the revision files do not form a history",
-        facts=[("Alembic", why)],
-        database="not touched",
-        next_step="correct `revision` and `down_revision` in migrations/versions/",
-    )
-
-
-def _bad_file(error: Exception, folder: Path) -> Stop:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
-    place = (
-        f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "a file in migrations/versions/"
-    )
-    if isinstance(error, SyntaxError) and error.filename:
-        place = f"{Path(error.filename).name}, line {error.lineno}"
-    return Stop(
-        "revision-file",
-        "a revision file cannot be loaded",
-        facts=[("file", f"migrations/versions/{place}"), ("Python", f"{type(error).__name__}: {error}")],
-        database="not touched",
-        next_step="correct the file; see that it loads:  python utils/migrate.py status",
-    )
 
 
 def _needs_a_database(error: Exception, folder: Path) -> Stop:
@@ -434,53 +339,11 @@ def _needs_a_database(error: Exception, folder: Path) -> Stop:
     )
 
 
-def _twice(revision: str) -> Stop:
-    pattern = re.compile(rf"^revision\b[^=\n]*=\s*['\"]{re.escape(revision)}['\"]", re.MULTILINE)
-    files = sorted(
-        name
-        for name in manifest.revision_files()
-        if pattern.search((manifest.FOLDER / name).read_text(encoding="utf-8", errors="replace"))
-    )
-    return Stop(
-        "forked",
-        f"two files are the same revision, {revision}",
-        facts=[("file", f"migrations/versions/{name}") for name in files],
-        database="not touched",
-        next_step=f"put the later one on top of the other:\npython utils/migrate.py rebase {files[-1] if files else revision}",
-    )
-
-
-def _fork(found: History) -> Stop | None:
-    if len(found.heads) < 2:
-        return None
-    heads = [found.by_id[head] for head in found.heads]
-    return Stop(
-        "forked",
-        f"the history has {len(heads)} heads",
-        facts=[("head", f"{one.id}, migrations/versions/{one.file}") for one in heads],
-        database="not touched",
-        next_step=f"put one on top of the other:\npython utils/migrate.py rebase {heads[-1].id}",
-    )
-
-
-def _too_long(found: History) -> Stop | None:
-    long = next((one for one in found.by_id.values() if len(one.id) > LONGEST_ID), None)
-    if long is None:
-        return None
-    return Stop(
-        "long-id",
-        f"a revision id is longer than the {LONGEST_ID} characters that alembic_version holds",
-        facts=[("revision", f"{long.id} ({len(long.id)} characters)"), ("file", f"migrations/versions/{long.file}")],
-        database="not touched",
-        next_step=f"shorten `revision` in {long.file}, and the name of the file with it",
-    )
-
-
 def _no_way(error: CommandError, target: str, found: History | None, versions: tuple[str, ...] = ()) -> Stop:
     cause = error.__cause__
     text = str(error).strip()
     if isinstance(cause, MultipleHeads):
-        return (found and _fork(found)) or _bad_history(text)
+        return (found and forked(found)) or no_history(text)
     if "not up to date" in text:
         return Stop(
             "not-at-head",

@@ -18,10 +18,10 @@ from utils import database, hazards, judgement, manifest, replay, revisions, scr
 from utils.errors import Fact, Stop
 from utils.footprint import Footprint
 from utils.hazards import Finding
+from utils.history import History, Revision
 from utils.logs import log
 from utils.manifest import Entry
 from utils.replay import Failed
-from utils.revisions import History, Revision
 from utils.settings import Dsn, Settings
 
 _TELL_EVERY = 2.0

@@ -20,9 +20,9 @@ from utils.database import Allowance
 from utils.drift import Drift
 from utils.errors import Stop
 from utils.hazards import Finding
+from utils.history import History
 from utils.lock import Holder
 from utils.logs import log
-from utils.revisions import History
 from utils.settings import Settings
 
 Models = Callable[[], MetaData]

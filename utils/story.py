@@ -31,10 +31,11 @@ from utils import lock as locks
 from utils.account import Account
 from utils.database import Allowance
 from utils.errors import Stop
+from utils.history import Revision
 from utils.lock import Lock, LockLost
 from utils.logs import log
 from utils.patience import Patience
-from utils.revisions import Revision, Step, Way
+from utils.revisions import Step, Way
 from utils.runner import Runner
 from utils.settings import Dsn, Settings
 from utils.status import Look, Models

@@ -10,7 +10,7 @@ import pytest
 from models import Base
 from utils import drift, hazards, judgement, manifest, replay, revisions, scratch, seal
 from utils.footprint import Footprint
-from utils.revisions import LONGEST_ID, History
+from utils.history import LONGEST_ID, History
 from utils.settings import Dsn
 
 

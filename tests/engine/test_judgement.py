@@ -14,7 +14,7 @@ from tests.ground import rows_of
 from tests.workshop import Workshop
 from utils import catalog, judgement
 from utils.hazards import Finding
-from utils.revisions import Revision
+from utils.history import Revision
 from utils.settings import Dsn, Settings
 
 HEAD = "0002_add_task_due_on"
