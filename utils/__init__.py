@@ -30,6 +30,8 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     breaking     Does the release before this one keep working?
     hazards      What could hurt about a revision?
     batches      How does one UPDATE read as batches, each committed by itself?
+    calls        How does a call of Alembic's `op` read in a revision file, and how is one written?
+    rewriting    Which statements should stand in the place of those that block?
     remedies     How does the same revision read without what blocks?
     judgement    Would that hurt the database at hand?
     seal         Is the manifest true, and how is it written?
