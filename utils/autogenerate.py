@@ -28,7 +28,7 @@ from utils import layout, sameness
 from utils.logs import log
 
 if TYPE_CHECKING:
-    from utils.rewrites import Part
+    from utils.parts import Part
 
 Compared = TypeVar("Compared", sa.CheckConstraint, sa.Index, sa.UniqueConstraint)
 
@@ -225,7 +225,8 @@ def _proposals(
     migration_context: MigrationContext, script: ScriptDirectory, proposed: ops.MigrationScript, tables: dict[str, str]
 ) -> list[ops.MigrationScript]:
     """Return the files that are to be written; none when nothing has changed."""
-    from utils import rewrites
+    from utils import proposals
+    from utils.parts import parts as files_of
 
     asked = migration_context.opts["revision_context"].command_args
     upgrade = proposed.upgrade_ops
@@ -237,7 +238,7 @@ def _proposals(
         return []
     words = proposed.message or _description(upgrade.ops)
     proposed.message = words or "A change"
-    parts = rewrites.parts(migration_context, upgrade) if upgrade.ops else []
+    parts = files_of(proposals.changes(migration_context, upgrade)) if upgrade.ops else []
     if not parts:
         proposed.rev_id = asked["rev_id"] or revision_id(next_number(script), words)
         return [proposed]

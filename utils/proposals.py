@@ -7,9 +7,7 @@ Asks PostgreSQL with temporary tables what would rewrite a table, and leaves not
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 import sqlalchemy as sa
 from alembic.operations import MigrateOperation, ops
@@ -19,80 +17,19 @@ from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
 from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
 from alembic_postgresql_enum.operations.sync_enum_values import SyncEnumValuesOp
 
+from utils import enums, remarks, values
 from utils.outside import literal
+from utils.parts import CHANGE, FINISH, PREPARE, Change
 from utils.probe import Server
 from utils.steps import Key, Remark, Renumbered, Retyped, Verb, as_written
 
-PREPARE, VALUES, CHANGE, FINISH = range(4)
-"""The parts of the work, in order: what is taken away by verbs, new enum values, what stays in its transaction, what is
-built and looked at by verbs."""
 
-_Enum = CreateEnumOp | DropEnumOp | AddEnumValuesOp | SyncEnumValuesOp
-
-
-class Change(NamedTuple):
-    """One step: how it goes forth and back."""
-
-    part: int
-    table: Key
-    """What it is about; a type is a table here whose name begins with `type `."""
-    forth: Sequence[MigrateOperation]
-    back: Sequence[MigrateOperation]
-    """In the order in which they run."""
-    locks: bool = False
-    """Whether it keeps everybody from an existing table until its transaction ends."""
+def changes(context: MigrationContext, proposed: ops.UpgradeOps) -> list[Change]:
+    """Return what is to be done, in order. Read-only."""
+    return _Proposal(context, proposed).changes()
 
 
-class Part(NamedTuple):
-    """What goes into one file."""
-
-    ending: str
-    """Of its id, when there are several files."""
-    changes: list[Change]
-
-    @property
-    def tables(self) -> str:
-        """Return what the docstring says of the tables."""
-        names = dict.fromkeys(name for change in self.changes for _, name in [change.table])
-        verbs = all(change.part in {PREPARE, FINISH} for change in self.changes)
-        how = " (outside a transaction: safe to run again, and traffic goes on meanwhile)" if verbs else ""
-        return ", ".join(names) + how
-
-
-def parts(context: MigrationContext, proposed: ops.UpgradeOps) -> list[Part]:
-    """Return one part for what each file may hold: verbs, or what one transaction does to one table in use. Read-only."""
-    changes = _Rewriting(context, proposed).changes()
-    groups: dict[Key | None, list[Change]] = {None: []}
-    for change in changes:
-        if change.part == CHANGE:
-            place = change.table if change.locks else next(reversed(groups))
-            groups.setdefault(place, []).append(change)
-    first, *others = _joined(groups) or [[]]
-    prepare, values, finish = (
-        [change for change in changes if change.part == part] for part in (PREPARE, VALUES, FINISH)
-    )
-    if not first:
-        prepare, finish = [], [*prepare, *finish]
-    files = [
-        Part("values", values),
-        Part("prepare", prepare),
-        Part("", first),
-        *(Part(group[0].table[1], group) for group in others),
-        Part("finish", finish),
-    ]
-    filled = [file for file in files if file.changes]
-    return [filled[0]._replace(ending="")] if len(filled) == 1 else filled
-
-
-def _joined(groups: dict[Key | None, list[Change]]) -> list[list[Change]]:
-    """Return the groups with what locks nothing put before the first that does."""
-    free, *locking = groups.values()
-    if not locking:
-        return [free] if free else []
-    return [[*free, *locking[0]], *locking[1:]]
-
-
-class _Rewriting:
+class _Proposal:
     """One proposal, and what is known of its tables."""
 
     def __init__(self, context: MigrationContext, proposed: ops.UpgradeOps) -> None:
@@ -124,15 +61,15 @@ class _Rewriting:
     def _changes(self, operation: MigrateOperation) -> list[Change]:
         match operation:
             case CreateEnumOp():
-                return [Change(CHANGE, _type_key(operation), [_create_type(operation)], [_drop_type(operation)])]
+                return [Change(CHANGE, enums.key(operation), [enums.create(operation)], [enums.drop(operation)])]
             case DropEnumOp():
-                return [Change(CHANGE, _type_key(operation), [_drop_type(operation)], [_create_type(operation)])]
+                return [Change(CHANGE, enums.key(operation), [enums.drop(operation)], [enums.create(operation)])]
             case AddEnumValuesOp():
                 self._server.read_defaults(operation)
-                return [_more_values(operation)]
+                return [enums.more_values(operation)]
             case SyncEnumValuesOp():
-                _settled(operation)
-                return [_other_values(operation)]
+                enums.settle(operation)
+                return [enums.other_values(operation)]
             case _ if _key(operation) in self._created | self._dropped:
                 return [_plain(operation, locks=_key(operation) in self._dropped)]
             case ops.CreateIndexOp() | ops.DropIndexOp():
@@ -181,7 +118,7 @@ class _Rewriting:
         column = operation.column
         rewrites = column.server_default is not None and self._server.rewrites_when_added(operation)
         if rewrites and isinstance(column.server_default, sa.Identity | sa.Computed):
-            return [_plain(operation, _rewrites("adding this column", operation))]
+            return [_plain(operation, remarks.rewrites("adding this column", operation))]
         if not rewrites and (column.nullable or column.server_default is not None):
             return [_plain(operation)]
         return self._add_filled(operation, rewrites=rewrites)
@@ -261,7 +198,7 @@ class _Rewriting:
                 PREPARE, _key(operation), [free], [Remark("Fails while a row has NULL: give it a value first."), bound]
             )
         column = self._column(operation)
-        value = _value_of(column, self._context) if column is not None else None
+        value = values.of(column, self._context) if column is not None else None
         fill = _backfill(operation, name, value) if value else None
         remark = Remark(
             "Fails while a row has NULL, and leaves nothing behind then. To give those rows a value first:",
@@ -300,16 +237,16 @@ class _Rewriting:
             if default:
                 steps.append(_alter(operation, modify_server_default=default))
         if rewrites:
-            return steps, [_rewrites("this change of type", operation)]
+            return steps, [remarks.rewrites("this change of type", operation)]
         checks = self._server.checks_on(operation)
-        return steps, [_checks(operation, checks)] if checks else []
+        return steps, [remarks.checks(operation, checks)] if checks else []
 
     def _fill(self, operation: ops.AddColumnOp, column: sa.Column[object]) -> list[MigrateOperation]:
         """Return the backfill of a new column, with what is to be said of the value."""
-        value = _value_of(column, self._context)
+        value = values.of(column, self._context)
         if value:
             return [_backfill(operation, column.name, value)]
-        guess = None if column.foreign_keys or self._is_unique(operation) else _neutral(column.type)
+        guess = None if column.foreign_keys or self._is_unique(operation) else values.neutral(column.type)
         if guess:
             return [
                 Remark(f"{guess} is only a guess: which {column.name} is right for the rows that are there?"),
@@ -353,14 +290,14 @@ class _Rewriting:
                     old.type
                 ):
                     yield Change(
-                        CHANGE, _key(gone), [_renamed_column(gone, old.name, come.column.name)], [], locks=True
+                        CHANGE, _key(gone), [remarks.renamed_column(gone, old.name, come.column.name)], [], locks=True
                     )
         created = [one for one in self._proposed if isinstance(one, ops.CreateTableOp)]
         for table in [one for one in self._proposed if isinstance(one, ops.DropTableOp)]:
             columns = _column_names(table.reverse())
             for new in created:
                 if _column_names(new) == columns:
-                    yield Change(CHANGE, _key(new), [_renamed_table(table.table_name, new.table_name)], [])
+                    yield Change(CHANGE, _key(new), [remarks.renamed_table(table.table_name, new.table_name)], [])
 
 
 def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
@@ -490,170 +427,5 @@ def _alter(operation: ops.AddColumnOp | ops.AlterColumnOp, **modified: object) -
     return altered
 
 
-def _rewrites(what: str, operation: ops.AddColumnOp | ops.AlterColumnOp) -> Remark:
-    name = operation.column.name if isinstance(operation, ops.AddColumnOp) else operation.column_name
-    table, new = operation.table_name, f"{name}_new"
-    rest = f"{as_written(new)} IS NULL AND {as_written(name)} IS NOT NULL"
-    if isinstance(operation, ops.AddColumnOp):
-        return Remark(
-            f"PostgreSQL writes every row for {what} while nobody can read or write {table}: fine for a small table.",
-            "For a large one add a plain column that may be NULL, let the application write it, and op.backfill the rest.",
-        )
-    return Remark(
-        f"PostgreSQL writes every row for {what} while nobody can read or write {table}: fine for a small table.",
-        f"For a large one add {new} with the new type, let the application write both, and in a file of its own:",
-        f"op.backfill({table!r}, {f'{as_written(new)} = {as_written(name)}'!r}, {rest!r})",
-        f"Then read {new} in the next release, and drop {name} in the one after.",
-    )
-
-
-def _checks(operation: ops.AlterColumnOp, checks: Sequence[str]) -> Remark:
-    table = operation.table_name
-    return Remark(
-        f"PostgreSQL reads every row for {' and '.join(checks)} while nobody can read or write {table}: fine for a small table.",
-        "For a large one this comes between two files: the one before takes the checks away,",
-        *(f"op.drop_constraint_if_exists({name!r}, {table!r})" for name in checks),
-        "and the one behind gives them back, with op.create_check_constraint_not_valid and op.validate_constraint.",
-    )
-
-
-def _create_type(operation: CreateEnumOp | DropEnumOp) -> ops.ExecuteSQLOp:
-    values = ", ".join(literal(value) for value in operation.enum_values)
-    return ops.ExecuteSQLOp(f"CREATE TYPE {_type_name(operation)} AS ENUM ({values})")
-
-
-def _drop_type(operation: CreateEnumOp | DropEnumOp) -> ops.ExecuteSQLOp:
-    return ops.ExecuteSQLOp(f"DROP TYPE {_type_name(operation)}")
-
-
-def _type_name(operation: _Enum) -> str:
-    return (
-        as_written(operation.name)
-        if operation.schema == "public"
-        else f"{as_written(operation.schema)}.{as_written(operation.name)}"
-    )
-
-
-def _type_key(operation: _Enum) -> Key:
-    return operation.schema, f"type {operation.name}"
-
-
-def _settled(operation: AddEnumValuesOp | SyncEnumValuesOp) -> None:
-    """Write the defaults that the proposal sets as SQL: the package keeps SQLAlchemy's object, which no file can hold."""
-    operation.affected_columns = [
-        replace(one, existing_server_default=_default_text(one.existing_server_default))
-        for one in operation.affected_columns
-    ]
-
-
-def _default_text(default: object) -> str | None:
-    if isinstance(default, sa.DefaultClause):
-        return literal(default.arg) if isinstance(default.arg, str) else str(default.arg)
-    return None if default is None else str(default)
-
-
-def _more_values(operation: AddEnumValuesOp) -> Change:
-    """Add values where they belong; a transaction of their own, because none may use them before it has ended."""
-    forth: list[MigrateOperation] = []
-    known = list(operation.old_values)
-    for position, value in enumerate(operation.new_values):
-        if value in known:
-            continue
-        after = operation.new_values[position - 1] if position else None
-        place = f" AFTER {literal(after)}" if after else f" BEFORE {literal(known[0])}" if known else ""
-        forth.append(
-            ops.ExecuteSQLOp(f"ALTER TYPE {_type_name(operation)} ADD VALUE IF NOT EXISTS {literal(value)}{place}")
-        )
-        known.insert(position, value)
-    back: MigrateOperation = operation.reverse()  # type: ignore[no-untyped-call]  # the package's own
-    remark = Remark(
-        "PostgreSQL cannot take a value out of an enum: this makes the type anew and writes every row of its tables.",
-        "It fails while a row has one of the new values.",
-    )
-    return Change(VALUES, _type_key(operation), forth, [remark, back], locks=True)
-
-
-def _other_values(operation: SyncEnumValuesOp) -> Change:
-    gone = [value for value in operation.old_values if value not in operation.new_values]
-    come = [value for value in operation.new_values if value not in operation.old_values]
-    lines = [
-        "PostgreSQL makes the type anew and writes every row of its tables, while nobody can read or write them.",
-        *(
-            [f"It fails while a row has {' or '.join(map(repr, gone))}: change those rows in an earlier release."]
-            if gone
-            else []
-        ),
-    ]
-    if len(gone) == len(come) == 1:
-        rename = f"ALTER TYPE {as_written(operation.name)} RENAME VALUE {literal(gone[0])} TO {literal(come[0])}"
-        lines += [
-            f"Was {gone[0]!r} renamed to {come[0]!r}? Then write this instead, which touches no row, and its opposite in downgrade:",
-            f"op.execute({rename!r})",
-        ]
-    back: MigrateOperation = operation.reverse()  # type: ignore[no-untyped-call]  # the package's own
-    return Change(CHANGE, _type_key(operation), [Remark(*lines), operation], [back], locks=True)
-
-
-def _renamed_column(operation: ops.DropColumnOp, old: str, new: str) -> Remark:
-    schema = f", schema={operation.schema!r}" if operation.schema else ""
-    return Remark(
-        f"Was {old} renamed to {new}? What follows drops {old} with its data. Then write this instead, and its opposite in downgrade:",
-        f"op.alter_column({operation.table_name!r}, {old!r}, new_column_name={new!r}{schema})",
-    )
-
-
-def _renamed_table(old: str, new: str) -> Remark:
-    return Remark(
-        f"Was {old} renamed to {new}? What follows drops {old} with its rows. Then write this instead, and its opposite in downgrade:",
-        f"op.rename_table({old!r}, {new!r})",
-    )
-
-
 def _column_names(operation: ops.CreateTableOp) -> list[str]:
     return sorted(one.name for one in operation.columns if isinstance(one, sa.Column))
-
-
-def _value_of(column: sa.Column[object], context: MigrationContext) -> str | None:
-    """Return what models.py says a new row gets, as SQL: the server's default, or Python's when it is a plain value."""
-    default = column.server_default
-    if isinstance(default, sa.DefaultClause):
-        given = default.arg
-        return literal(given) if isinstance(given, str) else _sql(given, context)
-    python = column.default
-    if python is None or not isinstance(python, sa.ColumnDefault) or python.is_callable or python.is_sequence:
-        return None
-    if python.is_clause_element:
-        return _sql(python.arg, context)
-    try:
-        return _sql(sa.literal(python.arg, column.type), context)
-    except (NotImplementedError, sa.exc.CompileError):
-        return None
-
-
-def _sql(expression: sa.ClauseElement, context: MigrationContext) -> str:
-    compiled = expression.compile(dialect=context.dialect, compile_kwargs={"literal_binds": True})
-    return str(compiled).replace("%%", "%")
-
-
-def _neutral(type_: sa.types.TypeEngine[object]) -> str | None:
-    """Return a value of the type that means nothing in particular; None where there is none."""
-    match type_:
-        case sa.Enum():
-            return literal(str(type_.enums[0]))
-        case sa.Boolean():
-            return "false"
-        case sa.Integer() | sa.Numeric():
-            return "0"
-        case sa.String() | sa.LargeBinary():
-            return "''"
-        case sa.DateTime():
-            return "now()"
-        case sa.Date():
-            return "current_date"
-        case sa.Uuid():
-            return "gen_random_uuid()"
-        case sa.JSON() | sa.ARRAY():
-            return "'{}'"
-        case sa.Interval():
-            return "'0'"
-    return None
