@@ -69,7 +69,6 @@ class Runner:
         self._engine = self._make_engine()
         self._began = 0.0
         self._committed = 0.0
-        self._waited_before = 0.0
         self._whole = False
         self._recorded = False
         self._rolled_back = False
@@ -117,7 +116,6 @@ class Runner:
         self.current = self.source = None
         self._committed = time.monotonic()
         self._rolled_back = False
-        self._waited_before = self._patience.spent
         self._monitor.forget_blockers()
         environment = self._way.environment
         with no_garbage_collection(wanted=whole), self._engine.connect() as connection:
