@@ -134,11 +134,15 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
             ledger.keep_catalog(connection, run, kept)
         except Exception as error:
             cursor.execute("ROLLBACK")
+            stop = None
             if isinstance(error, ledger.VersionMoved):
                 stop = refusals.moved(one.id for one in versions)
-                stop.database = "unchanged"
-                raise stop from error
-            raise
+            elif isinstance(error, ledger.RowsLost):
+                stop = refusals.not_recorded()
+            if stop is None:
+                raise
+            stop.database = "unchanged"
+            raise stop from error
         cursor.execute("COMMIT")
 
 

@@ -121,6 +121,10 @@ class VersionMoved(Exception):
     """alembic_version does not hold what the steps have led to: somebody else has changed it."""
 
 
+class RowsLost(Exception):
+    """The ledger does not take its rows: a trigger is in the way."""
+
+
 def exists(connection: Connection) -> bool:
     """Tell whether this database has a ledger. Read-only."""
     return bool(database.scalar(connection, f"SELECT to_regclass('{TABLE}') IS NOT NULL"))
@@ -165,7 +169,7 @@ def write(
 
     One trip to the server, with `first`, which is what moves the version, and `then`, which comes only after rows that were
     written. `prepared`: by the statement that `prepare` has left in this session, for this run, lock and outcome. Raises
-    LockLost, TransactionLost or VersionMoved, and then nothing of the transaction can be committed any more.
+    LockLost, TransactionLost, VersionMoved or RowsLost, and then nothing of the transaction can be committed any more.
     """
     values = (
         [row.revision for row in rows],
@@ -186,11 +190,11 @@ def write(
         insertion = _insertion(cursor, lock, run, outcome, given)
     try:
         cursor.execute(b";".join([first, insertion, then]))
-    except psycopg2.errors.NotNullViolation as error:
-        refusal = _REFUSALS.get(error.diag.column_name or "") if error.diag.table_name == TABLE else None
-        if refusal is None:
-            raise
-        raise refusal from error
+    except psycopg2.errors.InvalidTextRepresentation as error:
+        for words, refusal in _REFUSALS.items():
+            if words in str(error):
+                raise refusal from error
+        raise
 
 
 def prepare(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> None:
@@ -203,8 +207,13 @@ def prepare(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> None:
     cursor.execute(f"PREPARE {_PREPARED} ({', '.join(_TYPES)}) AS ".encode() + insertion)
 
 
-_REFUSALS = {"run": LockLost, "action": TransactionLost, "outcome": VersionMoved}
-"""What it means that a column would be empty. The server names the first of them."""
+_REFUSALS: dict[str, type[Exception]] = {
+    "railhead: the migration lock is lost": LockLost,
+    "railhead: this is not the transaction that began under the lock": TransactionLost,
+    "railhead: alembic_version was changed": VersionMoved,
+    "railhead: the rows were not written": RowsLost,
+}
+"""What the server refuses with, and what that means. It stands in its log, too."""
 
 _PREPARED = "railhead_ledger"
 _TYPES = ("text[]", "text[]", "text[]", "boolean[]", "float8[]", "int[]", "int[]", "int[]", "text[]")
@@ -213,26 +222,34 @@ _TYPES = ("text[]", "text[]", "text[]", "boolean[]", "float8[]", "int[]", "int[]
 def _insertion(cursor: Cursor, lock: Lock, run: Run, outcome: str, given: Sequence[bytes]) -> bytes:
     """Return the statement of `write`; `given` are the columns of its rows, and the heads.
 
-    What must be true stands in the columns that may not be empty, so that the server itself refuses, and says which it was.
+    The server itself refuses what may not be: it fails where a text that tells why shall be a number.
     """
     *columns, heads = given
-    version = b"""ARRAY(SELECT version_num::text FROM alembic_version ORDER BY version_num COLLATE "C") = """ + heads
-    return (
-        f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
-        " started_at, duration_ms, waited_ms, attempts) SELECT ".encode()
-        + _if(cursor.mogrify(*lock.held()), cursor.mogrify("%s", (run.id,)))
-        + _if(cursor.mogrify(*lock.branded()), cursor.mogrify("%s", (run.action,)))
-        + _if(version, cursor.mogrify("%s", (outcome,)))
-        + cursor.mogrify("%s, current_user || ' @ ' || %s,", (run.release, run.replica))
-        + b" r.revision, r.parent, r.checksum, r.breaking,"
-        b" clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts FROM unnest("
-        + b", ".join(columns)
-        + b") AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts)"
+    conditions = (
+        cursor.mogrify(*lock.held()),
+        cursor.mogrify(*lock.branded()),
+        b"""ARRAY(SELECT version_num::text FROM alembic_version ORDER BY version_num COLLATE "C") = """ + heads,
     )
-
-
-def _if(condition: bytes, value: bytes) -> bytes:
-    return b"CASE WHEN " + condition + b" THEN " + value + b" END, "
+    *reasons, last = (cursor.mogrify("%s::text", (words,)) for words in _REFUSALS)
+    return b"".join(
+        [
+            b"WITH written AS (",
+            f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
+            " started_at, duration_ms, waited_ms, attempts)".encode(),
+            cursor.mogrify(
+                " SELECT %s, %s, %s, %s, current_user || ' @ ' || %s, r.revision, r.parent, r.checksum, r.breaking,"
+                " clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts FROM unnest(",
+                (run.id, run.action, outcome, run.release, run.replica),
+            ),
+            b", ".join(columns),
+            b") AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts) WHERE ",
+            b" AND ".join(conditions),
+            b" RETURNING 1) SELECT CASE WHEN (SELECT count(*) FROM written) = cardinality(" + columns[0] + b") THEN 0",
+            b" ELSE (CASE",
+            *(b" WHEN NOT " + test + b" THEN " + words for test, words in zip(conditions, reasons, strict=True)),
+            b" ELSE " + last + b" END)::int END",
+        ]
+    )
 
 
 def note(

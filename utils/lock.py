@@ -8,6 +8,7 @@ PgBouncer (https://www.pgbouncer.org/features.html); a blocking one would deadlo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import psycopg2
@@ -70,6 +71,14 @@ class Lock:
             if not taken:
                 cursor.execute("ROLLBACK")
         return taken
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """Give the lock's own connection for a look that leaves no lock on a table: a revision may alter our tables, too."""
+        with self.connection.cursor() as cursor:
+            cursor.execute("SAVEPOINT look")
+            yield self.connection
+            cursor.execute("ROLLBACK TO SAVEPOINT look")
 
     def brand(self) -> str:
         """Return the statement that marks the transaction it runs in as one that began under this lock.

@@ -54,6 +54,18 @@ def moved(expected: Iterable[str]) -> Stop:
     )
 
 
+def not_recorded() -> Stop:
+    """Return the refusal to commit what the ledger does not take."""
+    return Stop(
+        "not-recorded",
+        "migration_ledger does not take the row of a revision",
+        facts=[("because", "a trigger on the table leaves it out")],
+        database=UNCHANGED,
+        next_step="see what is on the table (psql: \\d migration_ledger), and take it away",
+        exit_code=ROLLED_BACK,
+    )
+
+
 def not_ours() -> Stop:
     """Return the refusal of a connection on which somebody has begun a transaction: Alembic would not commit it."""
     return Stop(

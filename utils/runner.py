@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from typing import Self
 
+import psycopg2
 import sqlalchemy
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
@@ -31,6 +32,9 @@ from utils.settings import Dsn, Settings
 
 _SHOWS_VERSION = re.compile(r"alembic_version|\bcommit\b", re.IGNORECASE)
 """Found in a statement that reads the version, or that lets others read it: no revision may commit, but some do."""
+
+_FORGETS = re.compile(r"\b(?:deallocate|discard)\b", re.IGNORECASE)
+"""Found in a statement after which the session holds no prepared ones any more."""
 
 
 class Runner:
@@ -156,7 +160,7 @@ class Runner:
                 if last or not self._whole:
                     assert context.connection is not None
                     begun = not last and self._may_go_on(context.connection)
-                    self._write(_driver(context.connection), "applied", commits=begun)
+                    self._write(context.connection, "applied", commits=begun)
                     if not begun:
                         transaction.close()
                     self._end_step(step)
@@ -184,14 +188,20 @@ class Runner:
         self._patience.succeed()
 
     def _may_go_on(self, connection: Connection) -> bool:
-        """Tell whether the trip that commits may begin the next transaction: neither SQLAlchemy nor a limit has to know of it."""
-        return not (self.left or connection.in_nested_transaction() or self._patience.misses)
+        """Tell whether the trip that commits may begin the next transaction, because nobody else has to know of either."""
+        driver = _driver(connection)
+        listeners = [*connection.dispatch.begin, *connection.dispatch.commit]
+        is_plain = (driver.isolation_level, driver.readonly, driver.deferrable) == (None, None, None)
+        is_watched = len(listeners) > 2 or connection.in_nested_transaction()  # two are ours
+        return is_plain and not (is_watched or self.left or self._patience.misses)
 
-    def _write(self, driver: Driver, outcome: str, *, commits: bool = False) -> None:
+    def _write(self, connection: Connection, outcome: str, *, commits: bool = False) -> None:
         """Write the version, and the ledger's rows of everything that this transaction will commit. Writes the ledger.
 
-        `commits`: commits, too, and begins the next transaction, all in one trip; for SQLAlchemy and the driver it is still the same.
+        `commits`: commits, too, and begins the next transaction, all in one trip. SQLAlchemy and the driver do not know of it, so that
+        what a revision has made with them (a session, a cursor) does not end with its transaction.
         """
+        driver = _driver(connection)
         self._assert_ours(driver)
         if not self._unwritten:
             return
@@ -221,7 +231,7 @@ class Runner:
                     rows,
                     outcome,
                     self._heads,
-                    first=self._moving(cursor),
+                    first=(b"/* commit */ " if commits else b"") + self._moving(cursor),
                     then=f"COMMIT; BEGIN; {self._opening(driver)}".encode() if commits else b"",
                     prepared=bool(self._prepared) and outcome == "applied",
                 )
@@ -229,6 +239,12 @@ class Runner:
                 raise self._stolen() from None
             except ledger.VersionMoved:
                 raise refusals.moved(self._written) from None
+            except ledger.RowsLost:
+                raise refusals.not_recorded() from None
+            except psycopg2.Error as error:
+                if driver.closed:
+                    connection.invalidate(error)  # else its rollback fails, and that is what would be told
+                raise
         self._written = self._heads
         self._unwritten = []
 
@@ -276,6 +292,8 @@ class Runner:
         driver = _driver(connection)
         if not driver.autocommit:
             self._assert_ours(driver)
+        if self._prepared and _FORGETS.search(statement):
+            self._prepared = False
         if self._written != self._heads and _SHOWS_VERSION.search(statement):
             with driver.cursor() as cursor:
                 cursor.execute(self._moving(cursor))
@@ -294,22 +312,21 @@ class Runner:
         """SQLAlchemy is about to commit. In the middle of a step that means: `autocommit_block` leaves the transaction."""
         if self.current is None or self._recorded:
             return
-        driver = _driver(connection)
-        if driver.autocommit:
-            return  # inside the block each statement has committed itself
-        self._leave(driver, self.current)
+        if not _driver(connection).autocommit:  # inside the block each statement has committed itself
+            self._leave(connection, self.current)
 
-    def _leave(self, driver: Driver, step: Step) -> None:
+    def _leave(self, connection: Connection, step: Step) -> None:
         """Let a step leave its transaction, unless it has already changed something in it that could not be repeated."""
+        driver = _driver(connection)
         revision = self._way.history.by_id[step.revision]
         accepted = self._whole or "not-repeatable" in revision.accepted_hazards
         if not accepted and database.scalar(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
             raise refusals.mixed(revision)
-        self._write(driver, "applied")
+        self._write(connection, "applied")
         self.source = self._heads
         if not self.left:
             self._unwritten = [(step, self._began, 0.0)]
-            self._write(driver, "started")
+            self._write(connection, "started")
         else:
             self._lock.assert_held(driver)
         self.left = True

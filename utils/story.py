@@ -191,17 +191,21 @@ class Story:
 
     def _under(self, lock: Lock) -> frozenset[str]:
         """Do what is to be done now that nobody else does. Returns the versions that the database must have then."""
-        seen = status.look(lock.connection)
-        if self._is_there(lock.connection, seen):
+        with lock.looking() as connection:
+            seen = status.look(connection)
+            is_there = self._is_there(connection, seen)
+        if is_there:
             return frozenset(seen.versions)
         if self.way.action == "upgrade" and status.state(seen, self.way.history) in UNMANAGED:
             self.account.asking(lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen.place))
             return self._under(lock)
         steps = self.way.steps(() if self.way.purge else seen.versions)
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
-        pending = [self.way.history.by_id[step.revision] for step in steps if step.file]
+        by_id = self.way.history.by_id
+        pending = [by_id[step.revision] for step in steps if step.revision in by_id]
         lines = judgement.sealed(pending)
-        self._judge(pending, lines, empty=whole, seen=seen)
+        if self.way.action != "stamp":
+            self._judge(pending, lines, empty=whole, seen=seen)
         if lock.pooled:
             log.warning(
                 "a pooler stands between us and the database (%s); set MIGRATE_DATABASE_URL to a direct connection",
@@ -227,6 +231,7 @@ class Story:
             except Stop as stop:
                 raise self.account.failed(stop, carrier) from stop
             except Exception as error:
+                watchdog.assert_undisturbed()
                 self.answered = time.monotonic()
                 cause = diagnosis.cause(error)
                 if retry.may_repeat(carrier, self.way) and database.is_lock_miss(cause):

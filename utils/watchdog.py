@@ -54,7 +54,7 @@ class _Watchdog:
         self._deadlines: dict[Connection, float] = {}
         self._sleeps_until = float("inf")
         self._lock = threading.Lock()
-        self._signum = 0
+        self.signum = 0
         self._last_resort = 0.0
         self._ended = False
         self._before: dict[signal.Signals, object] = {}
@@ -102,11 +102,14 @@ class _Watchdog:
             self._wake()
         return before
 
-    def _raise(self, signum: int, _frame: FrameType | None) -> None:
+    def _raise(self, signum: int, frame: FrameType | None) -> None:
         if not self._last_resort:
             self._last_resort = time.monotonic() + LAST_RESORT
-        first, self._signum = not self._signum, signum
-        if first:
+        first, self.signum = not self.signum, signum
+        decoding = frame is not None and str(frame.f_globals.get("__name__")).startswith("encodings")
+        if (
+            first and not decoding
+        ):  # in there the driver has called, and would print and swallow it: see assert_undisturbed
             raise Interrupted(signum)
 
     def _wake(self) -> None:
@@ -177,9 +180,20 @@ def watching() -> Iterator[None]:
         watchdog.attend()
     try:
         yield
+        assert_undisturbed()
+    except Exception as error:
+        if watchdog.signum:
+            raise Interrupted(watchdog.signum) from error
+        raise
     finally:
         _current = None
         watchdog.stop()
+
+
+def assert_undisturbed() -> None:
+    """Raise Interrupted when a signal has come which could not be told at once, because the driver was decoding what it was sent."""
+    if _current is not None and _current.signum:
+        raise Interrupted(_current.signum)
 
 
 def attend() -> None:

@@ -103,6 +103,46 @@ def test_revision_that_moves_the_version_is_told_so(at_first: Workshop, database
     assert sight.versions(database) == sight.applied(database) == ["0001_thing"]
 
 
+def test_thief_is_seen_where_the_ledger_takes_anything(at_first: Workshop, database: Dsn) -> None:
+    """What may be committed does not hang on the columns of a table that anybody can alter."""
+    columns = ", ".join(f"ALTER {name} DROP NOT NULL" for name in ("run", "action", "outcome"))
+    rows_of(database, f"ALTER TABLE migration_ledger {columns}")
+    at_first.write("0002_thief", THIEVES["commits and begins in SQL"])
+    at_first.write("0003_more", "op.add_column('thing', sa.Column('b', sa.Text))")
+    result = at_first.migrate()
+    assert result.returncode == 6, result.stderr
+    assert "[stolen-transaction]" in result.stderr
+    assert sight.versions(database) == sight.applied(database) == ["0001_thing"]
+
+
+ROLE = """cursor = connection.connection.dbapi_connection.cursor()
+    cursor.execute("SET LOCAL ROLE pg_monitor")"""
+LEVEL = "connection.connection.dbapi_connection.isolation_level = 3"
+
+
+@pytest.mark.parametrize(
+    ("event", "does", "shown", "expected"),
+    [
+        ("begin", ROLE, "current_user", "pg_monitor"),
+        ("engine_connect", LEVEL, "current_setting('transaction_isolation')", "serializable"),
+    ],
+    ids=["role", "isolation level"],
+)
+def test_what_env_does_for_each_transaction_holds_in_each(
+    at_first: Workshop, database: Dsn, event: str, does: str, shown: str, expected: str
+) -> None:
+    """A listener for SQLAlchemy's transactions, or a level that the driver was given, is there in every revision's."""
+    rows_of(
+        database, "CREATE TABLE seen (told text); GRANT ALL ON seen, alembic_version, migration_ledger TO pg_monitor"
+    )
+    _listen(at_first, event, does)
+    for number in range(2, 5):
+        at_first.write(f"{number:04}_look", f'op.execute("INSERT INTO seen SELECT {shown}")')
+    result = at_first.migrate()
+    assert result.returncode == 0, result.stderr
+    assert rows_of(database, "SELECT told FROM seen") == [(expected,)] * 3
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_env_that_executes_something_first_is_told_so(at_first: Workshop, database: Dsn, way: str) -> None:
     """Alembic would take the transaction for somebody else's and commit nothing, and say that all went well."""

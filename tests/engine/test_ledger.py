@@ -59,7 +59,7 @@ def test_a_way_back_is_written(at_head: Workshop, database: Dsn, entrance: str) 
 
 
 def test_a_stamp_is_written_as_where_it_leads(workshop: Workshop, database: Dsn) -> None:
-    """Up, down or to base: a stamp's row names the revision that the database is at from then on, and its parent."""
+    """Up, down or to base: a stamp's row names the revision that the database is at from then on, its parent and its checksum."""
     for target in ("head", "0001", "base"):
         assert workshop.alembic("stamp", target).returncode == 0
     assert written(database) == [
@@ -67,6 +67,8 @@ def test_a_stamp_is_written_as_where_it_leads(workshop: Workshop, database: Dsn)
         ("stamp", "0001_baseline", None),
         ("stamp", "base", None),
     ]
+    checksums = rows_of(database, "SELECT checksum IS NOT NULL, breaking FROM migration_ledger ORDER BY id")
+    assert checksums == [(True, False), (True, False), (False, None)]
 
 
 def test_a_row_tells_who_and_how(settings: Settings, database: Dsn) -> None:
@@ -295,3 +297,24 @@ def test_autogenerate_and_downgrades_leave_it_alone(at_head: Workshop, database:
     assert sorted(at_head.versions.iterdir()) == before
     at_head.migrate("downgrade", "base", "--yes")
     assert rows_of(database, "SELECT count(*) FROM migration_ledger") == [(4,)]
+
+
+REFUSES = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON migration_ledger FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
+
+def test_what_the_ledger_does_not_take_is_not_committed(bare: Workshop, database: Dsn) -> None:
+    """A trigger that leaves rows out is told, and neither this revision nor the next is there."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    rows_of(database, REFUSES)
+    bare.write("0002_second", "op.add_column('note', sa.Column('a', sa.Text))")
+    bare.write("0003_third", "op.add_column('note', sa.Column('b', sa.Text))")
+    ended = bare.migrate()
+    assert ended.returncode == 5, ended.stderr
+    assert "database   unchanged, at 0001_first" in ended.stderr
+    assert "[not-recorded]" in ended.stderr
+    columns = "SELECT attname::text FROM pg_attribute WHERE attrelid = 'note'::regclass AND attnum > 0"
+    assert rows_of(database, columns) == [("name",)]

@@ -123,6 +123,22 @@ def test_what_a_commit_refuses_is_told_of_its_revision(bare: Workshop, database:
     assert rows_of(database, "SELECT FROM task") == []
 
 
+@pytest.mark.parametrize(
+    "does",
+    ["DEALLOCATE ALL", "ALTER TABLE alembic_version ALTER version_num TYPE varchar(255)"],
+    ids=["forgets", "widens"],
+)
+def test_a_revision_may_tidy_up_around_us(bare: Workshop, database: Dsn, does: str) -> None:
+    """What the session keeps for the ledger may go, and our own tables may change: nobody is in the way of that."""
+    bare.write("0001_first", TABLE)
+    bare.migrate()
+    for number in range(2, 5):
+        bare.write(f"{number:04}_tidy", f'op.execute("{does}")')
+    ended = bare.migrate(MIGRATE_WAIT_LOCK="5s")
+    assert ended.returncode == 0, ended.stderr
+    assert rows_of(database, "SELECT count(*) FROM migration_ledger") == [(4,)]
+
+
 def test_the_lock_stays_busy(settings: Settings, database: Dsn, held: lock.Lock) -> None:
     """Whoever waits in vain is told who holds the lock, and ends with 4."""
     with pytest.raises(Stop) as stopped:
