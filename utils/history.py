@@ -137,7 +137,8 @@ def forked(found: History) -> Stop | None:
         f"the history has {len(heads)} heads",
         facts=[("head", f"{one.id}, migrations/versions/{one.file}") for one in heads],
         database="not touched",
-        next_step=f"put one on top of the other:\npython utils/migrate.py rebase {heads[-1].id}",
+        next_step="put the one that no other database has yet on top of the other; what is deployed must keep its name:\n"
+        + "\n".join(f"python utils/migrate.py rebase {one.id}" for one in heads),
     )
 
 

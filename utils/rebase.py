@@ -291,5 +291,8 @@ def _applied(one: File, twins: Sequence[File], place: str) -> Stop:
         database=f"unchanged, at {place}",
         next_step=f"move the other one:\npython utils/migrate.py rebase {other}"
         if other
-        else f"move the other branch, or take this one back first:\npython utils/migrate.py downgrade {one.parents[0] if one.parents else 'base'}",
+        else "take it back, and then move it:\n"
+        f"python utils/migrate.py downgrade {one.parents[0] if one.parents else 'base'}\n"
+        f"python utils/migrate.py rebase {one.revision}\n"
+        "or move the other branch, if no other database has that",
     )

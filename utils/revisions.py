@@ -131,6 +131,12 @@ class Way:
         proposal = self._context.opts.get("revision_context")
         return problem if proposal is not None and proposal.command_args["head"] in {None, "head"} else None
 
+    @property
+    def problem(self) -> Stop | None:
+        """What keeps the database from being moved. A fork is in the way of every command but the one that leads back before it."""
+        problem = self.history.problem
+        return None if problem and self.action == "downgrade" and len(self.history.heads) > 1 else problem
+
     def moved_elsewhere(self, heads: Iterable[str]) -> bool:
         """Tell whether the database left the path of a relative target, so that nobody knows any more where it leads."""
         if not self.is_relative or not self._pinned:
@@ -140,8 +146,8 @@ class Way:
 
     def _ask(self, heads: tuple[str, ...]) -> list[Step]:
         """Return Alembic's plan from `heads`, asked for once: with a thousand revisions each time costs 30 ms."""
-        if self.history.problem:
-            raise self.history.problem
+        if self.problem:
+            raise self.problem
         if heads not in self._plans:
             self._plans[heads] = self._asked(heads)
         return self._plans[heads]

@@ -165,8 +165,8 @@ class Story:
         """Tell whether nothing is left to do. Raises Stop when the database is where this command must not touch it."""
         if self.way.moved_elsewhere(seen.versions):
             raise diagnosis.moved(self.way.target, ", ".join(self.account.before or ()) or "base", seen.place)
-        if self.way.history.problem:
-            raise self.way.history.problem
+        if self.way.problem:
+            raise self.way.problem
         if self.way.purge:
             return False  # `stamp --purge` is how somebody says that what alembic_version holds does not count
         newer = status.on_top(connection, seen, self.way.history)

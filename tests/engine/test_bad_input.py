@@ -196,7 +196,8 @@ stopped: the history has 2 heads
   head       0002_second, migrations/versions/0002_second.py
   database   not touched
 
-  next       put one on top of the other:
+  next       put the one that no other database has yet on top of the other; what is deployed must keep its name:
+             python utils/migrate.py rebase 0002_other
              python utils/migrate.py rebase 0002_second            [forked]""",
         lambda workshop: beside(workshop, revision("0002_second", "0001_first"), "0002_other", after="0001_first"),
     ),

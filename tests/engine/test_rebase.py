@@ -208,6 +208,21 @@ def test_what_the_database_has_keeps_its_place(workshop: Workshop) -> None:
     assert workshop.migrate().returncode == 0
 
 
+def test_what_only_this_database_has_is_taken_back_and_moved(workshop: Workshop, database: Dsn) -> None:
+    """The branch that others have deployed keeps its name: a fork is not in the way of going back before it."""
+    workshop.write("0003_ours", "op.execute('CREATE TABLE ours ()')", "op.execute('DROP TABLE ours')", after=HEAD)
+    assert workshop.migrate().returncode == 0
+    workshop.write("0003_theirs", "op.execute('CREATE TABLE theirs ()')", after=HEAD)
+    refused = workshop.migrate("rebase", "0003_ours").stderr
+    for command in ((f"downgrade {HEAD}", "--yes"), ("rebase 0003_ours",)):
+        assert f"python utils/migrate.py {command[0]}\n" in refused
+        ended = workshop.migrate(*command[0].split(), *command[1:])
+        assert ended.returncode == 0, ended.stderr
+    assert versions(workshop)[2:] == ["0003_theirs.py", "0004_ours.py"]
+    assert workshop.migrate().returncode == 0
+    assert {"ours", "theirs"} <= tables(database)
+
+
 def test_a_twin_that_was_applied_is_told_by_its_checksum(workshop: Workshop, database: Dsn) -> None:
     """Of two files with one id, the ledger knows which was applied: only the other may move."""
     workshop.write("0003_a", "op.execute('CREATE TABLE a ()')", after=HEAD, revision="0003_add")
