@@ -42,8 +42,8 @@ class _Proposal:
         self._replaced = _replaced(self._proposed)
 
     def changes(self) -> list[Change]:
-        ordered = sorted(self._proposed, key=self._rank)
-        return [*self._renames(), *(change for one in _drops_last(ordered) for change in self._changes(one))]
+        ordered = sorted(_drops_last(self._proposed), key=self._rank)
+        return [*self._renames(), *(change for one in ordered for change in self._changes(one))]
 
     def _rank(self, operation: MigrateOperation) -> int:
         """Types come before what uses them and go after it; what foreign keys refer to comes before and goes after them."""

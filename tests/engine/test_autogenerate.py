@@ -588,6 +588,20 @@ CASES = {
     "tables dropped that refer to each other": Case(
         both(project, task(key())), nothing, [["drop_table"], ["drop_table"]], [["create_table"], ["create_table"]]
     ),
+    "tables dropped, with a type that one of them uses": Case(
+        both(project, task(key(), status(*STATUS))),
+        nothing,
+        [["drop_table"], ["drop_table", "execute"]],
+        [["create_table"], ["execute", "create_table"]],
+    ),
+    "sample replaced by tables of one's own": Case(
+        both(project, task(key(), status(*STATUS), C("price", sa.Integer, index=True))),
+        both(
+            table("shelf", C("id", sa.BigInteger, primary_key=True)),
+            table("book", C("id", sa.BigInteger, primary_key=True), C("kind", sa.Enum("novel", "poem", name="kind"))),
+        ),
+        [["execute", "create_table", "create_table", "drop_index", "drop_table"], ["drop_table", "execute"]],
+    ),
     "table dropped that another refers to": Case(
         both(project, task(key())),
         task(C("project_id", sa.BigInteger)),
