@@ -21,6 +21,12 @@ from utils.errors import Stop
 from utils.migrate import migrate_on_startup
 from utils.settings import Settings, load
 
+SAMPLE = (board, tasks, projects, members)
+"""The pages of the sample; put your own in their place."""
+
+PAGES = (("board.index", "Board"), ("projects.index", "Projects"), ("members.index", "Members"))
+"""What stands at the top of every page, by endpoint; the first is where one starts."""
+
 LARGEST_REQUEST = 128 * 1024
 """Bytes; the longest honest form is a task with a description of 10,000 characters, of up to 12 bytes each on their way here."""
 
@@ -47,7 +53,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     sign_in.init_app(app)
     schema.init_app(app)
     words.init_app(app)
-    for noun in (board, tasks, projects, members, sign_in, schema, health):
+    app.jinja_env.globals["pages"] = PAGES
+    for noun in (*SAMPLE, sign_in, schema, health):
         app.register_blueprint(noun.blueprint)
     return app
 
@@ -55,6 +62,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _configuration(settings: Settings) -> dict[str, object]:
     return {
         "SETTINGS": settings,
+        "HOME": PAGES[0][0],
         "SECRET_KEY": settings.secret_key or secrets.token_hex(32),
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",

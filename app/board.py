@@ -11,8 +11,8 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import ColumnElement, CompoundSelect, Row, func, or_, select, union_all
 
+from app.board_forms import STATUS_TITLES, FilterForm
 from app.database import session
-from app.forms import STATUS_TITLES, FilterForm
 from app.paging import Page
 from models import Member, Project, Task, TaskStatus
 

@@ -7,8 +7,9 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import func, select
 
+from app.board_forms import ProjectForm
 from app.database import found, session
-from app.forms import ConfirmForm, ProjectForm
+from app.forms import ConfirmForm
 from app.paging import Page
 from app.sign_in import writers_only
 from app.tasks import IDENTITY

@@ -106,7 +106,7 @@ def writers_only(view: Callable[P, ResponseReturnValue]) -> Callable[P, Response
 @blueprint.route("/sign-in", methods=["GET", "POST"])
 def sign_in() -> ResponseReturnValue:
     """Ask for the password."""
-    onward = local_path(request.args.get("next"), url_for("board.index"))
+    onward = local_path(request.args.get("next"), url_for(current_app.config["HOME"]))
     if access() is not Access.VISITOR:
         return redirect(onward, 303) if access().may_write else abort(404)
     form = SignInForm()
@@ -124,7 +124,7 @@ def sign_out() -> ResponseReturnValue:
     """Forget who this was."""
     cookie.clear()
     flash("You are signed out.")
-    return redirect(url_for("board.index"), 303)
+    return redirect(url_for(current_app.config["HOME"]), 303)
 
 
 def _is_right(password: str) -> bool:

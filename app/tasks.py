@@ -7,8 +7,9 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import delete as sql_delete
 
 from app.board import names
+from app.board_forms import STATUS_TITLES, MoveForm, TaskForm
 from app.database import found, session
-from app.forms import STATUS_TITLES, ConfirmForm, MoveForm, TaskForm
+from app.forms import ConfirmForm
 from app.security import local_path
 from app.sign_in import access, writers_only
 from models import Member, Project, Task, TaskStatus
