@@ -277,7 +277,7 @@ def _drift(connection: Connection, now: Status, seen: Look) -> Drift:
     there = catalog.read(connection)
     outside = drift.outside(connection, there) if seen.kept else None
     comparable = now.state in {"current", "fallback", "unmanaged"}
-    return Drift(outside, _models_ahead(connection, there) if comparable else None)
+    return Drift.of(outside, _models_ahead(connection, there) if comparable else None)
 
 
 def _models_ahead(connection: Connection, there: Catalog) -> list[Difference]:

@@ -89,8 +89,10 @@ class Backfill:
 
     def _relations(self) -> list[tuple[str, int]]:
         """Return the table, or its partitions, each with its size in pages. Read-only."""
+        update = f"UPDATE {self._table.name} SET {self._assignment} WHERE {self._where}, {self._batch} rows at a time"
+        about = update.replace("/*", "/ *").replace("*/", "* /")
         found = self._session.rows(
-            f"WITH RECURSIVE {_TREE.format(table=':table')}"
+            f"/* {escaped(about)} */ WITH RECURSIVE {_TREE.format(table=':table')}"
             " SELECT oid::regclass::text, pg_relation_size(oid) / current_setting('block_size')::int"
             " FROM tree JOIN pg_class USING (oid) WHERE relkind = 'r' ORDER BY oid",
             table=str(self._table),

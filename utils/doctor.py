@@ -257,10 +257,11 @@ def _drift(connection: Connection, case: _Case, *, at_head: bool) -> Iterator[Fi
             f"{one.object} is {one.expected} in models.py and {one.found} in the database" for one in differing
         )
         yield Finding("enum-differs", told, drift.AUTOGENERATE)
-    enums = {one.object for one in differing}
-    ahead = [one for one in drift.models_ahead(metadata, connection) if one.object not in enums]
+    told_already = {one.object for one in (*differing, *(outside or ()))}
+    ahead = [one for one in drift.models_ahead(metadata, connection) if one.object not in told_already]
     if ahead:
-        yield Finding("models-ahead", f"models.py is ahead of the migrations: {_listed(ahead)}", drift.AUTOGENERATE)
+        names = "; ".join(_few([f"{one.object} {_BESIDE_MODELS[one.kind]}" for one in ahead]))
+        yield Finding("models-ahead", f"models.py and the migrations differ: {names}", drift.AUTOGENERATE)
 
 
 def _schema(connection: Connection) -> Iterator[Finding]:
@@ -307,6 +308,13 @@ def _role(connection: Connection) -> str:
 
 def _listed(differences: list[Difference]) -> str:
     return "; ".join(_few([f"{one.object} {one.kind}" for one in differences]))
+
+
+_BESIDE_MODELS = {
+    "added": "is not in models.py",
+    "removed": "is in models.py only",
+    "changed": "is another one in models.py",
+}
 
 
 def _few(names: list[str]) -> list[str]:

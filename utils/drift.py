@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import psycopg2
 import sqlalchemy
@@ -29,6 +29,7 @@ from utils import autogenerate, catalog, ledger, mending, revisions
 from utils.catalog import Catalog, Change
 
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+MEND_OUTSIDE = "it was changed outside the migrations: what mends that is told there"
 AUTOGENERATE = 'alembic revision --autogenerate -m "..."'
 
 
@@ -56,6 +57,13 @@ class Drift(NamedTuple):
     """What changed outside the migrations since the last run; None when no run has kept a catalog."""
     models: list[Difference] | None
     """Where models.py is ahead of the migrations; None when the database is not at head."""
+
+    @classmethod
+    def of(cls, outside: list[Difference] | None, models: list[Difference] | None) -> Self:
+        """Return both; what was changed outside is no reason for a revision, though models.py differs from it as well."""
+        elsewhere = {one.object for one in outside or ()}
+        told = models and [one._replace(mend=MEND_OUTSIDE) if one.object in elsewhere else one for one in models]
+        return cls(outside, told)
 
     @property
     def is_there(self) -> bool:

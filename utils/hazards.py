@@ -351,8 +351,10 @@ _RECORDS = (
         slug="breaks-previous-release",
         danger="The release before this one misses something: {thing}.",
         thing="something of {table} that it uses is gone or narrower",
-        instead="Two releases: the first no longer uses it (and {table} keeps it), the second takes it away and says in its file\n"
-        "breaking = False  # release 41 does not use it any more",
+        instead="Two releases: the first no longer uses what goes away and fills what must have a value, the second changes {table} and\n"
+        "says in its file\n"
+        "breaking = False  # release 41 is ready for it\n"
+        "A new column that must have a value is no danger with a server default.",
         blocking=False,
         check=_breaks,
         story="While a deploy goes on, the release before it still serves requests on the new schema, and a rollback brings it back\n"

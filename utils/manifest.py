@@ -18,9 +18,7 @@ from utils.settings import ROOT
 FOLDER = ROOT / "migrations" / "versions"
 FILE = ROOT / "migrations" / "manifest.txt"
 
-_TITLE = (
-    "# Railhead manifest 1. Written by `python utils/migrate.py seal`; on a conflict take either side and seal again."
-)
+_TITLE = "# Railhead manifest 1. Written by `python utils/migrate.py seal`; after a conflict rebase one branch, then seal again."
 _COLUMNS = "# file revision parent checksum catalog previous-release hazards"
 _SEAL = "# sealed"
 _NOTHING = "-"

@@ -134,8 +134,9 @@ def _status(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _plan(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import plan, report
+    from utils import plan, report, status
 
+    status.assert_one_database(settings)
     made = plan.make(parsed.revision, settings)
     print(report.as_json(made.record()) if getattr(parsed, "json", False) else report.plan_text(made))
     return errors.DONE
@@ -160,6 +161,7 @@ def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
 def _drift(parsed: argparse.Namespace, settings: Settings) -> int:
     from utils import report, revisions, status
 
+    status.assert_one_database(settings)
     with revisions.no_garbage_collection():
         found = status.drifted(settings, _models)
     print(report.as_json(found.record()) if parsed.json else report.drift_text(found))
@@ -182,9 +184,10 @@ def _adopt(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _log(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import ledger, report
+    from utils import ledger, report, status
 
     assert settings.database is not None
+    status.assert_one_database(settings)
     connection = database.open_now(settings.database, lock.name("log", settings), settings.database_variable)
     entries = ledger.entries(connection, parsed.limit)
     connection.close()
@@ -194,15 +197,19 @@ def _log(parsed: argparse.Namespace, settings: Settings) -> int:
 
 def _wait(_parsed: argparse.Namespace, settings: Settings) -> int:
     there = at_head(settings) is not None
+    place = "at head"
     if not there:
         from utils import upgrade
 
         found = upgrade.wait(settings, _models)
         there = found.can_serve
+        if found.state == "ahead":
+            place = "ahead of this release, which may be served on it"
+        elif not there:
+            place = f"not at head after {settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
         if not there and found.state != "behind":
             raise _not_served(found, ("waiting", "does not help: somebody has to do something first"))
-    waited = f"not at head after {settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
-    print(f"wait: the database is {'at head' if there else waited}")
+    print(f"wait: the database is {place}")
     return errors.DONE if there else errors.NO
 
 
@@ -223,8 +230,9 @@ def _seal(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _rebase(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import rebase, report
+    from utils import rebase, report, status
 
+    status.assert_one_database(settings)
     print(report.rebased_text(rebase.rebase(parsed.revision, settings)))
     return errors.DONE
 
@@ -254,7 +262,7 @@ def _agree(what: str, typed: str, settings: Settings) -> None:
     if settings.production or not sys.stdin.isatty():
         raise Stop(
             "not-agreed",
-            f"{what} loses data and nobody agreed",
+            f"{what} may lose data, and nobody agreed",
             facts=[("asked", "nobody: this is production" if settings.production else "nobody: no terminal")],
             database="unchanged",
             next_step=f"python utils/migrate.py {typed} --yes",

@@ -6,12 +6,13 @@ nothing: what is not sealed is tried on a scratch database, in development only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg2
 
-from utils import breaking, database, hazards, judgement, lock, manifest, replay, revisions, scratch, upgrade
+from utils import breaking, database, hazards, judgement, lock, manifest, replay, revisions, scratch, status, upgrade
 from utils.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from utils.hazards import Finding
 from utils.history import History, Revision
@@ -97,10 +98,19 @@ def make(target: str, settings: Settings) -> Plan:
     footprints, note = _footprints(pending, history, settings) if pending else ({}, None)
     connection = _connect(settings)
     try:
+        where = status.state(status.look(connection), history)
         planned = _planned(pending, history, footprints, settings, connection)
     finally:
         connection.close()
+    if where in {"unmanaged", "fallback"}:
+        note = _UNMANAGED if note is None else f"{_UNMANAGED}; {note}"
+        place = "without a version"
     return Plan(place or "empty", target, planned, note)
+
+
+_UNMANAGED = (
+    "the database has tables but no version: upgrade takes it over where its schema is a revision's, else refuses"
+)
 
 
 def _connect(settings: Settings) -> psycopg2.extensions.connection:
@@ -186,9 +196,16 @@ def _one(
 
 def _effects(revision: Revision, footprint: Footprint | None) -> tuple[Effect, ...]:
     if footprint is not None:
-        return tuple(Effect(one.sql, tuple(_does(one))) for one in footprint.statements if not _only_asks(one))
+        return tuple(Effect(_shown(one.sql), tuple(_does(one))) for one in footprint.statements if not _only_asks(one))
     text = revisions.upgrade_sql(revision)
     return (Effect(text, ()),) if text else ()
+
+
+def _shown(sql: str) -> str:
+    """Return a statement as it is shown: a verb that does its work in many says in a comment what they come to."""
+    sql = sql.replace("%%", "%")  # as the driver wants it
+    comment = re.match(r"/\* (.+?) \*/", sql, re.DOTALL)
+    return comment[1] if comment else sql
 
 
 def _only_asks(statement: Statement) -> bool:

@@ -132,6 +132,8 @@ def _branch(chosen: File, files: Sequence[File]) -> list[File]:
     heads = _heads(files)
     own = [head for head in heads if chosen in _ancestors(head, files)]
     others = [head for head in heads if head not in own]
+    if not others and len(heads) > 1:
+        raise _shared(chosen, heads)
     if not others:
         raise Stop(
             "nothing-to-rebase",

@@ -394,5 +394,5 @@ def _refusal(cause: BaseException | None, text: str, target: str) -> tuple[str, 
         several = "Multiple revisions" in told
         return f"{'several revisions start with' if several else 'there is no revision'} {cause.argument}", told
     if "didn't produce" in text:
-        return f"{target} leads past the end of the history", text
+        return f"there is no revision at {target} from where the database is", text
     return f"there is no way to {target}" if target else "Alembic refuses", text

@@ -23,7 +23,7 @@ from utils.hazards import Finding
 from utils.history import History
 from utils.lock import Holder
 from utils.logs import log
-from utils.settings import Settings
+from utils.settings import Dsn, Settings
 
 Models = Callable[[], MetaData]
 """Gives the metadata of models.py, which is imported only when it is needed."""
@@ -154,11 +154,7 @@ def read(
     if history.problem and history.problem.slug != "forked":
         raise history.problem
     ours, name, variable = settings.database, lock.name("status", settings), settings.database_variable
-    connection = (
-        database.reach(ours, name, variable=variable, allowance=allowance)
-        if allowance
-        else database.open_now(ours, name, variable)
-    )
+    connection = _reach(ours, name, variable, allowance)
     try:
         try:
             assert_one_database(settings, connection)
@@ -171,10 +167,19 @@ def read(
         connection.close()
 
 
-def assert_one_database(settings: Settings, connection: Connection | None = None) -> None:
+def _reach(dsn: Dsn, name: str, variable: str, allowance: Allowance | None) -> Connection:
+    if allowance is None:
+        return database.open_now(dsn, name, variable)
+    return database.reach(dsn, name, variable=variable, allowance=allowance)
+
+
+def assert_one_database(
+    settings: Settings, connection: Connection | None = None, *, allowance: Allowance | None = None
+) -> None:
     """Raise Stop when the URLs of the application and of migrations name two databases, or one that cannot be reached. Read-only.
 
-    `connection` leads to the application's, where there is one already. Costs nothing where the two URLs are one.
+    `connection` leads to the application's, where there is one already; else that is reached at once, or within `allowance`. Costs
+    nothing where the two URLs are one.
     """
     ours, theirs = settings.database, settings.migrate_database
     assert ours is not None
@@ -183,7 +188,7 @@ def assert_one_database(settings: Settings, connection: Connection | None = None
     name = lock.name("status", settings)
     with ExitStack() as stack:
         if connection is None:
-            connection = database.open_now(ours, name, settings.database_variable)
+            connection = _reach(ours, name, settings.database_variable, allowance)
             stack.callback(connection.close)
         other = database.open_now(theirs, name, settings.migrate_variable)
         stack.callback(other.close)
@@ -245,7 +250,7 @@ def drifted(settings: Settings, models: Models) -> Drift:
         seen = look(connection)
         comparable = state(seen, history, on_top(connection, seen, history)) in _COMPARABLE
         with catalog.told_who(connection):
-            return Drift(drift.outside(connection), drift.models_ahead(models(), connection) if comparable else None)
+            return Drift.of(drift.outside(connection), drift.models_ahead(models(), connection) if comparable else None)
     finally:
         connection.close()
 

@@ -203,6 +203,7 @@ class Story:
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
         by_id = self.way.history.by_id
         pending = [by_id[step.revision] for step in steps if step.revision in by_id]
+        status.assert_one_database(self.settings, allowance=self.allowance)
         lines = judgement.sealed(pending)
         if self.way.action != "stamp":
             self._judge(pending, lines, empty=whole, seen=seen)

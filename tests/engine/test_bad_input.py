@@ -363,7 +363,7 @@ stopped: several revisions start with 000
         (
             ("upgrade", "+3"),
             """\
-stopped: +3 leads past the end of the history
+stopped: there is no revision at +3 from where the database is
 
   Alembic    Relative revision +3 didn't produce 3 migrations
   newest     0002_add_task_due_on

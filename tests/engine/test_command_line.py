@@ -180,7 +180,7 @@ will be lost:
     )
     assert ended.stderr == (
         """\
-downgrade stopped: downgrade loses data and nobody agreed
+downgrade stopped: downgrade may lose data, and nobody agreed
 
   asked      nobody: no terminal
   database   unchanged

@@ -203,7 +203,7 @@ def test_the_two_answers_stand_apart(at_head: Workshop) -> None:
         "  index task.by_hand added\n"
         "  expected   not there\n"
         "  found      there\n"
-        '  mend       alembic revision --autogenerate -m "..."\n'
+        "  mend       it was changed outside the migrations: what mends that is told there\n"
     )
     record = json.loads(at_head.migrate("drift", "--json").stdout)
     assert [one["object"] for one in record["outside"]] == ["index task.by_hand"]

@@ -152,3 +152,18 @@ def test_target_ends_the_plan(busy: Workshop) -> None:
     ended = busy.migrate("plan", "0003")
     assert ended.stdout.startswith("plan: 1 revision from")
     assert busy.migrate("plan", HEAD).stdout.startswith("plan: nothing to do")
+
+
+def test_backfill_is_told_by_its_update(at_head: Workshop) -> None:
+    """Not by the statements between which it does its work, of which there are none on an empty table."""
+    at_head.write("0003_fill", "op.backfill('task', \"title = '100 %: a'\", \"title = ''\")", after=HEAD)
+    [step] = planned(at_head)["pending"]
+    assert step["sql"] == ["UPDATE task SET title = '100 %: a' WHERE title = '', 5000 rows at a time"]
+
+
+def test_plan_of_a_database_without_a_version_says_so(at_head: Workshop, database: Dsn) -> None:
+    """All revisions are pending there, and an upgrade would run none of them."""
+    rows_of(database, "DROP TABLE alembic_version, migration_ledger")
+    found = planned(at_head)
+    assert found["at"] == "without a version"
+    assert found["note"].startswith("the database has tables but no version")

@@ -223,6 +223,15 @@ def test_what_only_this_database_has_is_taken_back_and_moved(workshop: Workshop,
     assert {"ours", "theirs"} <= tables(database)
 
 
+def test_what_all_heads_build_on_is_not_moved(workshop: Workshop) -> None:
+    """It belongs to both branches; the message names a head instead."""
+    workshop.write("0003_ours", after=HEAD)
+    workshop.write("0003_theirs", after=HEAD)
+    refused = workshop.migrate("rebase", HEAD)
+    assert refused.returncode == 3
+    assert f"more than one head builds on {HEAD}: it belongs to all of them" in refused.stderr
+
+
 def test_a_twin_that_was_applied_is_told_by_its_checksum(workshop: Workshop, database: Dsn) -> None:
     """Of two files with one id, the ledger knows which was applied: only the other may move."""
     workshop.write("0003_a", "op.execute('CREATE TABLE a ()')", after=HEAD, revision="0003_add")

@@ -244,9 +244,14 @@ def test_two_urls_that_name_two_databases(workshop: Workshop, database: Dsn, dat
 @pytest.mark.parametrize(
     "command",
     [
+        ("start",),
         ("start", "MIGRATE_ON_START=check"),
         ("start", "DEV_CREATE_TABLES=true"),
         ("wait",),
+        ("upgrade", "0001"),
+        ("plan",),
+        ("drift",),
+        ("log",),
         ("status", "--exit-code", "--json"),
         ("adopt",),
         ("downgrade", "base", "--yes"),
