@@ -380,10 +380,10 @@ def _upgrade_or_fall_back(settings: Settings) -> None:
         if settings.production:
             log.warning("DEV_CREATE_TABLES is ignored: this is production")
             raise
-        log.error("%s", stop.render("upgrade"))
+        log.error("%s", stop.render("start"))
         upgrade.create_tables(settings, _models())
         log.warning(
-            "DEV_CREATE_TABLES: migrating failed, so the tables were made from models.py; correct the migration, then: "
+            "DEV_CREATE_TABLES: migrating failed, so the tables that were missing were made from models.py; correct the migration, then: "
             "python utils/migrate.py reset"
         )
 

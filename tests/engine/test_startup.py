@@ -142,8 +142,11 @@ def test_development_may_go_on_without_a_migration_that_fails(workshop: Workshop
     workshop.write("0003_broken", BROKEN, after="0002_add_task_due_on")
     ended = workshop.run(*START, DEV_CREATE_TABLES="true")
     assert ended.returncode == 0
-    assert "error: upgrade stopped: 0003_broken failed and was rolled back" in ended.stdout
-    assert "warning: DEV_CREATE_TABLES: migrating failed, so the tables were made from models.py" in ended.stdout
+    assert "error: start stopped: 0003_broken failed and was rolled back" in ended.stdout
+    assert (
+        "warning: DEV_CREATE_TABLES: migrating failed, so the tables that were missing were made from models.py"
+        in ended.stdout
+    )
     assert rows_of(database, "SELECT count(due_on) FROM task") == [(0,)]
     assert rows_of(database, "SELECT action, outcome FROM migration_ledger ORDER BY id DESC LIMIT 1") == [
         ("create_all", "applied")
