@@ -94,7 +94,7 @@ class Lock:
 
     def branded(self) -> tuple[str, tuple[object, ...]]:
         """Return an SQL condition, with its values: the transaction that asks has our brand."""
-        return f"current_setting('{_BRAND}', true) = %s", (self._virtual_transaction,)
+        return f"current_setting('{_BRAND}', true) IS NOT DISTINCT FROM %s", (self._virtual_transaction,)
 
     def assert_held(self, connection: Connection) -> None:
         """Raise LockLost unless the lock is still ours, as `connection`'s server sees it. Read-only."""
