@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -359,7 +360,8 @@ def test_it_does_not_need_the_application(project: Tree) -> None:
 
 def test_a_reader_that_has_enough_is_no_error(project: Tree, database: Dsn) -> None:
     """`status | head -1` shows the first line and nothing else."""
-    command = f"set -o pipefail; for try in 1 2 3; do {sys.executable} utils/migrate.py status --json | head -c 1; done"
+    python = shlex.quote(sys.executable)
+    command = f"set -o pipefail; for try in 1 2 3; do {python} utils/migrate.py status --json | head -c 1; done"
     ended = in_folder(project.root, database, "bash", "-c", command)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "{{{", "")
 
