@@ -106,10 +106,9 @@ class _Watchdog:
         if not self._last_resort:
             self._last_resort = time.monotonic() + LAST_RESORT
         first, self.signum = not self.signum, signum
+        # a decoder was called by the driver, which would print and swallow it: see assert_undisturbed
         decoding = frame is not None and str(frame.f_globals.get("__name__")).startswith("encodings")
-        if (
-            first and not decoding
-        ):  # in there the driver has called, and would print and swallow it: see assert_undisturbed
+        if first and not decoding:
             raise Interrupted(signum)
 
     def _wake(self) -> None:
@@ -181,9 +180,8 @@ def watching() -> Iterator[None]:
     try:
         yield
         assert_undisturbed()
-    except Exception as error:
-        if watchdog.signum:
-            raise Interrupted(watchdog.signum) from error
+    except Exception:
+        assert_undisturbed()
         raise
     finally:
         _current = None
