@@ -93,12 +93,15 @@ def no_history(why: str) -> Stop:
     )
 
 
+def line_of(error: Exception, folder: Path) -> str | None:
+    """Return the innermost line in a file of `folder` that an error went through, None when there is none."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else None
+
+
 def bad_file(error: Exception, folder: Path) -> Stop:
     """Return what is said of a file that cannot be loaded, with its line."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
-    place = (
-        f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "a file in migrations/versions/"
-    )
+    place = line_of(error, folder) or "a file in migrations/versions/"
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{Path(error.filename).name}, line {error.lineno}"
     return Stop(

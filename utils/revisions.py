@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import io
 import re
-import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from alembic.util import CommandError
 
 from utils import manifest
 from utils.errors import Stop
-from utils.history import History, Revision, bad_file, forked, no_history, too_long, twice
+from utils.history import History, Revision, bad_file, forked, line_of, no_history, too_long, twice
 from utils.settings import ROOT
 
 __all__ = [
@@ -334,8 +333,7 @@ def _first(caught: list[warnings.WarningMessage]) -> str:
 
 
 def _needs_a_database(error: Exception, folder: Path) -> Stop:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
-    place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "a revision"
+    place = line_of(error, folder) or "a revision"
     return Stop(
         "needs-a-database",
         "a revision asks the database, so that its SQL cannot be written without one",
