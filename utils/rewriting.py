@@ -71,7 +71,7 @@ class Rewriting:
         return backwards
 
     def _statements(self, function: ast.FunctionDef) -> Iterator[tuple[str, ast.stmt]]:
-        """Yield each statement with its own text and the comments above it."""
+        """Yield each statement with its own text and the comments above it, or what stands in a block that can be unfolded."""
         above = function.body[0].lineno - 1
         while above > function.lineno and self._lines[above - 1].lstrip().startswith("#"):
             above -= 1
@@ -80,14 +80,13 @@ class Rewriting:
             text = textwrap.dedent("\n".join(self._lines[above:end])).strip("\n")
             above = end
             is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            if not is_docstring and not isinstance(node, ast.Pass):
+            inner = calls.unfolded(node) if isinstance(node, ast.With) else None
+            if inner is not None:
+                yield from ((calls.code(call), ast.Expr(call)) for call in inner)
+            elif not is_docstring and not isinstance(node, ast.Pass):
                 yield text, node
 
     def _forth(self, text: str, node: ast.stmt) -> list[Step]:
-        if isinstance(node, ast.With):
-            inner = calls.unfolded(node)
-            if inner is not None:
-                return [step for call in inner for step in self._forth(calls.code(call), ast.Expr(call))]
         call = calls.operation(node)
         self._asked = set()
         rewritten = self._rewritten(call) if call is not None else []
@@ -200,10 +199,6 @@ class Rewriting:
         return ast.Call(column.func, arguments, keywords), later
 
     def _back(self, text: str, node: ast.stmt) -> list[Step]:
-        if isinstance(node, ast.With):
-            inner = calls.unfolded(node)
-            if inner is not None:
-                return [step for call in inner for step in self._back(calls.code(call), ast.Expr(call))]
         call = calls.operation(node)
         if call is None:
             return [Step(text, calls.leaves(node))]
