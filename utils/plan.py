@@ -19,6 +19,7 @@ from utils.history import History, Revision
 from utils.judgement import Weighed
 from utils.replay import Failed
 from utils.settings import Settings
+from utils.story import UNMANAGED
 
 _FRAME = {"BEGIN", "COMMIT", "SELECT", "SET", "SHOW", "RESET"}
 
@@ -102,13 +103,13 @@ def make(target: str, settings: Settings) -> Plan:
         planned = _planned(pending, history, footprints, settings, connection)
     finally:
         connection.close()
-    if where in {"unmanaged", "fallback"}:
-        note = _UNMANAGED if note is None else f"{_UNMANAGED}; {note}"
+    if where in UNMANAGED:
+        note = _NO_VERSION if note is None else f"{_NO_VERSION}; {note}"
         place = "without a version"
     return Plan(place or "empty", target, planned, note)
 
 
-_UNMANAGED = (
+_NO_VERSION = (
     "the database has tables but no version: upgrade takes it over where its schema is a revision's, else refuses"
 )
 
