@@ -196,6 +196,7 @@ class Story:
             is_there = self._is_there(connection, seen)
         if is_there:
             return frozenset(seen.versions)
+        status.assert_one_database(self.settings, allowance=self.allowance)
         if self.way.action == "upgrade" and status.state(seen, self.way.history) in UNMANAGED:
             self.account.asking(lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen.place))
             return self._under(lock)
@@ -203,7 +204,6 @@ class Story:
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
         by_id = self.way.history.by_id
         pending = [by_id[step.revision] for step in steps if step.revision in by_id]
-        status.assert_one_database(self.settings, allowance=self.allowance)
         lines = judgement.sealed(pending)
         if self.way.action != "stamp":
             self._judge(pending, lines, empty=whole, seen=seen)

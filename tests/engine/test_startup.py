@@ -244,6 +244,17 @@ def test_two_urls_that_name_two_databases(workshop: Workshop, database: Dsn, dat
     assert rows_of(database, TABLES) == []
 
 
+def test_nothing_is_adopted_where_the_application_does_not_look(
+    workshop: Workshop, databases: Databases, head: str
+) -> None:
+    """A database with tables and no version, which migrations alone would see, stays as it is."""
+    ours, theirs = databases.new(head), databases.new(head)
+    rows_of(theirs, "DROP TABLE alembic_version, migration_ledger")
+    ended = workshop.migrate("upgrade", "0001", DATABASE_URL=url_of(ours), MIGRATE_DATABASE_URL=url_of(theirs))
+    assert (ended.returncode, "[two-databases]" in ended.stderr) == (3, True), ended.stderr
+    assert rows_of(theirs, "SELECT to_regclass('alembic_version'), to_regclass('migration_ledger')") == [(None, None)]
+
+
 @pytest.mark.parametrize(
     "command",
     [
