@@ -38,3 +38,21 @@ def reached(database: Dsn, count: int = 1) -> list[int]:
 def open_for(database: Dsn, pid: int = 0) -> None:
     """Let this session pass; everybody, unless one is named."""
     rows_of(database, "INSERT INTO gate VALUES (%s)", [pid])
+
+
+_AT_COMMIT = """
+CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM {}; RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON thing DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit()
+"""
+
+
+def at_commit(tree: Tree, does: str, after: tuple[str, ...]) -> None:
+    """Apply a first revision, and write a second whose COMMIT calls this function of PostgreSQL, with those that come after it."""
+    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    result = tree.migrate()
+    assert result.returncode == 0, result.stderr
+    assert tree.database
+    rows_of(tree.database, _AT_COMMIT.format(does))
+    tree.write("0002_commit", "op.execute('INSERT INTO thing VALUES (1)')")
+    for revision in after:
+        tree.write(revision)

@@ -225,23 +225,12 @@ def test_commit_that_outlives_its_lock_is_no_failure_for_the_next_one(tree: Tree
     assert sight.applied(database) == ["0001_gate", "0002_more"]
 
 
-DEADLY_COMMIT = """
-CREATE FUNCTION deadly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
-CREATE CONSTRAINT TRIGGER deadly AFTER INSERT ON thing DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION deadly()
-"""
-
-
 @pytest.mark.parametrize("after", [(), ("0003_more",)], ids=["last", "in the middle"])
 def test_commit_that_loses_its_connection_is_told_in_the_words_of_postgresql(
     tree: Tree, database: Dsn, after: tuple[str, ...]
 ) -> None:
     """Not in those of the driver, which only knows that it is closed."""
-    tree.write("0001_thing", "op.execute('CREATE TABLE thing (id int)')")
-    assert tree.migrate().returncode == 0
-    rows_of(database, DEADLY_COMMIT)
-    tree.write("0002_deadly", "op.execute('INSERT INTO thing VALUES (1)')")
-    for revision in after:
-        tree.write(revision)
+    gate.at_commit(tree, "pg_terminate_backend(pg_backend_pid())", after)
     result = tree.migrate(MIGRATE_WAIT_LOCK="1s")
     assert result.returncode == 3, result.stderr
     assert "PostgreSQL server closed the connection unexpectedly" in result.stderr

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import sight
+from tests.chaos import gate, sight
 from tests.chaos.namespaces import may_unshare, with_files
 from tests.chaos.ports import free_ports
-from tests.ground import ALEMBIC, GUNICORN, MIGRATE, Running, Tree, eventually, rows_of
+from tests.ground import ALEMBIC, GUNICORN, MIGRATE, Running, Tree, eventually
 from utils.settings import Dsn
 
 WITHIN = 1.0
@@ -51,22 +51,11 @@ def test_told_to_stop_in_a_long_statement(sleeping: Tree, database: Dsn, way: st
     _nothing_left(database)
 
 
-LONG_COMMIT = """
-CREATE FUNCTION long() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(60); RETURN NULL; END $$;
-CREATE CONSTRAINT TRIGGER long AFTER INSERT ON thing DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION long()
-"""
-
-
 @pytest.mark.alone
 @pytest.mark.parametrize("after", [(), ("0003_more",)], ids=["last", "in the middle"])
 def test_told_to_stop_in_a_long_commit(tree: Tree, database: Dsn, after: tuple[str, ...]) -> None:
     """Where the driver is in the middle of something of its own, the signal is not taken for somebody's cancel."""
-    tree.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
-    assert tree.migrate().returncode == 0
-    rows_of(database, LONG_COMMIT)
-    tree.write("0002_long", "op.execute('INSERT INTO thing VALUES (1)')")
-    for revision in after:
-        tree.write(revision)
+    gate.at_commit(tree, "pg_sleep(60)", after)
     migrator = tree.start(*MIGRATE)
     eventually(lambda: sight.running(database, "COMMIT"), within=30, what="it commits")
     migrator.send(signal.SIGTERM)
