@@ -134,13 +134,13 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
             ledger.keep_catalog(connection, run, kept)
         except Exception as error:
             cursor.execute("ROLLBACK")
-            stop = None
-            if isinstance(error, ledger.VersionMoved):
-                stop = refusals.moved(one.id for one in versions)
-            elif isinstance(error, ledger.RowsLost):
-                stop = refusals.not_recorded()
-            if stop is None:
-                raise
+            match error:
+                case ledger.VersionMoved():
+                    stop = refusals.moved(one.id for one in versions)
+                case ledger.RowsLost():
+                    stop = refusals.not_recorded()
+                case _:
+                    raise
             stop.database = "unchanged"
             raise stop from error
         cursor.execute("COMMIT")
