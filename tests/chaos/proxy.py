@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
+from collections import Counter
 from contextlib import suppress
 
 from utils.settings import Dsn
@@ -22,8 +23,8 @@ class Proxy:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._sockets: list[socket.socket] = []
         self._clients: set[socket.socket] = set()
-        self.asked = 0
-        """How often a client has sent something and not just left, which is how many trips to the server there were."""
+        self._trips: Counter[socket.socket] = Counter()
+        self._asking: set[socket.socket] = set()
         self._cut = threading.Event()
         self.mend()
 
@@ -50,6 +51,21 @@ class Proxy:
             one.close()
         self._selector.close()
 
+    def trips(self) -> list[int]:
+        """Return how often each client asked since this was last called, most first.
+
+        A client asks once until it is answered, however many packets its question takes; leaving is no question.
+        """
+        trips, self._trips = self._trips, Counter()
+        return sorted(trips.values(), reverse=True)
+
+    def _count(self, source: socket.socket, target: socket.socket, *, leaves: bool) -> None:
+        if source not in self._clients:
+            self._asking.discard(target)
+        elif source not in self._asking and not leaves:
+            self._trips[source] += 1
+            self._asking.add(source)
+
     def _run(self) -> None:
         while not self._cut.is_set():
             for key, _ in self._selector.select(0.05):
@@ -74,7 +90,7 @@ class Proxy:
         data = b""
         with suppress(OSError):
             data = source.recv(65536)
-            self.asked += data[:1] not in {b"", b"X"} and source in self._clients
+            self._count(source, target, leaves=data[:1] in {b"", b"X"})
             target.sendall(data)
         if not data:
             self._selector.unregister(source)
