@@ -276,7 +276,7 @@ def _drift(connection: Connection, now: Status, seen: Look) -> Drift:
     """Compare with what the last run kept, and models.py with the database where both should say the same."""
     there = catalog.read(connection)
     outside = drift.outside(connection, there) if seen.kept else None
-    comparable = now.state in {"current", "fallback", "unmanaged"}
+    comparable = now.state in status.COMPARABLE
     return Drift.of(outside, _models_ahead(connection, there) if comparable else None)
 
 

@@ -57,7 +57,8 @@ def sentence(status: Status) -> str:
 def next_step(status: Status) -> str | None:
     """Return what to do about the state; None when there is nothing to do."""
     if status.state == "forked" and len(status.heads) > 1:
-        return f"python utils/migrate.py rebase {status.heads[-1]}"
+        free = [head for head in status.heads if head not in status.current]  # what this database has keeps its name
+        return f"python utils/migrate.py rebase {(free or status.heads)[-1]}"
     return None if status.state == "ahead" and status.can_serve else _NEXT.get(status.state)
 
 

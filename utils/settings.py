@@ -10,6 +10,7 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
@@ -150,6 +151,7 @@ class Settings(NamedTuple):
             port=read.integer("PORT", 8000, 1, 65535),
             web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 1024),
         )
+        read.refuse_misspelt()
         read.finish()
         return settings
 
@@ -157,13 +159,11 @@ class Settings(NamedTuple):
 def load(root: Path = ROOT) -> Settings:
     """Return the settings of this process: the environment, and `.env` in `root` where the environment is silent.
 
-    What `.env` names enters os.environ, because libpq reads further PG* variables from there.
+    What `.env` names enters os.environ, because libpq reads further PG* variables from there. Raises Stop(`settings`).
     """
     dotenv_file = root / ".env"
     if dotenv_file.is_file():
-        from dotenv import load_dotenv  # costs 5 to 23 ms, and production has no .env
-
-        load_dotenv(dotenv_file, override=False)
+        _load(dotenv_file)
     return Settings.from_env(os.environ)
 
 
@@ -199,17 +199,39 @@ def duration(text: str) -> float:
     return seconds
 
 
+def _load(dotenv_file: Path) -> None:
+    """Put what the file names into os.environ where that is silent. Raises Stop(`settings`) that shows no line of it."""
+    from dotenv import load_dotenv, parser  # costs 5 to 23 ms, and production has no .env
+
+    read = _Reader({})
+    try:
+        text = dotenv_file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        text = ""
+        read.wrong(".env", f"cannot be read ({error.strerror})")
+    except UnicodeDecodeError:
+        text = ""
+        read.wrong(".env", "is not UTF-8; save it as UTF-8 (PowerShell's > writes UTF-16)")
+    for binding in parser.parse_stream(StringIO(text)):
+        if binding.error or "\0" in binding.original.string:
+            read.wrong(f".env, line {binding.original.line},", "cannot be read; write NAME=value")
+    read.finish()
+    load_dotenv(stream=StringIO(text), override=False)
+
+
 class _Reader:
     """Reads one variable at a time and remembers everything that is wrong, so that it can be said at once."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
         self.mistakes: list[tuple[str, str]] = []
+        self._known: set[str] = set()
 
     def pg_variables(self) -> dict[str, str]:
         return {key: self.environ.get(variable, "") for variable, key in PG_VARIABLES.items()}
 
     def text(self, name: str) -> str | None:
+        self._known.add(name)
         return self.environ.get(name, "").strip() or None
 
     def wrong(self, name: str, why: str) -> None:
@@ -261,6 +283,16 @@ class _Reader:
             embedded = "or leave it out: development then gets the embedded PostgreSQL in .data/"
             self.wrong(name, f"{error}; {hint}, {embedded}")
             return None
+
+    def refuse_misspelt(self) -> None:
+        """Call wrong what is almost one of our names: whoever wrote MIGRATE_ON_STRAT=off must not be migrated."""
+        ours = [name for name in self.environ if name.startswith(("MIGRATE_", "DEV_CREATE_"))]
+        for name in sorted({*ours} - self._known):
+            from difflib import get_close_matches  # 2 ms that only those pay who have such a name
+
+            meant = get_close_matches(name, self._known, 1, 0.9)
+            if meant and self.environ[name].strip():
+                self.wrong(name, f"is no setting; did you mean {meant[0]}?")
 
     def finish(self) -> None:
         if self.mistakes:

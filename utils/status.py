@@ -29,6 +29,10 @@ Models = Callable[[], MetaData]
 """Gives the metadata of models.py, which is imported only when it is needed."""
 
 
+COMPARABLE = frozenset({"current", "fallback", "unmanaged"})
+"""States in which models.py and the database should say the same."""
+
+
 class Look(NamedTuple):
     """What one glance at the database shows."""
 
@@ -248,7 +252,7 @@ def drifted(settings: Settings, models: Models) -> Drift:
     connection = database.open_now(settings.database, lock.name("drift", settings), settings.database_variable)
     try:
         seen = look(connection)
-        comparable = state(seen, history, on_top(connection, seen, history)) in _COMPARABLE
+        comparable = state(seen, history, on_top(connection, seen, history)) in COMPARABLE
         with catalog.told_who(connection):
             return Drift.of(drift.outside(connection), drift.models_ahead(models(), connection) if comparable else None)
     finally:
@@ -338,9 +342,6 @@ def edited(seen: Look, history: History) -> list[str]:
 def _entry(row: dict[str, object]) -> ledger.Entry:
     return ledger.Entry(**{**row, "started_at": datetime.fromisoformat(str(row["started_at"]))})  # type: ignore[arg-type]
 
-
-_COMPARABLE = frozenset({"current", "fallback", "unmanaged"})
-"""States in which models.py and the database should say the same."""
 
 _LOOK = f"""
 SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}') IS NOT NULL, EXISTS (

@@ -98,15 +98,20 @@ def plan(action: str, target: str, settings: Settings) -> list[Step]:
 def wait(settings: Settings, models: Models) -> Status:
     """Return where the database is once this code can serve it, once waiting would not help, or after MIGRATE_WAIT_LOCK. Read-only.
 
-    Never migrates it. Waits up to MIGRATE_WAIT_DATABASE for a server that does not answer, and raises Stop when none does.
+    Never migrates it. Tells what it waits for, and again when that changes. Waits up to MIGRATE_WAIT_DATABASE for a server that does not answer, and raises Stop when none does.
     """
     history = revisions.history()
     deadline = time.monotonic() + settings.wait_lock
     allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
+    told = None
     for pause in locks.pauses():
         found = status.read(settings, history, models, closely=False, allowance=allowance)
         if found.can_serve or found.state != "behind" or time.monotonic() >= deadline:
             return found
+        seen = len(found.pending), found.lock and found.lock.pid
+        if seen != told:
+            told, lock = seen, f"held by {found.lock}" if found.lock else "free"
+            log.info("wait: pending revisions: %d; the migration lock is %s", len(found.pending), lock)
         time.sleep(pause)
     raise AssertionError  # pauses never end
 

@@ -13,7 +13,7 @@ from psycopg2.extensions import parse_dsn
 
 from tests.ground import environment
 from utils.errors import Stop
-from utils.settings import ROOT, Dsn, Settings, duration, parse_url
+from utils.settings import ROOT, Dsn, Settings, duration, load, parse_url
 
 PASSWORD = "p@ss/w%rd:é"
 ESCAPED = "p%40ss%2Fw%25rd%3A%C3%A9"
@@ -321,6 +321,43 @@ def test_driver_gets_the_password() -> None:
 def test_databases_are_shown_as_urls(dsn: Dsn, shown: str) -> None:
     """People see a URL: who, where, which database."""
     assert dsn.redacted() == shown
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (b"PORT=1\nMIGRATE_HAZARDS: warn, s3cret\n", ".env, line 2, cannot be read; write NAME=value"),
+        (b"PORT=1\nDATABASE_URL='s3cret\n", ".env, line 2, cannot be read; write NAME=value"),
+        (b"PORT=1\nLOG_LEVEL=s3\0cret\n", ".env, line 2, cannot be read; write NAME=value"),
+        ("PORT=1\n".encode("utf-16"), ".env is not UTF-8; save it as UTF-8 (PowerShell's > writes UTF-16)"),
+    ],
+)
+def test_dotenv_that_cannot_be_read(tmp_path: Path, written: bytes, told: str) -> None:
+    """The file and the line are named, what stands there is not: nothing of the file counts."""
+    (tmp_path / ".env").write_bytes(written)
+    with pytest.raises(Stop) as caught:
+        load(tmp_path)
+    assert told in str(caught.value.render("start"))
+    assert "s3cret" not in caught.value.render("start")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("MIGRATE_ON_STRAT", "MIGRATE_ON_START"),
+        ("MIGRATE_HAZARD", "MIGRATE_HAZARDS"),
+        ("DEV_CREATE_TABLE", "DEV_CREATE_TABLES"),
+        ("MIGRATE_DATABASE_URI", "MIGRATE_DATABASE_URL"),
+    ],
+)
+def test_a_misspelt_setting_is_told(written: str, meant: str) -> None:
+    """Whoever wrote MIGRATE_ON_STRAT=off must not be migrated."""
+    assert f"{written} is no setting; did you mean {meant}?" in refusal(**{written: "off"}).render("start")
+
+
+def test_names_of_others_are_let_be() -> None:
+    """Another tool may have its own MIGRATE_ variables, and an empty one says nothing."""
+    assert given(MIGRATE_COMMAND="up", MIGRATE_DATABASE="true", MIGRATE_ON_STRAT=" ") == given()
 
 
 def test_dotenv_fills_in_and_never_overrides(tmp_path: Path) -> None:

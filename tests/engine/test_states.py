@@ -211,6 +211,15 @@ def test_a_start_that_does_not_look_serves(workshop: Workshop, made: Callable[[W
     assert (started.returncode, "serving" in started.stdout) == (0, True)
 
 
+@pytest.mark.parametrize(("applied", "moves"), [("0003_mine", "0003_yours"), ("0003_yours", "0003_mine")])
+def test_what_the_database_has_keeps_its_name(workshop: Workshop, applied: str, moves: str) -> None:
+    """Of two heads, status proposes to move the one that is not applied here."""
+    workshop.write(applied, after="0002_add_task_due_on")
+    at_head(workshop)
+    workshop.write(moves, after="0002_add_task_due_on")
+    assert workshop.migrate("status").stdout.endswith(f"next       python utils/migrate.py rebase {moves}\n")
+
+
 def test_nothing_is_lost_when_create_alls_database_is_adopted(workshop: Workshop) -> None:
     """The rows of a database that create_all made are there after the start has taken it over, and the ledger says adopt."""
     made_by_create_all(workshop)

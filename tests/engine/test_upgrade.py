@@ -331,6 +331,18 @@ def test_waiting_for_others_to_migrate(settings: Settings) -> None:
     assert upgrade.wait(settings, lambda: Base.metadata).state == "unknown"
 
 
+def test_wait_says_what_it_waits_for(workshop: Workshop, held: lock.Lock) -> None:
+    """At once, and again when another one migrates or nobody any more; not with each look."""
+    waiting = workshop.start(sys.executable, "utils/migrate.py", "wait")
+    said = "wait: pending revisions: 2; the migration lock is"
+    eventually(lambda: f"{said} held by pid {held.pid}, railhead upgrade @ web-2" in waiting.stderr)
+    held.release()
+    eventually(lambda: f"{said} free" in waiting.stderr)
+    assert workshop.migrate().returncode == 0
+    assert (waiting.wait(20), waiting.stdout) == (0, "wait: the database is at head\n")
+    assert waiting.stderr.count(f"{said} held by pid {held.pid}") == 1
+
+
 def test_tables_can_be_made_twice(settings: Settings, database: Dsn) -> None:
     """`create_tables` adds what is missing and leaves the rest alone."""
     from models import Base
