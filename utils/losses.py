@@ -32,14 +32,20 @@ _KEEPS_ROWS = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _KEEPS_ALL = re.compile(
-    r"(?:CREATE|COMMENT|GRANT|REVOKE|SET|RESET|INSERT|ANALYZE|REINDEX|LOCK|ALTER (?!TABLE |EXTENSION )"
-    r"|DROP (?:INDEX|VIEW|MATERIALIZED VIEW|TYPE|DOMAIN|FUNCTION|PROCEDURE|AGGREGATE|TRIGGER|RULE|POLICY|STATISTICS)) .*",
+    r"(?:CREATE|COMMENT|GRANT|REVOKE|SET|RESET|INSERT|ANALYZE|REINDEX|LOCK|ALTER(?! TABLE | EXTENSION )"
+    r"|DROP (?:INDEX|VIEW|MATERIALIZED VIEW|TYPE|DOMAIN|FUNCTION|PROCEDURE|AGGREGATE|OPERATOR|CAST|TRIGGER|RULE|POLICY"
+    r"|STATISTICS)) .*",
     re.IGNORECASE | re.DOTALL,
 )
 _MORE = re.compile(r"DROP .*\bCASCADE|ALTER TYPE .* DROP ATTRIBUTE .*|.* DO UPDATE .*", re.IGNORECASE | re.DOTALL)
 """Statements that lose no row and no value, and those among them that may all the same: CASCADE may take columns away."""
 
-_PIECE = re.compile(r"""\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|.""", re.DOTALL)
+_PIECE = re.compile(
+    r"""(?P<space>(?:\s|--[^\n]*|/\*.*?\*/)+)|\"(?:[^\"]|\"\")*\"|\be'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(\w*)\$.*?\$\2\$|.""",
+    re.DOTALL | re.IGNORECASE,
+)
+"""The space between two words, with comments, or what is in quotes, PostgreSQL's dollars among them, or one character."""
+
 _SHOWN = 100
 """Characters of a statement that are shown."""
 
@@ -55,9 +61,8 @@ class _Losses:
         """Tables of which all rows, or some, are deleted."""
         self.unknown: list[str] = []
         for statement in (one for text in statements for one in _split(text, ";") if one):
-            plain = " ".join(statement.split())
-            if not self._understood(statement if re.search("[\"'$]", plain) else plain):
-                self.unknown.append(plain)
+            if not self._understood(statement):
+                self.unknown.append(" ".join(statement.split()))
 
     def _understood(self, statement: str) -> bool:
         if drops := _DROPS.fullmatch(statement):
@@ -113,14 +118,14 @@ def of_downgrade(steps: Sequence[Step], settings: Settings) -> list[str]:
 
 
 def _split(text: str, at: str) -> list[str]:
-    """Return the parts between separators that stand in no brackets and no quotes, PostgreSQL's dollars among them."""
+    """Return the parts between separators that stand in no brackets and no quotes, with one space between two words."""
     parts, depth = [""], 0
     for match in _PIECE.finditer(text):
         depth += (match[0] in "([") - (match[0] in ")]")
         if match[0] == at and depth == 0:
             parts.append("")
         else:
-            parts[-1] += match[0]
+            parts[-1] += " " if match["space"] else match[0]
     return [one.strip() for one in parts]
 
 

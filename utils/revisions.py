@@ -199,9 +199,7 @@ def call(action: str, target: str, attributes: dict[str, object]) -> Config:
 
 def downgrade_sql(steps: Sequence[Step]) -> list[str] | None:
     """Return the statements of these steps; None when they cannot be written without asking the database."""
-    output = io.StringIO()
-    alembic_config = config()
-    alembic_config.output_buffer = output
+    alembic_config, written = _on_paper()
     alembic_config.attributes["settings"] = None  # who calls wants an exception, not the end of the process
     script = ScriptDirectory.from_config(alembic_config)
     runs = [step.run for step in steps]
@@ -216,25 +214,39 @@ def downgrade_sql(steps: Sequence[Step]) -> list[str] | None:
         with environment:
             script.run_env()
     except Exception:
-        return (
-            None  # op.get_bind() and its results are not there without a database, and what follows is anybody's code
-        )
-    return [one for one in _statements(output.getvalue()) if one not in {"BEGIN", "COMMIT"}]
+        return None  # op.get_bind() gives nothing without a database, and what follows is anybody's code
+    return [one for one in written.statements if one not in {"BEGIN", "COMMIT"}]
 
 
 def upgrade_sql(revision: Revision) -> str | None:
     """Return the SQL of a revision; None when it cannot be written without asking the database."""
     if len(revision.parents) > 1:
         return None
-    output = io.StringIO()
-    alembic_config = config()
-    alembic_config.output_buffer = output
+    alembic_config, written = _on_paper()
     try:
         command.upgrade(alembic_config, f"{(*revision.parents, 'base')[0]}:{revision.id}", sql=True)
     except Exception:
         return None  # as above
-    ours = _statements(output.getvalue())
-    return ";\n".join(one for one in ours[1:] if one)[: -len(";\nCOMMIT")] or None  # between BEGIN and COMMIT
+    return ";\n".join(written.statements[1:-1]) or None  # between BEGIN and COMMIT
+
+
+class _Paper(io.StringIO):
+    """Takes SQL from Alembic, which writes statement by statement, and leaves out what is Alembic's own: remarks and its table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.statements: list[str] = []
+
+    def write(self, text: str) -> int:
+        if not text.startswith("-- Running ") and "alembic_version" not in text:
+            self.statements.append(text.strip().removesuffix(";").strip())
+        return len(text)
+
+
+def _on_paper() -> tuple[Config, _Paper]:
+    alembic_config = config()
+    alembic_config.output_buffer = written = _Paper()
+    return alembic_config, written
 
 
 @contextmanager
@@ -248,12 +260,6 @@ def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
     finally:
         if before:
             gc.enable()
-
-
-def _statements(text: str) -> list[str]:
-    """Return what stands in Alembic's SQL, without its comments and its own table."""
-    pieces = re.split(r";\s*\n", re.sub(r"^--.*\n", "", text, flags=re.MULTILINE))
-    return [one.strip() for one in pieces if one.strip() and "alembic_version" not in one]
 
 
 @contextmanager
