@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from utils import database, lock, revisions
+from utils import database, limits, lock, revisions
 from utils.revisions import Step
 from utils.settings import Settings
 
@@ -93,7 +93,7 @@ def of_downgrade(steps: Sequence[Step], settings: Settings) -> list[str]:
     if statements is None:
         return ["what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"]
     lost = _Losses(statements)
-    connection = _connect(settings)
+    connection = _connect(settings, "downgrade")
     try:
         lines = [f"table {name}: {_rows(connection, name)}" for name in lost.tables]
         for schema in lost.schemas:
@@ -131,7 +131,7 @@ def _split(text: str, at: str) -> list[str]:
 
 def of_reset(settings: Settings) -> list[str]:
     """Return one line for each table there is, with its rows. Read-only."""
-    connection = _connect(settings)
+    connection = _connect(settings, "reset")
     try:
         names = [str(row[0]) for row in database.rows(connection, _TABLES)]
         return _told([f"table {name}: {_rows(connection, name)}" for name in names])
@@ -139,25 +139,23 @@ def of_reset(settings: Settings) -> list[str]:
         connection.close()
 
 
-def drop_everything(settings: Settings) -> None:
+def drop_everything(connection: Connection, within: float) -> None:
     """Empty every schema of the database but PostgreSQL's own, and leave an empty `public`. Changes the schema.
 
-    For development. What extensions brought goes with them.
+    For development, under the migration lock. What extensions brought goes with them. Raises LockNotAvailable when somebody holds
+    a table for more than `within` seconds; then nothing is dropped.
     """
-    connection = _connect(settings)
-    try:
-        names = [str(row[0]) for row in database.rows(connection, _SCHEMAS)]
-        drops = [sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)) for name in names]
-        statements = [*drops, sql.SQL("CREATE SCHEMA public"), sql.SQL("GRANT USAGE ON SCHEMA public TO PUBLIC")]
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL("; ").join(statements))
-    finally:
-        connection.close()
+    names = [str(row[0]) for row in database.rows(connection, _SCHEMAS)]
+    drops = [sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)) for name in names]
+    limit = sql.SQL(f"SET lock_timeout = {limits.milliseconds(within)}")
+    statements = [limit, *drops, sql.SQL("CREATE SCHEMA public"), sql.SQL("GRANT USAGE ON SCHEMA public TO PUBLIC")]
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("; ").join(statements))
 
 
-def _connect(settings: Settings) -> Connection:
+def _connect(settings: Settings, doing: str) -> Connection:
     assert settings.migrate_database is not None
-    return database.open_now(settings.migrate_database, lock.name("losses", settings), settings.migrate_variable)
+    return database.open_now(settings.migrate_database, lock.name(doing, settings), settings.migrate_variable)
 
 
 def _rows(connection: Connection, table: str) -> str:

@@ -252,7 +252,7 @@ def _reset(parsed: argparse.Namespace, settings: Settings) -> int:
     print("\n".join(losses.of_reset(settings)))
     if not parsed.yes:
         _agree("reset", "reset", settings)
-    losses.drop_everything(settings)
+    upgrade.drop_everything(settings)
     print(upgrade.run("upgrade", "head", settings))
     return errors.DONE
 

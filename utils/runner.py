@@ -76,7 +76,6 @@ class Runner:
         self._whole = False
         self._recorded = False
         self._rolled_back = False
-        self._lock_timeout = 0.0
         self._prepared: bool | None = None
         """Whether the session holds the ledger's statement; None until it is wanted."""
         self._heads: frozenset[str] = frozenset()
@@ -272,15 +271,14 @@ class Runner:
             cursor.execute(self._opening(driver))
 
     def _opening(self, driver: Driver) -> str:
-        """Return what is said first in each transaction."""
-        brand = self._lock.brand()
-        if self._lock.pooled:
-            told = limits.statements("LOCAL ", driver.server_version, self._patience.lock_timeout, self._settings)
-            return f"{told}; {brand}"
-        if self._lock_timeout != self._patience.lock_timeout:
-            self._lock_timeout = self._patience.lock_timeout
-            return f"SET lock_timeout = {limits.milliseconds(self._lock_timeout)}; {brand}"
-        return brand
+        """Return what is said first in each transaction: the limits, which the revision before may have changed, and our mark.
+
+        For the whole session, so that they hold outside of transactions too; behind a transaction pooler that would leak to
+        other clients, and they are set for the transaction.
+        """
+        local = "LOCAL " if self._lock.pooled else ""
+        told = limits.statements(local, driver.server_version, self._patience.lock_timeout, self._settings)
+        return f"{told}; {self._lock.brand()}"
 
     def _on_rollback(self, connection: Connection) -> None:  # noqa: ARG002
         """SQLAlchemy rolls back, which is how an attempt ends; one that goes on was rolled back by the migration itself."""
@@ -354,15 +352,8 @@ class Runner:
         return engine
 
     def _session(self) -> Driver:
-        """Return a new connection for migrations, with its limits set for as long as it lives. Read-only.
-
-        Behind a transaction pooler they would leak to other clients; there they are set in each transaction.
-        """
+        """Return a new connection for migrations, under our eyes. Read-only."""
         driver = database.connect(self._dsn, self._name)
-        if not self._lock.pooled:
-            self._lock_timeout = self._patience.lock_timeout
-            with driver.cursor() as cursor:
-                cursor.execute(limits.statements("", driver.server_version, self._lock_timeout, self._settings))
         self._prepared = False if self._lock.pooled else None
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
         driver.autocommit = False

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from utils import (
     adoption,
     autogenerate,
+    blockers,
     catalog,
     database,
     diagnosis,
@@ -28,6 +29,7 @@ from utils import (
     embedded,
     ledger,
     logs,
+    losses,
     revisions,
     status,
 )
@@ -154,6 +156,26 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
         closing(database.open_now(settings.migrate_database, name, variable)) as connection,
     ):
         return adoption.take_over(connection, lock, settings, history, seen.place, revision, force=force)
+
+
+def drop_everything(settings: Settings) -> None:
+    """Empty the database once nobody migrates it any more. Changes the schema. Raises Stop when the lock or a table stays busy."""
+    assert settings.migrate_database is not None
+    name, variable = locks.name("reset", settings), settings.migrate_variable
+    with (
+        _alone("reset", settings, status.look) as (_, seen),
+        closing(database.open_now(settings.migrate_database, name, variable)) as connection,
+    ):
+        try:
+            losses.drop_everything(connection, settings.wait_lock)
+        except psycopg2.errors.LockNotAvailable as error:
+            who = blockers.found(connection, _AT_WORK, (name,))
+            waited = Allowance(settings.wait_lock, "MIGRATE_WAIT_LOCK")
+            raise diagnosis.table_busy(error, None, f"unchanged, {seen.place}", waited, who) from error
+
+
+_AT_WORK = f"{blockers.SESSIONS} WHERE datname = current_database() AND application_name <> %s AND xact_start IS NOT NULL ORDER BY 4 DESC"
+"""The sessions that are in a transaction, oldest first."""
 
 
 @contextmanager

@@ -186,7 +186,7 @@ def test_a_reset_drops_everything_of_ours(settings: Settings, database: Dsn) -> 
         "CREATE SCHEMA other; CREATE TYPE other.mood AS ENUM ('ok'); CREATE TABLE t (); CREATE VIEW v AS TABLE t;"
         "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE EXTENSION btree_gist",
     )
-    losses.drop_everything(settings)
+    upgrade.drop_everything(settings)
     left = rows_of(
         database,
         "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' UNION ALL "

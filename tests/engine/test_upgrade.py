@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 
 import psycopg2
@@ -157,6 +158,47 @@ upgrade stopped: another process holds the migration lock
     assert stopped.value.exit_code == 4
     assert held.pid
     assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+
+
+def test_a_reset_waits_for_whoever_migrates(workshop: Workshop, database: Dsn, held: lock.Lock) -> None:
+    """Nothing is dropped under another one's hands."""
+    rows_of(database, "CREATE TABLE kept ()")
+    ended = workshop.migrate("reset", "--yes", MIGRATE_WAIT_LOCK="0.2s")
+    assert (ended.returncode, "[lock-busy]" in ended.stderr) == (4, True), ended.stderr
+    assert rows_of(database, "SELECT to_regclass('kept')::text") == [("kept",)]
+    assert held.pid
+
+
+def test_a_reset_does_not_wait_for_a_table_for_ever(
+    workshop: Workshop, database: Dsn, other_session: Connection
+) -> None:
+    """Whoever holds a table is named, and nothing is dropped."""
+    rows_of(database, "CREATE TABLE kept ()")
+    other_session.cursor().execute("SET application_name = 'a report'; SELECT FROM kept")
+    ended = workshop.migrate("reset", "--yes", MIGRATE_WAIT_LOCK="0.2s")
+    assert (ended.returncode, "[table-busy]" in ended.stderr, "a report" in ended.stderr) == (4, True, True), (
+        ended.stderr
+    )
+    assert rows_of(database, "SELECT to_regclass('kept')::text") == [("kept",)]
+
+
+def test_limits_are_those_of_each_revision(bare: Workshop) -> None:
+    """What a revision sets for its session, as pg_dump does, is not what the next one runs under."""
+    forgets = "op.execute('SET lock_timeout = 0')"
+    asks = """
+        found = op.get_bind().exec_driver_sql("SHOW lock_timeout").scalar()
+        if found != "100ms":
+            raise ValueError(found)
+    """
+    outside = "with op.get_context().autocommit_block():\n"
+    bare.write("0001_table", "op.execute('CREATE TABLE somebody_may_be_frozen ()')")
+    assert bare.migrate().returncode == 0
+    bare.write("0002_dump", forgets)
+    bare.write("0003_asks", asks)
+    bare.write("0004_outside", f"{outside}    {forgets}")
+    bare.write("0005_asks_outside", outside + textwrap.indent(textwrap.dedent(asks), "    "))
+    ended = bare.migrate()
+    assert (ended.returncode, "0005_asks_outside" in ended.stdout) == (0, True), ended.stderr
 
 
 def test_a_waiter_finds_the_work_done(workshop: Workshop, database: Dsn, held: lock.Lock) -> None:
