@@ -203,6 +203,7 @@ def _read_only_advice(failure: Failure) -> str:
     database = quoted(str(failure.ask("SELECT current_database()", ()) or "the_database"))
     return (
         "somebody made the database or the role read-only; as an administrator:\n"
+        "SET default_transaction_read_only = off;\n"
         f"ALTER DATABASE {database} RESET default_transaction_read_only;\n"
         f"ALTER ROLE {failure.role} RESET default_transaction_read_only;"
     )

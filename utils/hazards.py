@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from utils import breaking, catalog
 from utils.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
-from utils.history import Revision
+from utils.history import Revision, source_of
 from utils.operations import REPEATABLE
 
 Hit = tuple[str, str]
@@ -122,7 +122,7 @@ def mixes(file: Path, function: str) -> bool:
     module's structure, so it knows what is written in the function itself and not what other functions do for it; the
     runner asks PostgreSQL about those, at the moment when the transaction is left.
     """
-    source = file.read_text(encoding="utf-8")
+    source = source_of(file)
     if "autocommit_block" not in source and not any(verb in source for verb in REPEATABLE):
         return False
     bodies = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == function]

@@ -5,6 +5,7 @@ Knows nothing of Alembic, which reads the files, nor of a database.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import traceback
 from collections.abc import Iterable, Sequence
@@ -93,15 +94,31 @@ def no_history(why: str) -> Stop:
     )
 
 
-def line_of(error: Exception, folder: Path) -> str | None:
+def source_of(file: Path) -> str:
+    """Return the text of a revision file as Python reads it, in whatever encoding it says that it has."""
+    return importlib.util.decode_source(file.read_bytes())
+
+
+def no_function(module: object, name: str) -> Stop:
+    """Return what is said of a revision that lacks `upgrade()` or `downgrade()`."""
+    return Stop(
+        "revision-file",
+        f"a revision has no {name}()",
+        facts=[("file", f"migrations/versions/{Path(getattr(module, '__file__', None) or '?').name}")],
+        database="unchanged",
+        next_step=f"write it, if only to say that there is nothing to do:\ndef {name}() -> None: pass",
+    )
+
+
+def line_of(error: BaseException, folder: Path) -> str | None:
     """Return the innermost line in a file of `folder` that an error went through, None when there is none."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
     return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else None
 
 
-def bad_file(error: Exception, folder: Path) -> Stop:
-    """Return what is said of a file that cannot be loaded, with its line."""
-    place = line_of(error, folder) or "a file in migrations/versions/"
+def bad_file(error: BaseException, folder: Path, file: str | None = None) -> Stop:
+    """Return what is said of a file that cannot be loaded, with its line, or of `file`."""
+    place = line_of(error, folder) or file or "(one of the files there)"
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{Path(error.filename).name}, line {error.lineno}"
     return Stop(

@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 from utils import database, hazards, manifest, refusals, revisions
 from utils.errors import Fact, Stop
 from utils.hazards import Finding
-from utils.history import History, Revision
+from utils.history import History, Revision, source_of
 from utils.logs import log
 from utils.settings import Settings
 
@@ -184,7 +184,7 @@ def rewritten(revision: Revision, history: History, found: Sequence[Finding]) ->
     successors = [one.file for one in history.by_id.values() if revision.id in one.parents]
     remedy = None
     with suppress(SyntaxError, OSError, ValueError, IndexError):
-        source = (manifest.FOLDER / revision.file).read_text(encoding="utf-8")
+        source = source_of(manifest.FOLDER / revision.file)
         successor = successors[0] if len(successors) == 1 else None
         remedy = remedies.remedy(source, revision.file, found, max(numbers, default=0) + 1, successor)
     if remedy:

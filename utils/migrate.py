@@ -352,8 +352,11 @@ def _check(settings: Settings) -> None:
 
 def _not_served(found: Status, fact: errors.Fact) -> Stop:
     """Return the refusal of a database that this code cannot serve, by a process that does not migrate."""
-    from utils import diagnosis, report
+    from utils import diagnosis, report, revisions
 
+    problem = revisions.history().problem if found.state == "forked" else None
+    if problem:
+        return problem
     place = f"at {', '.join(found.current)}" if found.current else "without a version"
     if found.state == "ahead" and found.unmet:
         return diagnosis.ahead(found.unknown, list(found.unmet), found.newer_release, place)

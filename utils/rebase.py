@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from utils import database, ledger, lock, manifest, revisions, seal, status
 from utils.errors import Stop
-from utils.history import LONGEST_ID
+from utils.history import LONGEST_ID, source_of
 from utils.settings import Settings
 
 
@@ -60,7 +60,7 @@ def _read(folder: Path) -> list[File]:
 def _file(path: Path) -> File:
     """Return what a file says of itself. Raises Stop when it says nothing that can be read."""
     try:
-        values = {name: ast.literal_eval(node) for name, node in _assigned(path.read_text(encoding="utf-8")).items()}
+        values = {name: ast.literal_eval(node) for name, node in _assigned(source_of(path)).items()}
         revision, down = values["revision"], values["down_revision"]
     except (SyntaxError, ValueError, KeyError, OSError) as error:
         raise _broken(f"{path.name}: {type(error).__name__}: {error}") from error

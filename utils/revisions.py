@@ -24,7 +24,7 @@ from alembic.util import CommandError
 
 from utils import manifest
 from utils.errors import Stop
-from utils.history import History, Revision, bad_file, forked, line_of, no_history, too_long, twice
+from utils.history import History, Revision, bad_file, forked, line_of, no_function, no_history, too_long, twice
 from utils.settings import ROOT
 
 __all__ = [
@@ -156,6 +156,12 @@ class Way:
             return [_step(step, self.history) for step in self._plan(heads, self._context)]
         except CommandError as error:
             raise _no_way(error, self.target, self.history, heads) from error
+        except AssertionError as error:  # Alembic's answer to targets such as head+1
+            raise _no_way(CommandError(f"{self.target} leads nowhere"), self.target, self.history, heads) from error
+        except AttributeError as error:  # Alembic's step takes the function out of the revision's module
+            if error.name not in {"upgrade", "downgrade"}:
+                raise
+            raise no_function(error.obj, error.name) from error
 
 
 class Heads(HeadMaintainer):
@@ -193,7 +199,8 @@ def call(action: str, target: str, attributes: dict[str, object]) -> Config:
     """Run Alembic's own command, which comes back to us through migrations/env.py. Returns its configuration."""
     alembic_config = config()
     alembic_config.attributes.update(attributes)
-    {"upgrade": command.upgrade, "downgrade": command.downgrade, "stamp": command.stamp}[action](alembic_config, target)
+    with translated(target=target):
+        getattr(command, action)(alembic_config, target)
     return alembic_config
 
 
@@ -263,12 +270,12 @@ def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def translated(versions: Callable[[], tuple[str, ...]] = tuple) -> Iterator[None]:
+def translated(versions: Callable[[], tuple[str, ...]] = tuple, target: str = "") -> Iterator[None]:
     """Turn what Alembic raises inside into a Stop; `versions` tells what the database is at, if that is to be known."""
     try:
         yield
     except CommandError as error:
-        raise _no_way(error, "", None, versions()) from error
+        raise _no_way(error, target, None, versions()) from error
 
 
 def checksums(files: Mapping[str, str]) -> dict[str, str | None]:
@@ -283,13 +290,18 @@ def _revision(script: Script) -> Revision:
     module = script.module
     down = script.down_revision
     parents = () if down is None else (down,) if isinstance(down, str) else tuple(down)
+    breaking, accepted = getattr(module, "breaking", None), getattr(module, "accepted_hazards", {})
+    path = Path(script.path)
+    if not isinstance(breaking, bool | None) or not isinstance(accepted, dict):
+        wrong = TypeError("`breaking` must be True or False, `accepted_hazards` a dict with a reason for each hazard")
+        raise bad_file(wrong, path.parent, path.name)
     return Revision(
         id=script.revision,
         parents=parents,
-        file=Path(script.path).name,
+        file=path.name,
         message=(script.doc or "").strip(),
-        breaking=getattr(module, "breaking", None),
-        accepted_hazards=dict(getattr(module, "accepted_hazards", {})),
+        breaking=breaking,
+        accepted_hazards=dict(accepted),
     )
 
 
@@ -321,11 +333,13 @@ def _loading(script: ScriptDirectory) -> Iterator[None]:
         warnings.simplefilter("always")
         try:
             yield
+        except Stop:
+            raise
         except (CycleDetected, RevisionError, CommandError) as error:
             raise no_history(str(error)) from error
         except KeyError as error:
             raise no_history(_first(caught) or f"the parent {error} does not exist") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise bad_file(error, Path(script.versions)) from error
     several = [str(one.message) for one in caught if "more than once" in str(one.message)]
     if several:

@@ -171,7 +171,10 @@ class Runner:
         self._began = time.monotonic()
         if not self._whole:
             self._committed = self._began
-        step.run.migration_fn()
+        try:
+            step.run.migration_fn()
+        except (SystemExit, KeyboardInterrupt) as error:  # no success, and no signal: those come as Interrupted
+            raise RuntimeError(f"the revision raised {error!r}").with_traceback(error.__traceback__) from None
         reckoned.update_to_step(step.run)
         self._heads = frozenset(reckoned.heads)
         self._recorded = True

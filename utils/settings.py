@@ -20,6 +20,8 @@ from utils.errors import Stop
 ROOT = Path(__file__).resolve().parent.parent
 
 PG_VARIABLES = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGUSER": "user", "PGPASSWORD": "password"}
+_PLACES = {"PGHOSTADDR": "hostaddr", "PGSERVICE": "service"}
+"""Further variables that lead libpq to a database, wherever the others point."""
 
 _DEFAULT_PORT = "5432"
 
@@ -66,8 +68,13 @@ class Dsn(str):
         return Dsn.of(**{**self.parameters(), **parameters})
 
     def is_local(self) -> bool:
-        """Tell whether every host named is this machine (a socket folder, localhost, 127.x, ::1, or none)."""
+        """Tell whether every host named is this machine (a socket folder, localhost, 127.x, ::1, or none).
+
+        Which host a `service` names only libpq knows: that is not this machine.
+        """
         parameters = self.parameters()
+        if "service" in parameters:
+            return False
         hosts = (parameters.get("hostaddr") or parameters.get("host") or "").lower().split(",")
         return all(
             host in {"", "localhost", "::1"} or host.startswith(("/", "@")) or re.fullmatch(r"127(\.\d+){3}", host)
@@ -144,8 +151,8 @@ class Settings(NamedTuple):
             large_table=read.integer("MIGRATE_LARGE_TABLE", 100_000, 0, 10**15),
             admin_password=Secret(admin_password) if admin_password else None,
             secret_key=Secret(secret_key) if secret_key else None,
-            release=read.text("APP_RELEASE") or read.text("RAILWAY_GIT_COMMIT_SHA"),
-            replica=read.text("RAILWAY_REPLICA_ID") or socket.gethostname(),
+            release=read.name("APP_RELEASE") or read.name("RAILWAY_GIT_COMMIT_SHA"),
+            replica=read.name("RAILWAY_REPLICA_ID") or socket.gethostname(),
             log_format=read.choice("LOG_FORMAT", *(("json", "text") if production else ("text", "json"))),
             log_level=read.choice("LOG_LEVEL", "info", "debug", "warning", "error", "critical"),
             port=read.integer("PORT", 8000, 1, 65535),
@@ -228,11 +235,21 @@ class _Reader:
         self._known: set[str] = set()
 
     def pg_variables(self) -> dict[str, str]:
-        return {key: self.environ.get(variable, "") for variable, key in PG_VARIABLES.items()}
+        return {key: self.environ.get(variable, "") for variable, key in {**PG_VARIABLES, **_PLACES}.items()}
 
     def text(self, name: str) -> str | None:
         self._known.add(name)
         return self.environ.get(name, "").strip() or None
+
+    def name(self, name: str) -> str | None:
+        """Return a text that goes into the ledger."""
+        text = self.text(name)
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            self.wrong(name, "is not UTF-8")
+            return None
+        return text
 
     def wrong(self, name: str, why: str) -> None:
         self.mistakes.append((name, why))

@@ -192,7 +192,9 @@ def _alone(doing: str, settings: Settings, look: Callable[[Connection], Look]) -
             if time.monotonic() >= deadline:
                 raise diagnosis.lock_busy(seen.holder, seen.place, Allowance(settings.wait_lock, "MIGRATE_WAIT_LOCK"))
             time.sleep(pause)
-        yield lock, look(lock.connection)  # again, now that nobody else can change it
+        with lock.looking() as connection:
+            seen = look(connection)  # again, now that nobody else can change it
+        yield lock, seen
     finally:
         lock.release()
 

@@ -135,6 +135,30 @@ stopped: a revision file cannot be loaded
   next       correct the file; see that it loads:  python utils/migrate.py status  [revision-file]""",
         lambda workshop: write(workshop, "def upgrade(:\n"),
     ),
+    "a file that ends the process": Case(
+        """\
+stopped: a revision file cannot be loaded
+
+  file       migrations/versions/0002_second.py, line 4
+  Python     SystemExit: 0
+  database   not touched
+
+  next       correct the file; see that it loads:  python utils/migrate.py status  [revision-file]""",
+        lambda workshop: write(workshop, revision("0002_second", "0001_first") + "import sys\nsys.exit(0)\n"),
+    ),
+    "hazards accepted without a reason": Case(
+        """\
+stopped: a revision file cannot be loaded
+
+  file       migrations/versions/0002_second.py
+  Python     TypeError: `breaking` must be True or False, `accepted_hazards` a dict with a reason for each hazard
+  database   not touched
+
+  next       correct the file; see that it loads:  python utils/migrate.py status  [revision-file]""",
+        lambda workshop: write(
+            workshop, revision("0002_second", "0001_first") + "accepted_hazards = ['writes-rows']\n"
+        ),
+    ),
     "an import that fails": Case(
         """\
 stopped: a revision file cannot be loaded
@@ -231,6 +255,31 @@ stopped: 0002_second failed and was rolled back
              python utils/migrate.py upgrade                       [migration-failed]""",
         lambda workshop: fail(workshop, "op.execute('SELEC 1')"),
         exit_code=5,
+    ),
+    "a revision that ends the process": Case(
+        """\
+stopped: 0002_second failed and was rolled back
+
+  revision   0002_second
+  file       migrations/versions/0002_second.py, line 12
+  Python     RuntimeError: the revision raised SystemExit(0)
+  database   unchanged, empty
+
+  next       correct 0002_second.py, then:
+             python utils/migrate.py upgrade                       [migration-failed]""",
+        lambda workshop: fail(workshop, "raise SystemExit(0)"),
+        exit_code=5,
+    ),
+    "a revision without upgrade()": Case(
+        """\
+stopped: a revision has no upgrade()
+
+  file       migrations/versions/0002_second.py
+  database   unchanged
+
+  next       write it, if only to say that there is nothing to do:
+             def upgrade() -> None: pass                           [revision-file]""",
+        lambda workshop: write(workshop, revision("0002_second", "0001_first").partition("def ")[0]),
     ),
     "Python that is wrong": Case(
         """\
@@ -361,6 +410,17 @@ stopped: several revisions start with 000
   next       alembic history                                       [unknown-revision]""",
         ),
         (
+            ("upgrade", "head+1"),
+            """\
+stopped: there is no way to head+1
+
+  Alembic    head+1 leads nowhere
+  newest     0002_add_task_due_on
+  database   unchanged
+
+  next       alembic history                                       [unknown-revision]""",
+        ),
+        (
             ("upgrade", "+3"),
             """\
 stopped: there is no revision at +3 from where the database is
@@ -378,6 +438,22 @@ def test_a_target_that_does_not_exist(workshop: Workshop, arguments: tuple[str, 
     for ended in (workshop.migrate(*arguments), workshop.alembic(*arguments)):
         assert (told(ended), ended.returncode) == (message, 2)
     assert content(known(workshop)) == []
+
+
+def test_a_range_is_no_target(workshop: Workshop) -> None:
+    """FROM:TO is for SQL on paper only."""
+    ended = workshop.migrate("upgrade", "0001:0002")
+    assert (ended.returncode, "[unknown-revision]" in ended.stderr) == (2, True), ended.stderr
+
+
+def test_a_file_in_another_encoding(bare: Workshop) -> None:
+    """Python reads what a file says that it is; so do we."""
+    bare.write("0001_first", "op.execute('CREATE TABLE café ()')")
+    path = bare.versions / "0001_first.py"
+    path.write_bytes(f"# -*- coding: latin-1 -*-\n{path.read_text()}".encode("latin-1"))
+    ended = bare.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert bare.migrate("plan").returncode == 0
 
 
 def test_a_range_of_the_history_that_does_not_exist(workshop: Workshop) -> None:

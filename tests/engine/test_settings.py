@@ -355,6 +355,27 @@ def test_a_misspelt_setting_is_told(written: str, meant: str) -> None:
     assert f"{written} is no setting; did you mean {meant}?" in refusal(**{written: "off"}).render("start")
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"PGSERVICE": "prod", "PGDATABASE": "app"},
+        {"PGSERVICE": "prod"},
+        {"PGHOSTADDR": "192.0.2.1", "PGDATABASE": "app"},
+        {"PGHOSTADDR": "192.0.2.1", "DATABASE_URL": "postgresql://localhost/app"},
+        {"DATABASE_URL": "postgresql:///?service=prod"},
+    ],
+)
+def test_a_place_that_only_libpq_knows_is_production(variables: dict[str, str]) -> None:
+    """A service, or an address beside the host, leads elsewhere than the rest says."""
+    assert given(**variables).production
+    assert not given(PGHOSTADDR="127.0.0.1", PGDATABASE="app").production
+
+
+def test_a_release_that_cannot_be_written_down() -> None:
+    """The ledger takes UTF-8 only."""
+    assert "APP_RELEASE is not UTF-8" in refusal(APP_RELEASE="v\udcff").render("start")
+
+
 def test_names_of_others_are_let_be() -> None:
     """Another tool may have its own MIGRATE_ variables, and an empty one says nothing."""
     assert given(MIGRATE_COMMAND="up", MIGRATE_DATABASE="true", MIGRATE_ON_STRAT=" ") == given()

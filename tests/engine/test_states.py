@@ -176,7 +176,7 @@ _HEADLINES = {
     "unknown": "the database is at a revision that this code does not have",
     "unmanaged": "the database has tables, but no version",
     "fallback": "DEV_CREATE_TABLES made the tables; the database has no version",
-    "forked": "the history of this code is forked",
+    "forked": "migrate.py rebase 0003_yours",
 }
 
 
