@@ -192,6 +192,23 @@ class _Impl(PostgresqlImpl):
         sql = sql.replace("%%", "%")
         return sql if is_index else re.sub(r"(?<![:\w$\\]):(?=[\w$])", r"\\:", sql)
 
+    def compare_server_default(
+        self,
+        inspector_column: sa.Column[Any],
+        metadata_column: sa.Column[Any],
+        rendered_metadata_default: str | None,
+        rendered_inspector_default: str | None,
+    ) -> bool:
+        """Compare a text with quotes in it as what it is; Alembic makes SQL of it that cannot be read."""
+        wanted = getattr(metadata_column.server_default, "arg", None)
+        if not isinstance(wanted, str) or "'" not in wanted.strip("'") or rendered_inspector_default is None:
+            alembics: Callable[..., bool] = super().compare_server_default
+            return alembics(inspector_column, metadata_column, rendered_metadata_default, rendered_inspector_default)
+        literal = "'" + wanted.replace("'", "''") + "'"
+        same = sa.literal_column(rendered_inspector_default) == sa.literal_column(literal)
+        assert self.connection is not None
+        return not self.connection.scalar(sa.select(same))
+
     def compare_check_constraint(self, wanted: sa.CheckConstraint, there: sa.CheckConstraint) -> ComparisonResult:
         """Compare what the two check, too."""
         found = super().compare_check_constraint(wanted, there)

@@ -138,7 +138,7 @@ class Eyes:
                 held=held,
                 taken=taken,
                 rewritten=self._rewritten(said, now),
-                scanned=self._scanned(said, now, seen, tag),
+                scanned=self._scanned(said, now, seen, statement),
                 indexed=tuple((index, full) for index, table in built for full in self._known([table], now)),
                 foreign_keys=tuple(self._foreign_keys(driver, _VALIDATES.findall(said))),
                 written=self._written(driver, seen, tag),
@@ -186,12 +186,12 @@ class Eyes:
         copied = {self._names[oid] for oid in moved if oid in self._views or not now.tables[oid].is_new}
         return tuple(sorted({*copied, *self._known(_REWRITES.findall(said), now)}))
 
-    def _scanned(self, said: str, now: _Seen, seen: _Seen, tag: str) -> tuple[str, ...]:
+    def _scanned(self, said: str, now: _Seen, seen: _Seen, statement: str) -> tuple[str, ...]:
         """Return the tables that were read for a rule. Of a domain's new rule the server says nothing: its lock tells."""
         silent = {
             self._names[oid]
             for oid, modes in seen.locks.items()
-            if tag in _RULES and _SHARES in modes - self._last.locks.get(oid, frozenset())
+            if _DOMAIN.search(statement) and _SHARES in modes - self._last.locks.get(oid, frozenset())
         }
         return tuple(dict.fromkeys([*self._known(_VERIFIES.findall(said), now), *sorted(silent)]))
 
@@ -259,7 +259,7 @@ _VERIFIES = re.compile(r'verifying table "(.+)"')
 _BUILDS = re.compile(r'building index "(.+)" on table "(.+)" (?:serially|with)')
 _VALIDATES = re.compile(r'validating foreign key constraint "(.+)"')
 _CHANGES_ROWS = {"UPDATE", "DELETE", "MERGE"}
-_RULES = {"ALTER", "DO"}
+_DOMAIN = re.compile(r"\bALTER\s+DOMAIN\b", re.IGNORECASE)
 _CHANGES_NOTHING = {"BEGIN", "SET", "RESET", "SHOW", "SELECT"}
 
 _TABLES = """

@@ -231,7 +231,10 @@ class Verbs(MigrateOperation):
 
         At most `batch` rows are written and locked in one transaction, with `throttle` seconds between two. `where` must
         no longer hold for a row that is done: that is how it goes on after a crash; Stop(`backfill-endless`) otherwise.
+        Raises ValueError for a batch without rows, and for a negative pause.
         """
+        if batch < 1 or throttle < 0:
+            raise ValueError(f"a batch of {batch} rows with {throttle:g} s between two: write at least 1 row, and 0 s")
         table = Table(table_name, schema)
         with outside(operations) as session:
             if session.as_sql:

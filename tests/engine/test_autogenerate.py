@@ -326,6 +326,11 @@ CASES = {
         task(price), task(C("price", sa.Integer, default=5, nullable=False)), [["backfill", "set_not_null"]]
     ),
     "NULL allowed": Case(task(price_not_null), task(price), [["drop_not_null"]], [["set_not_null"]]),
+    "default with a quote": Case(
+        task(C("name", sa.Text, server_default="it's: 100%")),
+        task(C("name", sa.Text, server_default="it's: 99%")),
+        [["alter_column"]],
+    ),
     "default set": Case(task(price), task(C("price", sa.Integer, server_default="7")), [["alter_column"]]),
     "default changed": Case(
         task(C("price", sa.Integer, server_default="7")),

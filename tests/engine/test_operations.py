@@ -253,6 +253,13 @@ def test_nothing_is_committed_when_the_migration_lock_is_lost(database: Dsn, nam
     assert answer(database, verb) == before
 
 
+@pytest.mark.parametrize("options", [{"batch": 0}, {"batch": -5}, {"throttle": -1.0}])
+def test_backfill_that_would_write_nothing_is_refused(database: Dsn, options: dict[str, float]) -> None:
+    """It would go on for ever."""
+    with pytest.raises(ValueError, match="at least 1 row"):
+        run(database, lambda op: op.backfill("Item", "price = 9", "price < 9", schema="shop", **options))
+
+
 def test_backfill_locks_one_batch_at_a_time_and_says_how_far_it_is(
     database: Dsn, caplog: pytest.LogCaptureFixture
 ) -> None:

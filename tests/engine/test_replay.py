@@ -92,6 +92,12 @@ def test_what_copies_nothing_is_no_rewriting(replayed: Replayed, statement: str)
     assert only(replayed(sql(statement))).rewritten == ()
 
 
+def test_index_that_is_kept_is_not_read(replayed: Replayed) -> None:
+    """A wider type of an indexed column takes a lock on the table to keep its index, and reads nothing."""
+    prepared = "CREATE TABLE u (s varchar(20)); CREATE INDEX ON u (s)"
+    assert only(replayed(sql("ALTER TABLE u ALTER s TYPE varchar(40)"), prepared=prepared)).scanned == ()
+
+
 def test_words_in_a_literal_are_no_columns(replayed: Replayed) -> None:
     """A rule for a new column may speak of anything in quotes: what the previous release writes it does not reject."""
     footprint = replayed(sql("ALTER TABLE task ADD kind text, ADD CHECK (kind IN ('title', 'it''s price'))"))
