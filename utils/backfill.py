@@ -79,7 +79,7 @@ class Backfill:
     def _pass(self, number: int) -> int:
         """Go once through the table and all its partitions; return how many rows matched."""
         relations = self._relations()
-        total, behind, matched = sum(pages for _, pages in relations), 0, 0
+        total, behind, matched = sum(pages for _, pages in relations) or 1, 0, 0
         for relation, pages in relations:
             for page, found in self._walk(relation, pages):
                 matched += found
@@ -89,10 +89,8 @@ class Backfill:
 
     def _relations(self) -> list[tuple[str, int]]:
         """Return the table, or its partitions, each with its size in pages. Read-only."""
-        update = f"UPDATE {self._table.name} SET {self._assignment} WHERE {self._where}, {self._batch} rows at a time"
-        about = update.replace("/*", "/ *").replace("*/", "* /")
         found = self._session.rows(
-            f"/* {escaped(about)} */ WITH RECURSIVE {_TREE.format(table=':table')}"
+            f"WITH RECURSIVE {_TREE.format(table=':table')}"
             " SELECT oid::regclass::text, pg_relation_size(oid) / current_setting('block_size')::int"
             " FROM tree JOIN pg_class USING (oid) WHERE relkind = 'r' ORDER BY oid",
             table=str(self._table),
@@ -100,9 +98,12 @@ class Backfill:
         return [(str(name), int(str(pages))) for name, pages in found]
 
     def _walk(self, relation: str, pages: int) -> Iterator[tuple[int, int]]:
-        """Go through one relation; yield after each step the page that is reached and how many rows matched."""
+        """Go through one relation; yield after each step the page that is reached and how many rows matched.
+
+        The first step is taken in an empty one too: what PostgreSQL refuses shall not wait for the first row.
+        """
         page, window = 0, _WINDOW
-        while page < pages:
+        while page < max(pages, 1):
             found = self._session.short(partial(self._step, relation, page, page + window)) or 0
             if found < self._batch:
                 page += window
@@ -114,8 +115,10 @@ class Backfill:
     def _step(self, relation: str, page: int, end: int) -> int:
         """Write one batch of what matches from `page` to before `end`; return how many rows that were."""
         rows = f"ONLY {relation} AS {quoted(self._table.name)}"
+        update = f"UPDATE {self._table.name} SET {self._assignment} WHERE {self._where}, {self._batch} rows at a time"
+        about = update.replace("/*", "/ *").replace("*/", "* /")
         sql = (
-            f"WITH chosen AS MATERIALIZED (SELECT ctid AS place FROM {rows} WHERE {_between(page, end)}"
+            f"/* {about} */ WITH chosen AS MATERIALIZED (SELECT ctid AS place FROM {rows} WHERE {_between(page, end)}"
             f" AND ({self._where}) LIMIT {self._batch}),"
             f" changed AS (UPDATE {rows} SET {self._assignment} WHERE ctid = ANY (ARRAY(SELECT place FROM chosen))"
             f" AND ({self._where}) RETURNING ({self._where}) AS again)"

@@ -21,7 +21,7 @@ from utils.replay import Failed
 from utils.settings import Settings
 from utils.story import UNMANAGED
 
-_FRAME = {"BEGIN", "COMMIT", "SELECT", "SET", "SHOW", "RESET"}
+_FRAME = {"BEGIN", "COMMIT", "LOCK", "SELECT", "SET", "SHOW", "RESET", "WITH"}
 
 
 class Effect(NamedTuple):
@@ -213,8 +213,8 @@ def _only_asks(statement: Statement) -> bool:
     """Tell whether a statement is one of those between which a verb does its work."""
     words = statement.sql.split(maxsplit=1)
     first = words[0].upper() if words else ""
-    is_soft = max(statement.taken.values(), default=0) < BLOCKS_WRITES
-    return statement.outside and (first in _FRAME or (first == "LOCK" and is_soft))
+    is_soft = max(statement.taken.values(), default=0) < BLOCKS_WRITES and not statement.written
+    return statement.outside and is_soft and first in _FRAME
 
 
 def _does(statement: Statement) -> list[str]:

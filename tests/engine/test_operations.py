@@ -260,6 +260,13 @@ def test_backfill_that_would_write_nothing_is_refused(database: Dsn, options: di
         run(database, lambda op: op.backfill("Item", "price = 9", "price < 9", schema="shop", **options))
 
 
+def test_backfill_of_an_empty_table_finds_what_postgresql_refuses(database: Dsn) -> None:
+    """Else the first row would find it, on the first database that has one."""
+    rows_of(database, "CREATE TABLE event (note text)")
+    with pytest.raises(sa.exc.ProgrammingError, match='column "missing" does not exist'):
+        run(database, lambda op: op.backfill("event", "note = missing", "note IS NULL"))
+
+
 def test_backfill_locks_one_batch_at_a_time_and_says_how_far_it_is(
     database: Dsn, caplog: pytest.LogCaptureFixture
 ) -> None:

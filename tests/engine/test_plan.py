@@ -155,7 +155,7 @@ def test_target_ends_the_plan(busy: Workshop) -> None:
 
 
 def test_backfill_is_told_by_its_update(at_head: Workshop) -> None:
-    """Not by the statements between which it does its work, of which there are none on an empty table."""
+    """Not by the statements with which it does its work, one batch after the other."""
     at_head.write("0003_fill", "op.backfill('task', \"title = '100 %: a'\", \"title = ''\")", after=HEAD)
     [step] = planned(at_head)["pending"]
     assert step["sql"] == ["UPDATE task SET title = '100 %: a' WHERE title = '', 5000 rows at a time"]
