@@ -60,6 +60,11 @@ class History:
                 todo.extend(self.by_id[one].parents)
         return found
 
+    def redundant(self, versions: Iterable[str]) -> tuple[str, ...]:
+        """Return those of a database's versions that another of them builds on: whoever applied that should have replaced them."""
+        held = set(versions)
+        return tuple(sorted(one for one in held if one in self.ancestors(held - {one})))
+
     def pending(self, current: Iterable[str]) -> list[Revision]:
         """Return what a database at `current` still lacks, parents first."""
         applied = self.ancestors(current)
@@ -97,6 +102,23 @@ def no_history(why: str) -> Stop:
 def source_of(file: Path) -> str:
     """Return the text of a revision file as Python reads it, in whatever encoding it says that it has."""
     return importlib.util.decode_source(file.read_bytes())
+
+
+def overlapping(versions: Iterable[str], redundant: Iterable[str]) -> Stop:
+    """Return the refusal of an alembic_version that holds a revision together with one that it builds on."""
+    return Stop(
+        "unknown-version",
+        "alembic_version holds a revision together with one that it builds on",
+        facts=[("found", ", ".join(versions))],
+        database=f"unchanged, at {', '.join(versions)}",
+        next_step=f"delete the older row, which should have been replaced:\n{deletion(redundant)}",
+    )
+
+
+def deletion(versions: Iterable[str]) -> str:
+    """Return the statement that takes rows out of alembic_version."""
+    rows = ", ".join(f"'{one}'" for one in versions)
+    return f"DELETE FROM alembic_version WHERE version_num IN ({rows});"
 
 
 def no_function(module: object, name: str) -> Stop:

@@ -361,7 +361,7 @@ def _not_served(found: Status, fact: errors.Fact) -> Stop:
     if found.state == "ahead" and found.unmet:
         return diagnosis.ahead(found.unknown, list(found.unmet), found.newer_release, place)
     if found.state == "unknown":
-        return diagnosis.unknown_version(found.current, found.heads)
+        return diagnosis.unknown_version(found.current, revisions.history())
     let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
     return Stop(
         "not-at-head",

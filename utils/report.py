@@ -49,6 +49,8 @@ def as_json(record: object) -> str:
 def sentence(status: Status) -> str:
     """Return the state as one sentence."""
     count = len(status.pending)
+    if status.redundant:
+        return "alembic_version holds a revision together with one that it builds on"
     return _SENTENCES[status.state].format(
         pending=f"{count} revision{'' if count == 1 else 's'}" if count else "revisions"
     )
@@ -59,6 +61,10 @@ def next_step(status: Status) -> str | None:
     if status.state == "forked" and len(status.heads) > 1:
         free = [head for head in status.heads if head not in status.current]  # what this database has keeps its name
         return f"python utils/migrate.py rebase {(free or status.heads)[-1]}"
+    if status.redundant:
+        from utils.history import deletion
+
+        return deletion(status.redundant)
     return None if status.state == "ahead" and status.can_serve else _NEXT.get(status.state)
 
 

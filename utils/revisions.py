@@ -24,7 +24,18 @@ from alembic.util import CommandError
 
 from utils import manifest
 from utils.errors import Stop
-from utils.history import History, Revision, bad_file, forked, line_of, no_function, no_history, too_long, twice
+from utils.history import (
+    History,
+    Revision,
+    bad_file,
+    forked,
+    line_of,
+    no_function,
+    no_history,
+    overlapping,
+    too_long,
+    twice,
+)
 from utils.settings import ROOT
 
 __all__ = [
@@ -384,15 +395,9 @@ def _no_way(error: CommandError, target: str, found: History | None, versions: t
             next_step="deploy the release that has this revision, or see whether this is the right database:\n"
             "python utils/migrate.py status",
         )
-    if "overlaps" in text:
-        return Stop(
-            "unknown-version",
-            "alembic_version holds a revision together with one that it builds on",
-            facts=[("found", ", ".join(versions))],
-            database=f"unchanged, at {', '.join(versions)}",
-            next_step="delete the older row, which Alembic would have replaced:\n"
-            f"DELETE FROM alembic_version WHERE version_num = '{min(versions)}';",
-        )
+    redundant = found.redundant(versions) if found else ()
+    if redundant:
+        return overlapping(versions, redundant)
     headline, text = _refusal(cause, text, target)
     last = max(found.by_id, default="") if found else ""
     return Stop(

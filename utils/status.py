@@ -45,6 +45,8 @@ class Look(NamedTuple):
     last: ledger.Entry | None
     last_action: str | None
     """What the ledger says was done last with success."""
+    taken_back: bool
+    """Whether that was to take back a first revision: what is left belongs to nobody's history."""
     kept: str | None
     """The catalog that the last run has kept; None unless looked at closely."""
     checksums: Mapping[str, str | None]
@@ -86,6 +88,8 @@ class Status(NamedTuple):
     server: str
     lock: Holder | None
     last: ledger.Entry | None
+    redundant: tuple[str, ...] = ()
+    """Versions that another one builds on, which no tool leaves in alembic_version."""
     unmet: tuple[str, ...] | None = None
     """What models.py needs and this schema does not give; None when that does not decide (see `served`), or nobody asked."""
 
@@ -103,7 +107,7 @@ class Status(NamedTuple):
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
         found = self._asdict()
-        del found["unmet"]
+        del found["unmet"], found["redundant"]
         return {
             **found,
             "flags": list(self.flags),
@@ -127,7 +131,7 @@ def look(connection: Connection, *, closely: bool = False) -> Look:
     columns = [_VERSIONS if has_versions else "NULL", *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER))]
     columns += _CLOSELY if has_ledger and closely else ["NULL"] * len(_CLOSELY)
     told = database.rows(connection, f"SELECT {', '.join(columns)}")[0]
-    versions, last, action, kept, checksums = told
+    versions, last, action, taken_back, kept, checksums = told
     return Look(
         versions=tuple(versions) if isinstance(versions, list) else (),
         has_ledger=has_ledger,
@@ -135,6 +139,7 @@ def look(connection: Connection, *, closely: bool = False) -> Look:
         holder=holder,
         last=_entry(last) if isinstance(last, dict) else None,
         last_action=None if action is None else str(action),
+        taken_back=bool(taken_back),
         kept=None if kept is None else str(kept),
         checksums=checksums if isinstance(checksums, dict) else {},
     )
@@ -228,6 +233,7 @@ def of(
         server=database.server_version(connection),
         lock=seen.holder,
         last=seen.last,
+        redundant=history.redundant(seen.versions) if where == "unknown" else (),
         unmet=tuple(drift.unmet(models(), connection)) if models and served(where, seen, settings) else None,
     )
 
@@ -265,7 +271,9 @@ def state(seen: Look, history: History, on_top: Iterable[str] = ()) -> str:
         return "forked"
     if any(version not in history.by_id for version in seen.versions):
         return "ahead" if on_top else "unknown"
-    if not seen.versions and seen.has_tables and seen.last_action != "downgrade":
+    if history.redundant(seen.versions):
+        return "unknown"
+    if not seen.versions and seen.has_tables and not seen.taken_back:
         return "fallback" if seen.last_action == "create_all" else "unmanaged"
     return "behind" if history.pending(seen.versions) else "current"
 
@@ -351,10 +359,12 @@ SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}')
        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')),
     h.* FROM (SELECT) one LEFT JOIN ({lock.HOLDER}) h ON true
 """
-_VERSIONS = "(SELECT array_agg(version_num::text ORDER BY version_num) FROM alembic_version)"
+_VERSIONS = "(SELECT array_agg(coalesce(version_num::text, 'NULL') ORDER BY version_num) FROM alembic_version)"
+_LAST_DONE = "WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1"
 _LEDGER = [
     f"(SELECT to_jsonb(l) FROM (SELECT {ledger.COLUMNS} FROM {ledger.TABLE} ORDER BY id DESC LIMIT 1) l)",
-    f"(SELECT action FROM {ledger.TABLE} WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1)",
+    f"(SELECT action FROM {ledger.TABLE} {_LAST_DONE})",
+    f"(SELECT action = 'downgrade' AND parent IS NULL FROM {ledger.TABLE} {_LAST_DONE})",
 ]
 _CLOSELY = [
     f"({ledger.LAST_CATALOG})",

@@ -172,7 +172,7 @@ class Story:
         newer = status.on_top(connection, seen, self.way.history)
         where = status.state(seen, self.way.history, newer)
         if where == "unknown" or (newer and self.way.action != "upgrade"):
-            raise diagnosis.unknown_version(seen.versions, self.way.history.heads)
+            raise diagnosis.unknown_version(seen.versions, self.way.history)
         if self.way.action == "upgrade" and where in UNMANAGED:
             return False
         self.ahead = bool(newer)

@@ -78,6 +78,17 @@ def of_another_project(tree: Workshop) -> None:
     sql(tree, "CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('deadbeef')")
 
 
+def of_two_ages(tree: Workshop) -> None:
+    """At head, and the version before was put back beside it."""
+    at_head(tree)
+    sql(tree, "INSERT INTO alembic_version VALUES ('0001_baseline')")
+
+
+def of_nothing(tree: Workshop) -> None:
+    """Somebody's alembic_version holds a version that is none."""
+    sql(tree, "CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES (NULL)")
+
+
 def made_by_create_all(tree: Workshop) -> None:
     """Tables as models.py has them, a row in one, no version."""
     assert tree.run(*CREATE_ALL).returncode == 0
@@ -88,6 +99,13 @@ def made_by_hand(tree: Workshop) -> None:
     """The same with one column more."""
     made_by_create_all(tree)
     sql(tree, "ALTER TABLE task ADD note text")
+
+
+def lost_its_version(tree: Workshop) -> None:
+    """One revision was taken back, and then somebody dropped Alembic's table."""
+    at_head(tree)
+    assert tree.migrate("downgrade", "-1", "--yes").returncode == 0
+    sql(tree, "DROP TABLE alembic_version")
 
 
 def fallen_back(tree: Workshop) -> None:
@@ -160,6 +178,9 @@ STATES = [
     State(one_ahead, "ahead", 0, ("ahead of this release by 0003_note",), 0),
     State(one_ahead_too_far, "ahead", 3, ("0003_gone", "column task.description is gone", "release v3", "[ahead]"), 3),
     State(of_another_project, "unknown", 3, ("deadbeef", "[unknown-version]"), 3),
+    State(of_two_ages, "unknown", 3, ("0001_baseline, 0002", "IN ('0001_baseline');", "[unknown-version]"), 3),
+    State(of_nothing, "unknown", 3, ("NULL", "[unknown-version]"), 3),
+    State(lost_its_version, "unmanaged", 0, ("0001_baseline", "0002_add_task_due_on"), 3),
     State(made_by_create_all, "unmanaged", 0, ("0002_add_task_due_on",), 3),
     State(made_by_hand, "unmanaged", 3, ("column task.note", "0002_add_task_due_on", "adopt", "[unmanaged]"), 3),
     State(fallen_back, "fallback", 0, ("0002_add_task_due_on",), 3),
@@ -174,6 +195,7 @@ STATES = [
 _HEADLINES = {
     "ahead": "this release is older than the database, and what it needs is gone",
     "unknown": "the database is at a revision that this code does not have",
+    "of_two_ages": "alembic_version holds a revision together with one that it builds on",
     "unmanaged": "the database has tables, but no version",
     "fallback": "DEV_CREATE_TABLES made the tables; the database has no version",
     "forked": "migrate.py rebase 0003_yours",
@@ -195,7 +217,7 @@ def test_a_state_has_one_name_and_one_outcome(workshop: Workshop, state: State) 
     waited = workshop.migrate("wait", MIGRATE_WAIT_LOCK="0")
     assert waited.returncode == (1 if state.state == "behind" else state.check), waited.stderr
     if waited.returncode == 3:
-        assert _HEADLINES[state.state] in waited.stderr
+        assert _HEADLINES.get(state.made.__name__, _HEADLINES[state.state]) in waited.stderr
         assert "found      none" not in waited.stderr
     started = workshop.run(*SERVE)
     assert (started.returncode, "serving" in started.stdout) == (state.start, state.start == 0), started.stdout
