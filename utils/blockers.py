@@ -53,6 +53,14 @@ SELECT pid, coalesce(application_name, ''), coalesce(state, 'working'),
 """
 """A query for the fields of a Blocker, for each session."""
 
+OWNERS_OF_TABLES = f"""
+{SESSIONS}
+ WHERE pid IN (SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND locktype = 'relation'
+                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation >= 16384)
+ ORDER BY xact_start NULLS LAST
+"""
+"""The same for who has a table of this database for himself, oldest first."""
+
 _WAITED_FOR = f"""
 {SESSIONS}
  WHERE pid = ANY (pg_blocking_pids(%s))

@@ -165,7 +165,7 @@ def told_who(connection: Connection) -> Iterator[None]:
     try:
         yield
     except psycopg2.errors.LockNotAvailable as error:
-        who = blockers.found(connection, _OWNERS_OF_TABLES)
+        who = blockers.found(connection, blockers.OWNERS_OF_TABLES)
         end = who[0].end if who else "look again"
         raise Stop(
             "table-busy",
@@ -360,11 +360,3 @@ def _escaped(text: str) -> str:
 
 def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", lambda match: _UNESCAPES[match[1]], text)
-
-
-_OWNERS_OF_TABLES = f"""
-{blockers.SESSIONS}
- WHERE pid IN (SELECT pid FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND locktype = 'relation'
-                  AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND relation >= 16384)
- ORDER BY xact_start NULLS LAST
-"""

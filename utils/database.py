@@ -254,6 +254,10 @@ def rows(
         return list(cursor.fetchall())
 
 
+IN_NO_QUEUE = "SET LOCAL lock_timeout = '1s';"
+"""Said before a question, in one message with it: whoever has the table for himself is waited for less long than an answer."""
+
+
 @contextmanager
 def gently(connection: Connection) -> Iterator[None]:
     """One transaction that stands in no lock queue for longer than half a second, and leaves no setting behind."""

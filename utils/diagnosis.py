@@ -74,6 +74,8 @@ def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str)
     known = _cause(error, "the engine", "", ask)
     if known and known.slug in {"missing-privilege", "read-only", "disk-full"}:
         slug, headline, advice = known.slug, known.headline, f"{known.advice}\nthen:\n{again}"
+    elif known and known.slug == "lock-timeout":
+        slug, headline, advice = "table-busy", "a table stayed locked by others", f"{known.advice}\nthen:\n{again}"
     elif database.is_lost(cause(error)):
         slug, headline, advice = "connection-lost", "the connection to the database was lost", again
     else:

@@ -294,9 +294,11 @@ def applied(connection: Connection, run: Run) -> tuple[str, ...]:
 def entries(
     connection: Connection, limit: int | None = None, *, offset: int = 0, only: Filter | None = None
 ) -> list[Entry]:
-    """Return past rows, newest first; none if there is no ledger yet. Read-only."""
+    """Return past rows, newest first; none if there is no ledger yet. Read-only. Raises LockNotAvailable when somebody keeps it."""
     condition, values = _condition(only or Filter())
-    query = f"SELECT {COLUMNS} FROM {TABLE} WHERE {condition} ORDER BY id DESC LIMIT %s OFFSET %s"
+    query = (
+        f"{database.IN_NO_QUEUE} SELECT {COLUMNS} FROM {TABLE} WHERE {condition} ORDER BY id DESC LIMIT %s OFFSET %s"
+    )
     try:
         found = database.rows(connection, query, (*values, limit, offset))
     except psycopg2.errors.UndefinedTable:

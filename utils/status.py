@@ -121,8 +121,9 @@ class Status(NamedTuple):
 
 
 def look(connection: Connection, *, closely: bool = False) -> Look:
-    """Return what one glance shows, in two round trips. Read-only, and never a statement that could fail.
+    """Return what one glance shows, in two round trips. Read-only. Raises psycopg2.Error.
 
+    That is LockNotAvailable when somebody has one of the two tables for himself and keeps it.
     `closely` fetches also what it takes to find drift and edited files.
     """
     found = database.rows(connection, _LOOK)[0]
@@ -130,7 +131,7 @@ def look(connection: Connection, *, closely: bool = False) -> Look:
     holder = Holder(int(str(found[3])), str(found[4]), float(str(found[5]))) if found[3] is not None else None
     columns = [_VERSIONS if has_versions else "NULL", *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER))]
     columns += _CLOSELY if has_ledger and closely else ["NULL"] * len(_CLOSELY)
-    told = database.rows(connection, f"SELECT {', '.join(columns)}")[0]
+    told = database.rows(connection, f"{database.IN_NO_QUEUE} SELECT {', '.join(columns)}")[0]
     versions, last, action, taken_back, kept, checksums = told
     return Look(
         versions=tuple(versions) if isinstance(versions, list) else (),
@@ -257,9 +258,9 @@ def drifted(settings: Settings, models: Models) -> Drift:
     history = revisions.history()
     connection = database.open_now(settings.database, lock.name("drift", settings), settings.database_variable)
     try:
-        seen = look(connection)
-        comparable = state(seen, history, on_top(connection, seen, history)) in COMPARABLE
         with catalog.told_who(connection):
+            seen = look(connection)
+            comparable = state(seen, history, on_top(connection, seen, history)) in COMPARABLE
             return Drift.of(drift.outside(connection), drift.models_ahead(models(), connection) if comparable else None)
     finally:
         connection.close()

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from utils import (
     adoption,
+    blockers,
     database,
     diagnosis,
     drift,
@@ -45,6 +46,7 @@ MOST_LOSSES = 5
 """How often one revision may lose its connection before we stop: it may be what brings the server down."""
 
 _SECONDS_TO_TELL = 5.0
+_KEPT_FROM_LOOKING = "what was committed is committed; alembic_version or the ledger could not be read"
 UNMANAGED = {"unmanaged", "fallback"}
 _NOBODY_THERE = {"unreachable", "too-many-connections"}
 _REFUSALS = (psycopg2.Error, DBAPIError, LockLost)
@@ -276,15 +278,18 @@ class Story:
         )
         deadly = revision is not None and self.losses[revision] > MOST_LOSSES
         if self.patience.left <= 0 or deadly:
-            raise self._given_up(told) from lost.error
+            raise self._given_up(told, lost.error) from lost.error
         log.warning("%s; connecting again and looking where the database is", told)
         self.patience.rest(lost.silence)
         if min(database.SHORTEST_ATTEMPT, lost.silence) > self.patience.left:  # nor would the next answer come in time
             time.sleep(self.patience.left)
-            raise self._given_up(told) from lost.error
+            raise self._given_up(told, lost.error) from lost.error
         self.allowance = Allowance(self.patience.left, "MIGRATE_WAIT_LOCK")
 
-    def _given_up(self, told: str) -> Stop:
+    def _given_up(self, told: str, error: Exception | None = None) -> Stop:
+        if error and database.is_lock_miss(diagnosis.cause(error)):
+            who = self.account.asking(lambda one: blockers.found(one, blockers.OWNERS_OF_TABLES))
+            return diagnosis.table_busy(error, None, _KEPT_FROM_LOOKING, self._waited(), who)
         *_, (revision, _) = self.losses.items()
         return diagnosis.connection_lost(revision, told, sum(self.losses.values()), self._waited())
 

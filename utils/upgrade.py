@@ -107,7 +107,13 @@ def wait(settings: Settings, models: Models) -> Status:
     allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
     told = None
     for pause in locks.pauses():
-        found = status.read(settings, history, models, closely=False, allowance=allowance)
+        try:
+            found = status.read(settings, history, models, closely=False, allowance=allowance)
+        except Stop as stop:
+            if stop.slug != "table-busy" or time.monotonic() >= deadline:
+                raise
+            time.sleep(pause)
+            continue
         if found.can_serve or found.state != "behind" or time.monotonic() >= deadline:
             return found
         seen = len(found.pending), found.lock and found.lock.pid

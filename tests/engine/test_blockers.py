@@ -7,6 +7,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from tests.ground import eventually, rows_of
+from tests.workshop import Workshop
 from utils import blockers
 from utils.blockers import Blocker
 from utils.settings import Dsn
@@ -48,3 +49,14 @@ def test_prepared_transaction_in_the_way_has_a_name(
     assert str(who) == f"prepared transaction {name}, for {who.age:.0f} s"
     rows_of(database, who.end)
     waiting.close()
+
+
+@pytest.mark.parametrize("command", ["status", "log", "plan", "upgrade +1"])
+def test_who_keeps_the_ledger_for_himself_is_named(at_head: Workshop, other_session: Connection, command: str) -> None:
+    """Every command ends within a second or two, says which table lock it did not get, and loses no connection over it."""
+    with other_session.cursor() as cursor:
+        cursor.execute("LOCK migration_ledger")
+    ended = at_head.migrate(*command.split(), MIGRATE_WAIT_LOCK="1s")
+    told = ended.stdout + ended.stderr
+    assert (ended.returncode, "[table-busy]" in told) == (4, True), told
+    assert "(SQLSTATE 55P03)" in told
