@@ -18,7 +18,7 @@ from utils.catalog import Catalog
 from utils.errors import LEFT_BEHIND, Stop
 from utils.failure import Ask
 from utils.logs import log
-from utils.revisions import Step, Way
+from utils.revisions import Way
 from utils.runner import Runner
 from utils.settings import Dsn, Settings
 
@@ -78,7 +78,7 @@ class Account:
             stop.database = left if carrier.left else place
         words = "; ".join(text for label, text in stop.facts if label in {"PostgreSQL", "Python"}) or stop.headline
         try:
-            self.asking(lambda one: self._note_failure(one, step, words, left=carrier.left))
+            self.asking(lambda one: self._note_failure(one, carrier.row, words, left=carrier.left))
         except psycopg2.Error as trouble:
             log.warning("the failure could not be written to the ledger: %s", database.said(trouble))
         return stop
@@ -102,7 +102,7 @@ class Account:
             ledger.keep_catalog(connection, self._run, now.text)
             ledger.tell_breaking(connection, self._run, lambda before: _breaks(before, now))
 
-    def _note_failure(self, connection: Connection, step: Step | None, words: str, *, left: bool) -> None:
+    def _note_failure(self, connection: Connection, row: ledger.Row | None, words: str, *, left: bool) -> None:
         """Write the failure to the ledger, with the catalog if this run has changed it: the next drift is measured from there."""
         kept = None
         if left or ledger.applied(connection, self._run):
@@ -111,9 +111,8 @@ class Account:
                     kept = catalog.read(connection).text
             except psycopg2.Error as error:
                 log.warning(_NOT_KEPT, database.said(error))
-        revision = step.revision if step else None
         with _at_once(connection):
-            ledger.note(connection, self._run, "failed", revision=revision, error=words, catalog=kept)
+            ledger.note(connection, self._run, "failed", row=row, error=words, catalog=kept)
 
     def _ask(self, question: str, values: tuple[object, ...]) -> object:
         """Return the first value that a question is answered with, None when there is none or nobody answers. Read-only."""

@@ -103,14 +103,17 @@ def new_run(action: str, settings: Settings) -> Run:
 class Row(NamedTuple):
     """What is to be written of one revision. `ago` and `duration` are seconds, `ago` since it began."""
 
-    revision: str
+    revision: str | None
     parent: str | None
     checksum: str | None
     breaking: bool | None
     ago: float
     duration: float
     waited: float
-    attempts: int
+    attempts: int | None
+
+
+_OF_NO_REVISION = Row(None, None, None, None, ago=0.0, duration=0.0, waited=0.0, attempts=None)
 
 
 class TransactionLost(Exception):
@@ -257,26 +260,32 @@ def note(
     run: Run,
     outcome: str,
     *,
-    revision: str | None = None,
-    duration: float = 0.0,
+    row: Row | None = None,
     error: str | None = None,
     catalog: str | None = None,
 ) -> None:
-    """Write one row outside any migration's transaction: a failure, `create_all`, an adoption. Writes the ledger."""
+    """Write one row outside any migration's transaction: a failure of `row`'s revision, `create_all`. Writes the ledger."""
+    row = row or _OF_NO_REVISION
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, started_at, duration_ms, error, catalog)"
-            " VALUES (%s, %s, %s, %s, current_user || ' @ ' || %s, %s, clock_timestamp() - make_interval(secs => %s),"
-            " %s, %s, %s)",
+            f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
+            " started_at, duration_ms, waited_ms, attempts, error, catalog)"
+            " VALUES (%s, %s, %s, %s, current_user || ' @ ' || %s, %s, %s, %s, %s,"
+            " clock_timestamp() - make_interval(secs => %s), %s, %s, %s, %s, %s)",
             (
                 run.id,
                 run.action,
                 outcome,
                 run.release,
                 run.replica,
-                revision,
-                duration,
-                round(duration * 1000),
+                row.revision,
+                row.parent,
+                row.checksum,
+                row.breaking,
+                row.ago,
+                round(row.duration * 1000),
+                round(row.waited * 1000),
+                row.attempts,
                 error,
                 catalog,
             ),

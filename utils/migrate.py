@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(stop.render(command), file=sys.stderr)
         return stop.exit_code
     except watchdog.Interrupted as interrupted:
-        print(f"{command} stopped: {interrupted}; what was not committed is rolled back", file=sys.stderr)
+        print(f"{command} stopped: {interrupted}", file=sys.stderr)
         return interrupted.exit_code
 
 
@@ -424,7 +424,7 @@ def _ending_the_process(doing: str) -> Iterator[None]:
         log.error("%s", stop.render(doing))
         sys.exit(errors.IMPOSSIBLE)
     except watchdog.Interrupted as interrupted:
-        log.warning("%s stopped: %s; what was not committed is rolled back", doing, interrupted)
+        log.warning("%s stopped: %s", doing, interrupted)
         sys.exit(interrupted.exit_code)
     except Exception:  # a bug of ours must end the process just as surely
         log.exception("%s stopped by an error of our own", doing)

@@ -106,6 +106,11 @@ class Runner:
         """Return the seconds of work that are not committed, and that a failure would waste."""
         return time.monotonic() - self._committed
 
+    @property
+    def row(self) -> ledger.Row | None:
+        """Return what the ledger is told of the step that runs, or that failed; None when it was none."""
+        return self._row(self.current, self._began, time.monotonic() - self._began) if self.current else None
+
     def attempt(self, *, whole: bool) -> frozenset[str]:
         """Run the steps that are left and return the versions that the database has then. Changes the schema.
 
@@ -207,20 +212,7 @@ class Runner:
         self._assert_ours(driver)
         if not self._unwritten:
             return
-        now = time.monotonic()
-        rows = [
-            ledger.Row(
-                revision=step.revision,
-                parent=step.parent,
-                checksum=self._checksum(step),
-                breaking=self._breaking(step),
-                ago=now - began,
-                duration=duration,
-                waited=self._patience.spent,
-                attempts=self.attempts,
-            )
-            for step, began, duration in self._unwritten
-        ]
+        rows = [self._row(*one) for one in self._unwritten]
         with driver.cursor() as cursor:
             if self._prepared is None:
                 ledger.prepare(cursor, self._lock, self._run, "applied")
@@ -333,6 +325,18 @@ class Runner:
         self.left = True
         self._prepared = False  # what runs outside a transaction may be DISCARD ALL
         self._committed = time.monotonic()
+
+    def _row(self, step: Step, began: float, duration: float) -> ledger.Row:
+        return ledger.Row(
+            revision=step.revision,
+            parent=step.parent,
+            checksum=self._checksum(step),
+            breaking=self._breaking(step),
+            ago=time.monotonic() - began,
+            duration=duration,
+            waited=self._patience.spent,
+            attempts=self.attempts,
+        )
 
     def _checksum(self, step: Step) -> str | None:
         entry = self._sealed.get(step.revision)

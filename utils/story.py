@@ -40,7 +40,7 @@ from utils.revisions import Step, Way
 from utils.runner import Runner
 from utils.settings import Dsn, Settings
 from utils.status import Look, Models
-from utils.watchdog import at_most, watching
+from utils.watchdog import Interrupted, at_most, watching
 
 MOST_LOSSES = 5
 """How often one revision may lose its connection before we stop: it may be what brings the server down."""
@@ -219,6 +219,9 @@ class Story:
         with Runner(self.way, lines, self.settings, lock, self.patience, self.run, self.name) as carrier:
             try:
                 after = self._attempts(carrier, whole=whole)
+            except Interrupted as interrupted:
+                interrupted.half_done = carrier.current.revision if carrier.left and carrier.current else None
+                raise
             finally:
                 self.done += carrier.done
         self.account.keep_catalog()

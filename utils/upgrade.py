@@ -73,8 +73,7 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
         if called:
             raise
         stop = error if isinstance(error, Stop | Interrupted) else diagnosis.refused(error, "unchanged", again=doing)
-        cut_short = f"{doing} stopped: {stop}; what was not committed is rolled back"
-        print(stop.render(doing) if isinstance(stop, Stop) else cut_short, file=sys.stderr)
+        print(stop.render(doing) if isinstance(stop, Stop) else f"{doing} stopped: {stop}", file=sys.stderr)
         sys.exit(stop.exit_code)
 
 

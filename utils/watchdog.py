@@ -43,6 +43,16 @@ class Interrupted(BaseException):
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
         self.exit_code = 128 + signum
+        self.half_done: str | None = None
+        """The revision that had left its transaction when the signal came."""
+
+    def __str__(self) -> str:
+        stays = (
+            f"; what {self.half_done} did outside its transaction stays, and is not done twice"
+            if self.half_done
+            else ""
+        )
+        return f"{self.args[0]}; what was not committed is rolled back{stays}"
 
 
 class _Watchdog:

@@ -51,6 +51,19 @@ def test_told_to_stop_in_a_long_statement(sleeping: Tree, database: Dsn, way: st
     _nothing_left(database)
 
 
+def test_told_to_stop_outside_the_transaction(tree: Tree, database: Dsn) -> None:
+    """It says which revision may have left something behind."""
+    block = "with op.get_context().autocommit_block():\n    op.execute('SELECT pg_sleep(60)')"
+    tree.write("0001_long", block)
+    migrator = tree.start(*MIGRATE)
+    _sleeps(database)
+    migrator.send(signal.SIGTERM)
+    assert migrator.wait(10) == 143, migrator.stderr
+    assert "what 0001_long did outside its transaction stays, and is not done twice" in migrator.stderr
+    eventually(lambda: not sight.sessions(database), within=WITHIN, what="no session is left")
+    assert sight.applied(database) == []
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("after", [(), ("0003_more",)], ids=["last", "in the middle"])
 def test_told_to_stop_in_a_long_commit(tree: Tree, database: Dsn, after: tuple[str, ...]) -> None:

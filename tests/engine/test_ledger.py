@@ -132,6 +132,9 @@ def test_a_failure_is_written_with_postgresqls_words(bare: Workshop, database: D
     failing = {"hook": START, "command line": MIGRATE, "alembic": (*ALEMBIC, "upgrade", "head")}[entrance]
     assert bare.run(*failing).returncode == (3 if entrance == "hook" else 5)
     assert last(database) == ("upgrade", "failed", "0002_second", 'syntax error at or near "SELEC" (SQLSTATE 42601)')
+    told = "parent, attempts, checksum IS NOT NULL, duration_ms IS NOT NULL, waited_ms"
+    failed = rows_of(database, f"SELECT {told} FROM migration_ledger WHERE outcome = 'failed'")
+    assert failed == [("0001_first", 1, True, True, 0)]
 
 
 @pytest.mark.parametrize("entrance", ["command line", "alembic"])
