@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import psycopg2
+from psycopg2.extensions import parse_dsn
 
 Ask = Callable[[str, tuple[object, ...]], object]
 """Gives the first value that a question is answered with; None when there is none, or nobody answers."""
@@ -66,6 +67,8 @@ class Failure(NamedTuple):
     statement: str
     revision: str
     file: str
+    login: str
+    """Who had logged in, as far as the connection's address says."""
     ask: Ask
 
     @property
@@ -145,7 +148,7 @@ class Failure(NamedTuple):
     @property
     def role(self) -> str:
         """Return who migrates."""
-        return quoted(str(self.ask("SELECT current_user", ()) or "the_role"))
+        return quoted(str(self.ask("SELECT current_user", ()) or self.login or "the_role"))
 
 
 def of(error: psycopg2.Error, statement: str, revision: str, file: str, ask: Ask) -> Failure:
@@ -165,8 +168,14 @@ def of(error: psycopg2.Error, statement: str, revision: str, file: str, ask: Ask
         statement=statement,
         revision=revision,
         file=file,
+        login=_login(error),
         ask=ask,
     )
+
+
+def _login(error: psycopg2.Error) -> str:
+    asked = error.cursor  # None where no statement was executed; its connection is closed by now
+    return str(parse_dsn(asked.connection.dsn).get("user", "")) if asked else ""
 
 
 def quoted(name: str) -> str:

@@ -550,6 +550,7 @@ def test_a_role_that_may_not_read(at_head: Workshop, stranger: Role, entrance: s
         message = told(ended)
     assert ended.returncode == 3
     assert "permission denied for table" in message
+    assert f" TO {stranger.name};" in message
     assert "[missing-privilege]" in message
     assert "connecting again" not in ended.stdout + ended.stderr
 
