@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psycopg2
 
 from utils import failure as failures
-from utils import violations
+from utils import refusals, violations
 from utils.failure import NAME, Ask, Failure, quoted
 
 _ADD_VALUE = re.compile(rf"ALTER\s+TYPE\s+({NAME})\s+ADD\s+VALUE", re.IGNORECASE)
@@ -163,12 +163,16 @@ def _right(statement: str) -> str:
 
 
 def _is_missing_headline(failure: Failure) -> str:
+    if failure.name in refusals.OUR_TABLES:
+        return f"{failure.name} is not on the search_path any more"
     if failure.sentence.startswith("function "):
         return f"the {failure.sentence}"
     return f"the {failure.kind} {failure.path} does not exist" if failure.names else failure.sentence
 
 
 def _is_missing_advice(failure: Failure) -> str:
+    if failure.name in refusals.OUR_TABLES:
+        return refusals.out_of_reach(failure.file)
     if failure.kind == "type":
         return (
             f"correct the name in {failure.file}, or make the type there first (add_column does not):\n"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from utils import database, hazards, judgement, manifest, replay, revisions, scratch
+from utils import database, hazards, judgement, manifest, refusals, replay, revisions, scratch
 from utils.errors import Fact, Stop
 from utils.footprint import Footprint
 from utils.hazards import Finding
@@ -163,6 +163,8 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
     code = getattr(cause, "pgcode", None)
     who = "PostgreSQL" if code else "Python"
     words = f"{database.said(cause)} (SQLSTATE {code})" if code else f"{type(cause).__name__}: {cause}"
+    is_lost = code == "42P01" and any(f'"{name}"' in words for name in refusals.OUR_TABLES)
+    correction = f"{refusals.out_of_reach(failed.revision.file)}\n" if is_lost else "correct the file, "
     facts: list[Fact] = [
         ("file", f"migrations/versions/{failed.revision.file}"),
         (who, words),
@@ -173,7 +175,7 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
         f"{failed.revision.id} does not run on an empty database that the revisions before it have made",
         facts=facts,
         database="not touched: this was a scratch database, which is gone",
-        next_step=f"correct the file, then:\n{judgement.SEAL}\n"
+        next_step=f"{correction}then:\n{judgement.SEAL}\n"
         "where the scratch server only lacks a role or an extension, name one that has it:\n"
         f"DATABASE_URL=postgresql://... {judgement.SEAL}\n"
         f"or list it without looking:\n{judgement.SEAL} --no-replay",

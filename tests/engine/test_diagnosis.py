@@ -126,6 +126,18 @@ def test_the_command_that_is_named_repeats_what_was_asked_for(bare: Workshop) ->
     assert "python utils/migrate.py downgrade base " in ended.stderr
 
 
+@pytest.mark.parametrize("command", ["upgrade", "seal"])
+def test_a_search_path_that_leads_past_our_tables_is_told_as_such(bare: Workshop, command: str) -> None:
+    """The output of pg_dump empties it; what the message says mends that."""
+    lines = ["SELECT pg_catalog.set_config('search_path', '', false)", "CREATE TABLE public.dumped (id int)"]
+    file = bare.write("0001_dump", "\n".join(f'op.execute("{line}")' for line in lines))
+    ended = bare.migrate(command)
+    assert ended.returncode == (5 if command == "upgrade" else 3)
+    assert "take the line that sets search_path out of 0001_dump.py" in ended.stderr
+    file.write_text(file.read_text().replace('(id int)")', '(id int)")\n    op.execute("RESET search_path")'))
+    assert bare.migrate(command).returncode == 0
+
+
 def test_a_server_without_room_is_told_as_such(poor: Dsn, bare: Workshop) -> None:
     """When every connection is taken for as long as we may wait, the message says so, and how to see who has them."""
     assert bare.database
