@@ -51,11 +51,13 @@ def options(context: EnvironmentContext, metadata: sa.MetaData) -> dict[str, obj
 
     # SQLAlchemy 2.1 reflects a NOT VALID check with arguments that it then complains of itself
     warnings.filterwarnings("ignore", "Can't validate argument '(dialect_options|not_valid)'", sa.exc.SAWarning)
+    _take_checks_out_of_columns(metadata)
     tables: dict[str, str] = {}
     schemas = {table.schema for table in metadata.tables.values() if table.schema}
 
     def propose(migration_context: MigrationContext, _revision: object, scripts: list[ops.MigrationScript]) -> None:
         if not _is_check(migration_context):
+            _warn_of_unnamed_checks(metadata)
             scripts[:] = _proposals(migration_context, context.script, scripts[0], tables)
 
     return {
@@ -63,8 +65,8 @@ def options(context: EnvironmentContext, metadata: sa.MetaData) -> dict[str, obj
         "target_metadata": metadata,
         "include_schemas": bool(schemas),
         "include_name": lambda name, kind, _parents: _is_ours(name, kind, schemas),
-        "include_object": lambda found, _name, _kind, _reflected, model: (
-            model is not None or not _is_part(found, metadata)
+        "include_object": lambda found, name, _kind, _reflected, model: (
+            model is not None or not (_is_part(found, metadata) or _may_be_unnamed(found, name, metadata))
         ),
         "compare_type": True,
         "compare_server_default": True,
@@ -87,6 +89,38 @@ def _is_part(found: object, metadata: sa.MetaData) -> bool:
     models = {table.name for table in metadata.tables.values()}
     parents = found.dialect_options["postgresql"]["inherits"] or ()
     return not models.isdisjoint([parents] if isinstance(parents, str) else parents)
+
+
+def _take_checks_out_of_columns(metadata: sa.MetaData) -> None:
+    """Make each check that stands in a column one of its table, which is the same: elsewhere Alembic neither writes nor compares it."""
+    for table in metadata.tables.values():
+        for column in table.columns:
+            for check in [one for one in column.constraints if isinstance(one, sa.CheckConstraint)]:
+                column.constraints.discard(check)
+                table.append_constraint(sa.CheckConstraint(check.sqltext, name=check.name, _autoattach=False))
+
+
+def _unnamed_checks(table: sa.Table) -> list[sa.CheckConstraint]:
+    checks = [one for one in table.constraints if isinstance(one, sa.CheckConstraint)]
+    return [one for one in checks if not isinstance(one.name, str)]
+
+
+def _may_be_unnamed(found: object, name: str | None, metadata: sa.MetaData) -> bool:
+    """Tell whether this is a check to which PostgreSQL gave its name, of a table whose models have some without: one of those."""
+    if not isinstance(found, sa.CheckConstraint):
+        return False
+    model = metadata.tables.get(found.table.key)
+    is_given = re.fullmatch(rf"{re.escape(found.table.name)}_(.+_)?check\d*", name or "")
+    return bool(is_given and model is not None and _unnamed_checks(model))
+
+
+def _warn_of_unnamed_checks(metadata: sa.MetaData) -> None:
+    tables = sorted(table.name for table in metadata.tables.values() if _unnamed_checks(table))
+    if tables:
+        log.warning(
+            "checks without a name are made with their table, and not compared afterwards (%s); give each a name",
+            ", ".join(tables),
+        )
 
 
 def next_number(script: ScriptDirectory) -> int:

@@ -725,6 +725,28 @@ def test_partitions_are_no_difference(desk: Desk) -> None:
     assert desk.differences(models) == []
 
 
+def test_checks_without_a_name_are_written_and_never_dropped(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """Wherever they stand in the models; a warning says that nobody compares them. One with a name goes when the models drop it."""
+    kind = sa.Enum("a", "b", native_enum=False, create_constraint=True)
+
+    def models(*more: sa.CheckConstraint) -> sa.MetaData:
+        one = sa.MetaData()
+        count = sa.Column("count", sa.Integer, sa.CheckConstraint("count > 5"))
+        columns = [sa.Column("n", sa.Integer), sa.Column("kind", kind.copy()), count]
+        sa.Table("thing", one, *columns, sa.CheckConstraint("n > 0"), *more)
+        return one
+
+    desk.revision(models(sa.CheckConstraint("n < 99", name="ck_thing_n")))
+    desk.upgrade()
+    checks = "SELECT conname FROM pg_constraint WHERE conrelid = 'thing'::regclass AND contype = 'c' ORDER BY 1"
+    given = [("thing_count_check",), ("thing_kind_check",), ("thing_n_check",)]
+    assert rows_of(desk.database, checks) == [("ck_thing_n",), *given]
+    assert "checks without a name" in caplog.text
+    desk.revision(models())
+    desk.upgrade()
+    assert rows_of(desk.database, checks) == given
+
+
 def test_own_tables_are_no_difference(desk: Desk) -> None:
     """The ledger and Alembic's version table belong to the engine: autogenerate never drops them."""
     assert {ledger.TABLE, "alembic_version"} == autogenerate.OWN_TABLES
