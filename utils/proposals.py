@@ -17,11 +17,11 @@ from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
 from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
 from alembic_postgresql_enum.operations.sync_enum_values import SyncEnumValuesOp
 
-from utils import enums, remarks, values
+from utils import circles, enums, remarks, values
 from utils.outside import literal
 from utils.parts import CHANGE, FINISH, PREPARE, Change
 from utils.probe import Server
-from utils.steps import Key, Remark, Renumbered, Retyped, Verb, as_written
+from utils.steps import Key, Remark, Renumbered, Retyped, Verb, as_written, key
 
 
 def changes(context: MigrationContext, proposed: ops.UpgradeOps) -> list[Change]:
@@ -34,15 +34,15 @@ class _Proposal:
 
     def __init__(self, context: MigrationContext, proposed: ops.UpgradeOps) -> None:
         self._context = context
-        self._proposed = [_named(one) for one in _flat(proposed.ops)]
-        self._created = {_key(one) for one in self._proposed if isinstance(one, ops.CreateTableOp)}
-        self._dropped = {_key(one) for one in self._proposed if isinstance(one, ops.DropTableOp)}
+        self._proposed = [_named(one) for one in circles.opened(_flat(proposed.ops))]
+        self._created = {key(one) for one in self._proposed if isinstance(one, ops.CreateTableOp)}
+        self._dropped = {key(one) for one in self._proposed if isinstance(one, ops.DropTableOp)}
         self._server = Server(context)
         self._partitioned = self._server.partitioned()
         self._replaced = _replaced(self._proposed)
 
     def changes(self) -> list[Change]:
-        ordered = sorted(_drops_last(self._proposed), key=self._rank)
+        ordered = sorted(circles.drops_last(self._proposed), key=self._rank)
         return [*self._renames(), *(change for one in ordered for change in self._changes(one))]
 
     def _rank(self, operation: MigrateOperation) -> int:
@@ -70,8 +70,10 @@ class _Proposal:
             case SyncEnumValuesOp():
                 enums.settle(operation)
                 return [enums.other_values(operation)]
-            case _ if _key(operation) in self._created | self._dropped:
-                return [_plain(operation, locks=_key(operation) in self._dropped)]
+            case _ if key(operation) in self._created | self._dropped and not isinstance(
+                operation, ops.DropConstraintOp
+            ):
+                return [_plain(operation, locks=key(operation) in self._dropped)]
             case ops.CreateIndexOp() | ops.DropIndexOp():
                 return self._index(operation)
             case ops.AddConstraintOp() | ops.DropConstraintOp():
@@ -88,31 +90,31 @@ class _Proposal:
 
     def _index(self, operation: ops.CreateIndexOp | ops.DropIndexOp) -> list[Change]:
         plain = _plain(operation)
-        if _key(operation) in self._partitioned:
+        if key(operation) in self._partitioned:
             remark = Remark(
                 "PostgreSQL cannot index a partitioned table concurrently: writes wait while this runs. For a large one:",
                 "CREATE INDEX ... ON ONLY the table, then op.create_index_concurrently on each partition and ATTACH it.",
             )
             return [plain._replace(forth=[remark, *plain.forth])]
         if isinstance(operation, ops.CreateIndexOp):
-            return [Change(FINISH, _key(operation), [_build(operation)], [_drop_index(operation)])]
-        return [Change(PREPARE, _key(operation), [_drop_index(operation)], [_build(operation.reverse())])]
+            return [Change(FINISH, key(operation), [_build(operation)], [_drop_index(operation)])]
+        return [Change(PREPARE, key(operation), [_drop_index(operation)], [_build(operation.reverse())])]
 
     def _constraint(self, operation: ops.AddConstraintOp | ops.DropConstraintOp) -> list[Change]:
-        if _key(operation) in self._partitioned and not _is_check(operation):
+        if key(operation) in self._partitioned and not _is_check(operation):
             return [
                 _plain(
                     operation, Remark("PostgreSQL adds this to a partitioned table at once or not at all: writes wait.")
                 )
             ]
         name = _constraint_name(operation)
-        replaced = self._replaced.get((_key(operation), name))
+        replaced = self._replaced.get((key(operation), name))
         if isinstance(operation, ops.AddConstraintOp):
             before = _add_constraint(replaced.reverse()) if replaced else [_drop_constraint(operation.reverse())]
-            return [Change(FINISH, _key(operation), _add_constraint(operation), before)]
+            return [Change(FINISH, key(operation), _add_constraint(operation), before)]
         if replaced:
             return []  # the new one takes its place
-        return [Change(PREPARE, _key(operation), [_drop_constraint(operation)], _add_constraint(operation.reverse()))]
+        return [Change(PREPARE, key(operation), [_drop_constraint(operation)], _add_constraint(operation.reverse()))]
 
     def _add_column(self, operation: ops.AddColumnOp) -> list[Change]:
         column = operation.column
@@ -134,13 +136,13 @@ class _Proposal:
                 "here, and the rows that are there in batches in the next file.",
             )
             forth.append(_alter(operation, modify_server_default=column.server_default))
-        changes = [Change(CHANGE, _key(operation), forth, [operation.reverse()], locks=True)]
+        changes = [Change(CHANGE, key(operation), forth, [operation.reverse()], locks=True)]
         finish = self._fill(operation, column)
         back: list[MigrateOperation] = []
         if not column.nullable:
             finish.append(_not_null("set_not_null", operation, column.name))
             back = [_not_null("drop_not_null", operation, column.name)]
-        return [*changes, Change(FINISH, _key(operation), finish, back)]
+        return [*changes, Change(FINISH, key(operation), finish, back)]
 
     def _drop_column(self, operation: ops.DropColumnOp) -> list[Change]:
         """Take the NOT NULL away first: then the release that no longer knows the column can already write."""
@@ -152,8 +154,8 @@ class _Proposal:
         first = _not_null("drop_not_null", way_back, column.name)
         filled = [*self._fill(way_back, column), _not_null("set_not_null", way_back, column.name)]
         return [
-            Change(PREPARE, _key(operation), [first], filled),
-            Change(CHANGE, _key(operation), [operation], [bare], locks=True),
+            Change(PREPARE, key(operation), [first], filled),
+            Change(CHANGE, key(operation), [operation], [bare], locks=True),
         ]
 
     def _alter_column(self, operation: ops.AlterColumnOp) -> list[Change]:
@@ -188,14 +190,14 @@ class _Proposal:
                 Remark("The numbers start at 1. To go on behind those that are there:", f"op.execute({next_number!r})")
             ]
         )
-        return Change(CHANGE, _key(operation), [forth, *remarks], [forth.reverse()], locks=True)
+        return Change(CHANGE, key(operation), [forth, *remarks], [forth.reverse()], locks=True)
 
     def _nullable(self, operation: ops.AlterColumnOp, *, nullable: bool) -> Change:
         name = operation.column_name
         free, bound = (_not_null(verb, operation, name) for verb in ("drop_not_null", "set_not_null"))
         if nullable:
             return Change(
-                PREPARE, _key(operation), [free], [Remark("Fails while a row has NULL: give it a value first."), bound]
+                PREPARE, key(operation), [free], [Remark("Fails while a row has NULL: give it a value first."), bound]
             )
         column = self._column(operation)
         value = values.of(column, self._context) if column is not None else None
@@ -204,7 +206,7 @@ class _Proposal:
             "Fails while a row has NULL, and leaves nothing behind then. To give those rows a value first:",
             f"op.backfill({operation.table_name!r}, {f'{as_written(name)} = ...'!r}, {f'{as_written(name)} IS NULL'!r})",
         )
-        return Change(FINISH, _key(operation), [fill or remark, bound], [free])
+        return Change(FINISH, key(operation), [fill or remark, bound], [free])
 
     def _retype(self, operation: ops.AlterColumnOp) -> Change:
         """Change a type in its transaction, with the conversion and the default that PostgreSQL asks for."""
@@ -215,7 +217,7 @@ class _Proposal:
             new_default = column.server_default if column is not None else operation.existing_server_default
         forth, remark = self._converted(operation, new_default)
         backwards, _ = self._converted(back, operation.existing_server_default)
-        return Change(CHANGE, _key(operation), [*remark, *forth], backwards, locks=True)
+        return Change(CHANGE, key(operation), [*remark, *forth], backwards, locks=True)
 
     def _converted(
         self, operation: ops.AlterColumnOp, default: object
@@ -263,7 +265,7 @@ class _Proposal:
     def _is_unique(self, operation: ops.AddColumnOp) -> bool:
         """Tell whether the proposal makes the column unique by itself, so that no one value can be right for all rows."""
         for other in self._proposed:
-            if _key(other) != _key(operation):
+            if key(other) != key(operation):
                 continue
             if isinstance(other, ops.CreateUniqueConstraintOp) and list(other.columns) == [operation.column.name]:
                 return True
@@ -273,7 +275,7 @@ class _Proposal:
 
     def _column(self, operation: ops.AlterColumnOp) -> sa.Column[object] | None:
         metadata = self._context.opts["target_metadata"]
-        schema, name = _key(operation)
+        schema, name = key(operation)
         for table in metadata.tables.values():
             if table.name == name and table.schema in {schema, None if schema else self._server.default_schema}:
                 found: sa.Column[object] | None = table.columns.get(operation.column_name)
@@ -286,18 +288,16 @@ class _Proposal:
         for gone in [one for one in self._proposed if isinstance(one, ops.DropColumnOp)]:
             old = gone.reverse().column
             for come in added:
-                if _key(come) == _key(gone) and self._server.name_of(come.column.type) == self._server.name_of(
-                    old.type
-                ):
+                if key(come) == key(gone) and self._server.name_of(come.column.type) == self._server.name_of(old.type):
                     yield Change(
-                        CHANGE, _key(gone), [remarks.renamed_column(gone, old.name, come.column.name)], [], locks=True
+                        CHANGE, key(gone), [remarks.renamed_column(gone, old.name, come.column.name)], [], locks=True
                     )
         created = [one for one in self._proposed if isinstance(one, ops.CreateTableOp)]
         for table in [one for one in self._proposed if isinstance(one, ops.DropTableOp)]:
             columns = _column_names(table.reverse())
             for new in created:
                 if _column_names(new) == columns:
-                    yield Change(CHANGE, _key(new), [remarks.renamed_table(table.table_name, new.table_name)], [])
+                    yield Change(CHANGE, key(new), [remarks.renamed_table(table.table_name, new.table_name)], [])
 
 
 def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
@@ -308,50 +308,20 @@ def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
             yield operation
 
 
-def _key(operation: MigrateOperation) -> Key:
-    """Return the table that an operation is about."""
-    if isinstance(operation, ops.CreateForeignKeyOp):
-        return operation.kw.get("source_schema"), operation.source_table
-    return getattr(operation, "schema", None), str(getattr(operation, "table_name", ""))
-
-
 def _plain(operation: MigrateOperation, *remarks: MigrateOperation, locks: bool = True) -> Change:
-    return Change(CHANGE, _key(operation), [*remarks, operation], [operation.reverse()], locks)
+    return Change(CHANGE, key(operation), [*remarks, operation], [operation.reverse()], locks)
 
 
 def _replaced(operations: Iterable[MigrateOperation]) -> dict[tuple[Key, str], ops.DropConstraintOp]:
     """Return the foreign keys and checks whose place a new one of the same name takes."""
     listed = list(operations)
     added = {
-        (_key(one), _constraint_name(one))
+        (key(one), _constraint_name(one))
         for one in listed
         if isinstance(one, ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp)
     }
     drops = [one for one in listed if isinstance(one, ops.DropConstraintOp)]
-    return {place: one for one in drops if (place := (_key(one), _constraint_name(one))) in added}
-
-
-def _drops_last(operations: list[MigrateOperation]) -> list[MigrateOperation]:
-    """Return the same with tables dropped in an order that their foreign keys allow, each behind what refers to it."""
-    drops = [one for one in operations if isinstance(one, ops.DropTableOp)]
-    if len(drops) < 2:
-        return operations
-    tables = {_key(one): one.to_table() for one in drops}
-    pairs = [
-        (referred, key)
-        for key, table in tables.items()
-        for constraint in table.foreign_key_constraints
-        if (referred := _target(constraint)) in tables and referred != key
-    ]
-    order = list(sa.util.topological.sort(pairs, list(tables), deterministic_order=True))[::-1]
-    about = {key: [one for one in operations if _key(one) == key] for key in order}
-    rest = [one for one in operations if _key(one) not in tables]
-    return [*rest, *(one for key in order for one in about[key])]
-
-
-def _target(constraint: sa.ForeignKeyConstraint) -> Key:
-    *schema, table, _column = constraint.elements[0].target_fullname.split(".")
-    return (schema[0] if schema else None), table
+    return {place: one for one in drops if (place := (key(one), _constraint_name(one))) in added}
 
 
 def _is_check(operation: ops.AddConstraintOp | ops.DropConstraintOp) -> bool:
@@ -360,6 +330,8 @@ def _is_check(operation: ops.AddConstraintOp | ops.DropConstraintOp) -> bool:
 
 def _named(operation: MigrateOperation) -> MigrateOperation:
     """Return the operation with the name that PostgreSQL would make up: what has no name cannot be taken back."""
+    if isinstance(operation, ops.CreateForeignKeyOp):
+        operation.kw.pop("use_alter", None)  # which is what it does
     if isinstance(operation, ops.CreateForeignKeyOp) and operation.constraint_name is None:
         operation.constraint_name = "_".join([operation.source_table, *operation.local_cols, "fkey"])[:63]
     if isinstance(operation, ops.CreateUniqueConstraintOp) and operation.constraint_name is None:
@@ -385,7 +357,7 @@ def _drop_constraint(operation: ops.DropConstraintOp) -> Verb:
 
 
 def _add_constraint(operation: ops.AddConstraintOp) -> list[MigrateOperation]:
-    schema, table = _key(operation)
+    schema, table = key(operation)
     validate = Verb("validate_constraint", _constraint_name(operation), table, schema=schema)
     match operation:
         case ops.CreateUniqueConstraintOp():
@@ -422,8 +394,8 @@ def _alter(operation: ops.AddColumnOp | ops.AlterColumnOp, **modified: object) -
     else:
         column = sa.Column(operation.column_name, operation.existing_type)
     altered = ops.AlterColumnOp(operation.table_name, column.name, schema=operation.schema, existing_type=column.type)
-    for key, value in modified.items():
-        setattr(altered, key, value)
+    for name, value in modified.items():
+        setattr(altered, name, value)
     return altered
 
 

@@ -16,6 +16,13 @@ Key = tuple[str | None, str]
 """A table: its schema and its name."""
 
 
+def key(operation: MigrateOperation) -> Key:
+    """Return the table that an operation is about."""
+    if isinstance(operation, ops.CreateForeignKeyOp):
+        return operation.kw.get("source_schema"), operation.source_table
+    return getattr(operation, "schema", None), str(getattr(operation, "table_name", ""))
+
+
 class Verb(MigrateOperation):
     """A call of one of our verbs: in the words of a plain operation, or with arguments of its own."""
 

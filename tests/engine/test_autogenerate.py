@@ -242,6 +242,16 @@ def key(**options: object) -> sa.Column[object]:
     return C("project_id", sa.BigInteger, sa.ForeignKey("project.id", **options))  # type: ignore[arg-type]
 
 
+def circle(**options: object) -> Build:
+    """Two tables that refer to each other; the options are those of one key."""
+    egg_id = C("egg_id", sa.BigInteger, sa.ForeignKey("egg.id", **options))  # type: ignore[arg-type]
+    hen_id = C("hen_id", sa.BigInteger, sa.ForeignKey("hen.id"))
+    return both(
+        table("hen", C("id", sa.BigInteger, primary_key=True), egg_id),
+        table("egg", C("id", sa.BigInteger, primary_key=True), hen_id),
+    )
+
+
 CONCURRENTLY, NOT_CONCURRENTLY = [["create_index_concurrently"]], [["drop_index_concurrently"]]
 
 OTHER_INDEX = [["drop_index_concurrently", "create_index_concurrently"]]
@@ -592,6 +602,29 @@ CASES = {
     "table dropped": Case(both(task(), project), task(), [["drop_table"]], [["create_table"]]),
     "tables dropped that refer to each other": Case(
         both(project, task(key())), nothing, [["drop_table"], ["drop_table"]], [["create_table"], ["create_table"]]
+    ),
+    "tables that refer to each other in a circle": Case(
+        nothing,
+        circle(use_alter=True),
+        [["create_table", "create_table", "create_foreign_key"]],
+        [["drop_constraint", "drop_table", "drop_table"]],
+    ),
+    "tables that refer to each other in a circle, without a word about it": Case(
+        nothing,
+        circle(),
+        [["create_table", "create_table", "create_foreign_key", "create_foreign_key"]],
+        [["drop_constraint", "drop_constraint", "drop_table", "drop_table"]],
+    ),
+    "tables dropped that refer to each other in a circle": Case(
+        circle(),
+        nothing,
+        [["drop_constraint_if_exists", "drop_constraint_if_exists"], ["drop_table"], ["drop_table"]],
+        rows=False,
+    ),
+    "key that says use_alter to a table that is there": Case(
+        project,
+        both(project, task(C("project_id", sa.BigInteger, sa.ForeignKey("project.id", name="fk", use_alter=True)))),
+        [["create_table", "create_foreign_key"]],
     ),
     "tables dropped, with a type that one of them uses": Case(
         both(project, task(key(), status(*STATUS))),
