@@ -39,6 +39,7 @@ OWN_TABLES = frozenset({"alembic_version", "migration_ledger"})
 """Tables that the engine keeps beside the models'."""
 
 _NUMBERED = re.compile(r"(\d{4,})_[a-z0-9]")
+_COLLATION = re.compile(r'\s+COLLATE\s+(?:"[^"]*"|\w+)(?:\.(?:"[^"]*"|\w+))?', re.IGNORECASE)
 _IMPORTS = {"op.": "from alembic import op", "sa.": "import sqlalchemy as sa"}
 
 
@@ -253,6 +254,11 @@ class _Impl(PostgresqlImpl):
     def compare_indexes(self, wanted: sa.Index, there: sa.Index) -> ComparisonResult:
         """Compare predicate, covered columns, kind and operator classes, too."""
         return self._closer(super().compare_indexes(wanted, there), sameness.index_differs, wanted)
+
+    def _cleanup_index_expr(self, index: sa.Index, expr: str) -> str:
+        """Leave the collation to PostgreSQL: SQLAlchemy does not reflect that of a column."""
+        alembics: Callable[..., str] = super()._cleanup_index_expr
+        return alembics(index, _COLLATION.sub("", expr))
 
     def compare_unique_constraint(self, wanted: sa.UniqueConstraint, there: sa.UniqueConstraint) -> ComparisonResult:
         """Compare until when a violation may last, too."""

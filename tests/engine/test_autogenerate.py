@@ -443,6 +443,7 @@ CASES = {
         indexed("kind", postgresql_ops={"kind": "text_pattern_ops"}),
         OTHER_INDEX,
     ),
+    "index, other collation": Case(indexed("kind"), indexed(lambda c: c.kind.collate("C")), OTHER_INDEX),
     "index, covering": Case(
         indexed("price", name="ix_old"), indexed("price", postgresql_include=["kind"]), OTHER_INDEX
     ),
