@@ -24,7 +24,7 @@ from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
-from utils import catalog, database, operations, revisions, scratch
+from utils import catalog, database, operations, refusals, revisions, scratch
 from utils.catalog import Catalog
 from utils.eyes import Eyes, Notices, Point, notices
 from utils.footprint import Footprint
@@ -103,6 +103,7 @@ class _Replay:
         self._script = ScriptDirectory.from_config(self._config)
         self._eyes: Eyes | None = None
         self._before: Catalog | None = None
+        self._examined: Revision | None = None
 
     def __enter__(self) -> Self:
         self._onlooker = database.connect(self._dsn, "railhead replay")
@@ -145,6 +146,7 @@ class _Replay:
 
     def examine(self, revision: Revision) -> tuple[Footprint, bool]:
         """Apply a revision with open eyes, and back, and again. Tells also whether the database is spoilt by it."""
+        self._examined = revision
         before = self._before or self.catalog()
         eyes = Eyes(self._onlooker)
         try:
@@ -254,8 +256,12 @@ class _Replay:
     def _look(
         self, connection: Connection, cursor: Cursor, statement: str, _values: object, _context: object, _many: bool
     ) -> None:
-        if self._eyes and "alembic_version" not in statement:
-            self._eyes.look(_driver(connection), statement, (cursor.statusmessage or "").split(" ")[0])
+        if self._eyes is None or "alembic_version" in statement:
+            return
+        driver = _driver(connection)
+        if not driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
+            raise refusals.stolen(self._examined)
+        self._eyes.look(driver, statement, (cursor.statusmessage or "").split(" ")[0])
 
 
 @contextmanager

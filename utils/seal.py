@@ -159,6 +159,10 @@ def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict
 
 def does_not_run(failed: Failed, server: Dsn) -> Stop:
     """Return the story of a revision that does not run from empty."""
+    untouched = "not touched: this was a scratch database, which is gone"
+    if isinstance(failed.error, Stop):
+        failed.error.database = untouched
+        return failed.error
     cause = failed.cause
     code = getattr(cause, "pgcode", None)
     who = "PostgreSQL" if code else "Python"
@@ -174,7 +178,7 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
         "replay-failed",
         f"{failed.revision.id} does not run on an empty database that the revisions before it have made",
         facts=facts,
-        database="not touched: this was a scratch database, which is gone",
+        database=untouched,
         next_step=f"{correction}then:\n{judgement.SEAL}\n"
         "where the scratch server only lacks a role or an extension, name one that has it:\n"
         f"DATABASE_URL=postgresql://... {judgement.SEAL}\n"

@@ -144,6 +144,15 @@ def test_a_revision_that_does_not_run_is_not_sealed(bare: Workshop) -> None:
     assert not manifest_of(bare).exists()
 
 
+def test_a_revision_that_ends_its_transaction_is_not_sealed(bare: Workshop) -> None:
+    """It is refused as the start would refuse it, and nothing is written."""
+    bare.write("0001_first", "op.execute('CREATE TABLE thing (id int)')\nop.execute('COMMIT')")
+    ended = bare.migrate("seal")
+    assert (ended.returncode, "[stolen-transaction]" in ended.stderr) == (3, True)
+    assert "0001_first ended the transaction that was begun for it" in ended.stderr
+    assert not manifest_of(bare).exists()
+
+
 def sealed(tree: Workshop) -> manifest.Entry:
     """Return the only line of the manifest."""
     found = manifest.read(manifest_of(tree))
