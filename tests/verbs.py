@@ -57,6 +57,38 @@ class Verb(NamedTuple):
     before: str = "SELECT 1"
 
 
+PARTITIONED = """
+DROP SCHEMA IF EXISTS shop CASCADE;
+CREATE SCHEMA shop;
+CREATE TABLE shop."Event" (id int, kind int NOT NULL, "Note" text) PARTITION BY LIST (kind);
+CREATE TABLE shop."Event 1" PARTITION OF shop."Event" FOR VALUES IN (1);
+CREATE TABLE shop."Event 2" PARTITION OF shop."Event" FOR VALUES IN (2, 3) PARTITION BY LIST (kind);
+CREATE TABLE shop."Event 2 of a name that is nearly as long as a name may be" PARTITION OF shop."Event 2" FOR VALUES IN (2);
+INSERT INTO shop."Event" SELECT i, i % 2 + 1, '100%' FROM generate_series(1, 300) i;
+"""
+"""A table with partitions, one of which has some itself."""
+
+INDEX_ON_PARTITIONS = Verb(
+    lambda op: op.create_index_concurrently(
+        "ix_Event_id",
+        "Event",
+        ["id", "kind", sa.text('lower("Note")')],
+        schema="shop",
+        postgresql_where=sa.text("\"Note\" LIKE '1%'"),
+    ),
+    """
+    SELECT indrelid::regclass || CASE WHEN indisvalid THEN '' ELSE ' INVALID' END || CASE WHEN relispartition THEN ', part' ELSE '' END
+      FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE c.relnamespace = 'shop'::regnamespace ORDER BY 1
+    """,
+    [
+        'shop."Event 1", part',
+        'shop."Event 2 of a name that is nearly as long as a name may be", part',
+        'shop."Event 2", part',
+        'shop."Event"',
+    ],
+    PARTITIONED,
+)
+
 VERBS = {
     "create_index_concurrently": Verb(
         lambda op: op.create_index_concurrently(

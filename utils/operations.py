@@ -7,16 +7,15 @@ traffic and try again; what takes long blocks nobody. Under `--sql` they write S
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from alembic.operations import MigrateOperation, Operations, ops
 from sqlalchemy.sql.elements import conv
 
-from utils import backfill
-from utils.errors import ROLLED_BACK, Stop
+from utils import backfill, indexes
+from utils.indexes import IndexPart
 from utils.outside import Session, Table, outside, qualified, quoted, undoing
 
 REPEATABLE = frozenset(
@@ -34,9 +33,6 @@ REPEATABLE = frozenset(
     }
 )
 """Methods of `op` that leave the transaction and are safe to run again from the top."""
-
-IndexPart = str | sa.TextClause | sa.ColumnElement[object]
-"""What an index is on: a column's name or an expression."""
 
 
 class Verbs(MigrateOperation):
@@ -57,12 +53,12 @@ class Verbs(MigrateOperation):
     ) -> None:
         """Build an index while the table is read and written; takes what `op.create_index` takes.
 
-        An INVALID one that a crash left behind is dropped first, an equal one is kept. Raises Stop(`index-differs`) when
-        there is another one of that name.
+        An INVALID one that a crash left behind is dropped first, an equal one is kept; a partitioned table is indexed
+        partition by partition. Raises Stop(`index-differs`) when there is another one of that name.
         """
         table = Table(table_name, schema)
         with outside(operations) as session:
-            _build_index(session, table, index_name, columns, {"unique": unique, **kw})
+            indexes.build(session, table, index_name, columns, {"unique": unique, **kw})
 
     @classmethod
     def drop_index_concurrently(
@@ -77,9 +73,7 @@ class Verbs(MigrateOperation):
     ) -> None:
         """Drop an index, if it is there, while its table is read and written; takes what `op.drop_index` takes."""
         with outside(operations) as session:
-            if table_name:
-                session.wait_for_orphans(Table(table_name, schema))
-            session.unhurried(_drop_index(qualified(index_name, schema)))
+            indexes.drop(session, index_name, table_name, schema)
 
     @classmethod
     def create_unique_constraint_concurrently(
@@ -104,7 +98,7 @@ class Verbs(MigrateOperation):
             existing = session.constraint(table, constraint_name)
             if session.as_sql or (existing and existing != (bool(deferrable), _is_deferred(initially))):
                 session.change(table, f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint}")
-            _build_index(session, table, constraint_name, columns, {"unique": True, **kw})
+            indexes.build_whole(session, table, constraint_name, columns, {"unique": True, **kw})
             _put(session, table, constraint_name, f"ADD CONSTRAINT {constraint} UNIQUE USING INDEX {constraint}{when}")
 
     @classmethod
@@ -299,94 +293,6 @@ def _put_constraint(
         if isinstance(wanted, ops.CreateForeignKeyOp):
             beside.append(qualified(wanted.referent_table, wanted.kw.get("referent_schema")))
         _put(session, table, name, lambda: context.impl.add_constraint(constraint), replace=True, beside=beside)
-
-
-def _build_index(
-    session: Session, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
-) -> None:
-    """Build the index unless it is there already and equal."""
-    drop = _drop_index(qualified(name, _schema_of(session, table)))
-
-    def drop_leftover() -> None:
-        if session.as_sql or _is_invalid(session, table, name):
-            session.execute(drop)
-
-    def build() -> None:
-        _create_index(session, table, conv(name), columns, {**options, "postgresql_concurrently": True})
-
-    session.wait_for_orphans(table)
-    there = _definition(session, table, name)
-    if there is None:
-        with undoing(lambda: session.unhurried(drop_leftover)):
-            session.unhurried(drop_leftover, build)
-        return
-    wanted = session.short(lambda: _wanted_definition(session, table, columns, options))
-    if there != wanted:
-        raise _differs(table, name, there, str(wanted))
-
-
-def _create_index(
-    session: Session, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
-) -> None:
-    wanted = ops.CreateIndexOp(name, table.name, columns, schema=table.schema, **options)
-    session.context.impl.create_index(wanted.to_index(session.context))
-
-
-def _drop_index(name: str) -> str:
-    return f"DROP INDEX CONCURRENTLY IF EXISTS {name}"
-
-
-_INDEX = (
-    "FROM pg_index JOIN pg_class c ON c.oid = indexrelid WHERE indrelid = to_regclass(:table) AND c.relname = :name"
-)
-
-
-def _is_invalid(session: Session, table: Table, name: str) -> bool:
-    """Tell whether a crash has left an INVALID index of that name. Read-only."""
-    return bool(session.rows(f"SELECT {_INDEX} AND NOT indisvalid", table=str(table), name=name))
-
-
-def _definition(session: Session, table: Table, name: str) -> str | None:
-    """Return what the valid index of that name is on, None when there is none. Read-only."""
-    found = session.rows(f"SELECT pg_get_indexdef(indexrelid) {_INDEX} AND indisvalid", table=str(table), name=name)
-    return _what_on(str(found[0][0])) if found else None
-
-
-def _wanted_definition(session: Session, table: Table, columns: Sequence[IndexPart], options: Mapping[str, Any]) -> str:
-    """Return what PostgreSQL would make of the index, asked with a temporary table that nobody else sees."""
-    copy = Table("railhead_copy", None)
-    session.execute(f"CREATE TEMPORARY TABLE {copy} (LIKE {table}) ON COMMIT DROP")
-    _create_index(session, copy, "railhead_copy_index", columns, options)
-    found = session.rows("SELECT pg_get_indexdef('pg_temp.railhead_copy_index'::regclass)")
-    session.execute(f"DROP TABLE {copy}")
-    return _what_on(str(found[0][0]))
-
-
-def _what_on(definition: str) -> str:
-    """Return an index definition without the names of the index and its table."""
-    return re.sub(r"^CREATE (UNIQUE )?INDEX .*? ON .*? USING ", lambda found: f"{found[1] or ''}USING ", definition)
-
-
-def _schema_of(session: Session, table: Table) -> str | None:
-    """Return where the table is, and its indexes with it. Read-only."""
-    if table.schema:
-        return table.schema
-    found = session.rows(
-        "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass(:table)",
-        table=str(table),
-    )
-    return str(found[0][0]) if found else None
-
-
-def _differs(table: Table, name: str, there: str, wanted: str) -> Stop:
-    return Stop(
-        "index-differs",
-        f"there is another index named {name}",
-        facts=[("table", str(table).replace('"', "")), ("there", there), ("wanted", wanted)],
-        database="this step changed nothing",
-        next_step=f"give the new index another name, or drop the old one first:\nop.drop_index_concurrently({name!r})",
-        exit_code=ROLLED_BACK,
-    )
 
 
 def _when(deferrable: bool | None, initially: str | None) -> str:

@@ -89,13 +89,6 @@ class _Proposal:
         return [_plain(operation)]
 
     def _index(self, operation: ops.CreateIndexOp | ops.DropIndexOp) -> list[Change]:
-        plain = _plain(operation)
-        if key(operation) in self._partitioned:
-            remark = Remark(
-                "PostgreSQL cannot index a partitioned table concurrently: writes wait while this runs. For a large one:",
-                "CREATE INDEX ... ON ONLY the table, then op.create_index_concurrently on each partition and ATTACH it.",
-            )
-            return [plain._replace(forth=[remark, *plain.forth])]
         if isinstance(operation, ops.CreateIndexOp):
             return [Change(FINISH, key(operation), [_build(operation)], [_drop_index(operation)])]
         return [Change(PREPARE, key(operation), [_drop_index(operation)], [_build(operation.reverse())])]

@@ -14,10 +14,12 @@ from multiprocessing.connection import Connection as Pipe
 import pytest
 
 from tests.ground import eventually, rows_of
-from tests.verbs import TABLES, VERBS, Call, answer, is_ended, run
+from tests.verbs import INDEX_ON_PARTITIONS, TABLES, VERBS, Call, answer, is_ended, run
 from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
+ALL = {**VERBS, "create_index_concurrently on partitions": INDEX_ON_PARTITIONS}
 
 MOMENTS = 20
 ROWS = 20_000
@@ -31,10 +33,10 @@ INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
 FORK = multiprocessing.get_context("fork")
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", ALL)
 def test_verb_killed_at_random_moments_is_completed_by_the_next_run(database: Dsn, name: str) -> None:
     """Twenty times: the process gets SIGKILL in the middle of its work, and the verb is run again from the top."""
-    verb = VERBS[name]
+    verb = ALL[name]
     rows_of(database, TABLES + LARGE + verb.before)
     span = timed(lambda: run(database, verb.call))
     expected = answer(database, verb)
@@ -55,10 +57,10 @@ def test_verb_killed_at_random_moments_is_completed_by_the_next_run(database: Ds
         assert rows_of(database, INVALID) == []
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", ALL)
 def test_verb_completes_after_its_session_was_killed_before_any_statement(database: Dsn, name: str) -> None:
     """Wherever the session ends, the next run of the verb finishes the work; nothing is there twice or INVALID."""
-    verb = VERBS[name]
+    verb = ALL[name]
     survived = False
     number = 0
     while not survived:

@@ -17,7 +17,19 @@ from alembic.runtime.migration import MigrationContext
 from psycopg2.extensions import connection as Connection
 
 from tests.ground import eventually, rows_of
-from tests.verbs import INDEXES, NOT_NULL, TABLES, VERBS, Call, answer, is_ended, migrating, run
+from tests.verbs import (
+    INDEX_ON_PARTITIONS,
+    INDEXES,
+    NOT_NULL,
+    PARTITIONED,
+    TABLES,
+    VERBS,
+    Call,
+    answer,
+    is_ended,
+    migrating,
+    run,
+)
 from utils import operations
 from utils.backfill import Backfill
 from utils.errors import Stop
@@ -329,6 +341,36 @@ def test_backfill_goes_on_where_it_was_killed(database: Dsn) -> None:
     assert 0 < len(done) < 500
     run(database, call)
     assert done < set(rows_of(database, 'SELECT id, xmin::text FROM shop."Item" WHERE price = 9'))
+
+
+def test_partitions_are_indexed_one_by_one(database: Dsn) -> None:
+    """Each concurrently; together they are the table's index, which the verb finds when it runs again, and drops."""
+    verb = INDEX_ON_PARTITIONS
+    rows_of(database, PARTITIONED)
+    seen: list[str] = []
+    run(database, verb.call, seen)
+    assert answer(database, verb) == verb.answer
+    built = [one for one in seen if one.startswith("CREATE INDEX")]
+    assert [one for one in built if "CONCURRENTLY" not in one and " ON ONLY " not in one] == []
+    run(database, verb.call)
+    rows_of(database, """CREATE TABLE shop."Event 3" PARTITION OF shop."Event 2" FOR VALUES IN (3)""")
+    assert answer(database, verb) == [*verb.answer[:3], 'shop."Event 3", part', verb.answer[3]]
+    with pytest.raises(Stop, match="there is another index named ix_Event_id"):
+        run(database, lambda op: op.create_index_concurrently("ix_Event_id", "Event", ["id"], schema="shop"))
+    for _ in range(2):
+        run(database, lambda op: op.drop_index_concurrently("ix_Event_id", "Event", schema="shop"))
+    assert answer(database, verb) == []
+
+
+def test_partitions_are_indexed_or_nothing_is(database: Dsn) -> None:
+    """Where rows of one partition are in the way, no part of the index stays."""
+    rows_of(database, f"{PARTITIONED} INSERT INTO shop.\"Event\" VALUES (2, 1, 'twice')")
+    with pytest.raises(sa.exc.IntegrityError, match="could not create unique index"):
+        run(
+            database,
+            lambda op: op.create_index_concurrently("ix_e", "Event", ["kind", "id"], schema="shop", unique=True),
+        )
+    assert answer(database, INDEX_ON_PARTITIONS) == []
 
 
 def test_backfill_reaches_every_partition(database: Dsn) -> None:
