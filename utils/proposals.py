@@ -220,19 +220,17 @@ class _Proposal:
         rewrites, needs_using = self._server.effect_of_retyping(operation)
         with_default = bool(operation.existing_server_default) or bool(default)
         steps: list[MigrateOperation] = [bare]
+        conversion = ""
         if needs_using:
-            steps = [
-                Retyped(
-                    bare, f"{as_written(operation.column_name)}::text::{self._server.name_of(operation.modify_type)}"
-                )
-            ]
+            conversion = f"{as_written(operation.column_name)}::text::{self._server.name_of(operation.modify_type)}"
+            steps = [Retyped(bare, conversion)]
         if with_default and (needs_using or default != operation.existing_server_default):
             if operation.existing_server_default:
                 steps.insert(0, _alter(operation, modify_server_default=None))
             if default:
                 steps.append(_alter(operation, modify_server_default=default))
         if rewrites:
-            return steps, [remarks.rewrites("this change of type", operation)]
+            return steps, [remarks.rewrites("this change of type", operation, conversion)]
         checks = self._server.checks_on(operation)
         return steps, [remarks.checks(operation, checks)] if checks else []
 

@@ -9,8 +9,8 @@ from alembic.operations import ops
 from utils.steps import Remark, as_written
 
 
-def rewrites(what: str, operation: ops.AddColumnOp | ops.AlterColumnOp) -> Remark:
-    """Return what is to be said where every row is written; `what` is what asks for it."""
+def rewrites(what: str, operation: ops.AddColumnOp | ops.AlterColumnOp, conversion: str = "") -> Remark:
+    """Return what is to be said where every row is written; `what` is what asks for it, `conversion` what becomes of a value."""
     name = operation.column.name if isinstance(operation, ops.AddColumnOp) else operation.column_name
     table, new = operation.table_name, f"{name}_new"
     rest = f"{as_written(new)} IS NULL AND {as_written(name)} IS NOT NULL"
@@ -22,7 +22,7 @@ def rewrites(what: str, operation: ops.AddColumnOp | ops.AlterColumnOp) -> Remar
     return Remark(
         f"PostgreSQL writes every row for {what} while nobody can read or write {table}: fine for a small table.",
         f"For a large one add {new} with the new type, let the application write both, and in a file of its own:",
-        f"op.backfill({table!r}, {f'{as_written(new)} = {as_written(name)}'!r}, {rest!r})",
+        f"op.backfill({table!r}, {f'{as_written(new)} = {conversion or as_written(name)}'!r}, {rest!r})",
         f"Then read {new} in the next release, and drop {name} in the one after.",
     )
 

@@ -335,7 +335,9 @@ def _retyped(call: ast.Call, type_: ast.expr) -> str:
     table, column = calls.plain(call.args[0]), calls.plain(call.args[1])
     new = f"{column}_new"
     added = f"op.add_column({table!r}, sa.Column({new!r}, {ast.unparse(type_)}, nullable=True))"
-    fill = f"op.backfill({table!r}, '{new} = {column}', '{new} IS NULL AND {column} IS NOT NULL')"
+    using = next((one.value for one in call.keywords if one.arg == "postgresql_using"), None)
+    value = str(using.value) if isinstance(using, ast.Constant) else column
+    fill = f"op.backfill({table!r}, {f'{new} = {value}'!r}, '{new} IS NULL AND {column} IS NOT NULL')"
     drop = f"op.drop_column({table!r}, {column!r})"
     return (
         f"another type for {table}.{column} takes three steps, each in a release that works with the one before:\n"

@@ -858,6 +858,7 @@ def test_files_of_one_command_follow_each_other(desk: Desk) -> None:
             "type integer to bigint",
             '    # op.backfill("task", "price_new = price", "price_new IS NULL AND price IS NOT NULL")\n',
         ),
+        ("type text to integer", 'op.backfill("task", "number_new = number::text::INTEGER", '),
         ("enum value added in the middle, and its use", "ADD VALUE IF NOT EXISTS 'blocked' AFTER 'todo'"),
         ("enum value dropped", "# It fails while a row has 'late'"),
         ("type wider, varchar, with a check", '    # op.drop_constraint_if_exists("ck_task_price_sane", "task")\n'),

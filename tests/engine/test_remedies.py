@@ -219,6 +219,8 @@ def test_another_type_is_told_in_three_steps_with_its_names() -> None:
     assert remedy.parts == ()
     for words in ('sa.Column("price_new", sa.BigInteger(), nullable=True)', 'op.backfill("task", "price_new = price"'):
         assert words in remedy.text
+    converted = rewritten('op.alter_column("task", "price", type_=sa.Integer(), postgresql_using="length(price)")')
+    assert 'op.backfill("task", "price_new = length(price)"' in converted.text
 
 
 def test_other_tables_stay_as_they_are() -> None:
