@@ -59,10 +59,13 @@ def _build_empty(
     found = session.rows(f"SELECT pg_get_indexdef(indexrelid) {_INDEX}", table=str(table), name=name)
     if not found:
         context = session.context
-        index = ops.CreateIndexOp(name, table.name, columns, schema=table.schema, **options).to_index(context)
+        plain = {**options, "postgresql_concurrently": False}
+        index = ops.CreateIndexOp(name, table.name, columns, schema=table.schema, **plain).to_index(context)
         sql = str(sa.schema.CreateIndex(index).compile(dialect=context.dialect))
         assert context.connection is not None
-        context.connection.exec_driver_sql(re.sub(r" INDEX (.+?) ON ", r" INDEX \1 ON ONLY ", sql, count=1))
+        assert index.table is not None
+        written = context.dialect.identifier_preparer.format_table(index.table)
+        context.connection.exec_driver_sql(sql.replace(f" ON {written} ", f" ON ONLY {written} ", 1))
         return
     wanted = _wanted_definition(session, table, columns, options)
     if _what_on(str(found[0][0])) != wanted:
