@@ -130,7 +130,7 @@ class Eyes:
         taken = self._strongest(
             {oid: modes - self._last.locks.get(oid, frozenset()) for oid, modes in seen.locks.items()}
         )
-        built = _BUILDS.findall(said)
+        built = [] if tag in _WITH_ITS_INDEXES else _BUILDS.findall(said)
         unfinished = self._alone and self._probed is _NOTHING
         self.statements.append(
             Statement(
@@ -258,6 +258,8 @@ _REWRITES = re.compile(r'rewriting table "(.+)"')
 _VERIFIES = re.compile(r'verifying table "(.+)"')
 _BUILDS = re.compile(r'building index "(.+)" on table "(.+)" (?:serially|with)')
 _VALIDATES = re.compile(r'validating foreign key constraint "(.+)"')
+_WITH_ITS_INDEXES = {"CLUSTER", "TRUNCATE", "VACUUM"}
+"""What gives a table a new file makes its indexes with it: all of it is done, or nothing."""
 _CHANGES_ROWS = {"UPDATE", "DELETE", "MERGE"}
 _DOMAIN = re.compile(r"\bALTER\s+DOMAIN\b", re.IGNORECASE)
 _CHANGES_NOTHING = {"BEGIN", "SET", "RESET", "SHOW", "SELECT"}

@@ -89,7 +89,8 @@ def test_a_rewriting_is_seen(replayed: Replayed, statement: str, table: str) -> 
 )
 def test_what_copies_nothing_is_no_rewriting(replayed: Replayed, statement: str) -> None:
     """A constant default, a wider type and a TRUNCATE rewrite nothing."""
-    assert only(replayed(sql(statement))).rewritten == ()
+    footprint = only(replayed(sql(statement)))
+    assert (footprint.rewritten, footprint.indexed) == ((), ())
 
 
 def test_index_that_is_kept_is_not_read(replayed: Replayed) -> None:
@@ -108,6 +109,7 @@ def test_vacuum_full_is_seen_outside(replayed: Replayed) -> None:
     """VACUUM FULL refuses to run inside a transaction, and is seen by the new file that it leaves."""
     footprint = replayed(outside("VACUUM FULL task"))
     assert only(footprint).rewritten == ("task",)
+    assert [str(one.slug) for one in hazards.findings(footprint)] == ["rewrites-table"]
 
 
 def test_locks_of_a_statement_alone_are_seen(replayed: Replayed) -> None:
