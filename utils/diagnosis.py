@@ -17,7 +17,6 @@ from utils.causes import Cause
 from utils.database import Allowance
 from utils.errors import LEFT_BEHIND, ROLLED_BACK, Fact, Stop
 from utils.failure import Ask
-from utils.history import History, overlapping
 from utils.lock import Holder
 from utils.revisions import Step
 from utils.settings import Dsn
@@ -196,21 +195,6 @@ def moved(target: str, before: str, place: str) -> Stop:
         facts=[("was", before), ("is", place)],
         database=f"unchanged by us, {place}",
         next_step="look where it is and decide again:\npython utils/migrate.py status",
-    )
-
-
-def unknown_version(found: tuple[str, ...], history: History) -> Stop:
-    """Return the refusal of a database whose revision this code does not have, or does not understand."""
-    redundant = history.redundant(found)
-    if redundant:
-        return overlapping(found, redundant)
-    return Stop(
-        "unknown-version",
-        "the database is at a revision that this code does not have",
-        facts=[("found", ", ".join(found) or "none"), ("our head", ", ".join(history.heads) or "none")],
-        database=f"unchanged, at {', '.join(found)}",
-        next_step="deploy the release that has this revision, or see whether this is the right database:\n"
-        "python utils/migrate.py status",
     )
 
 

@@ -104,15 +104,23 @@ def source_of(file: Path) -> str:
     return importlib.util.decode_source(file.read_bytes())
 
 
-def overlapping(versions: Iterable[str], redundant: Iterable[str]) -> Stop:
-    """Return the refusal of an alembic_version that holds a revision together with one that it builds on."""
-    return Stop(
-        "unknown-version",
-        "alembic_version holds a revision together with one that it builds on",
-        facts=[("found", ", ".join(versions))],
-        database=f"unchanged, at {', '.join(versions)}",
-        next_step=f"delete the older row, which should have been replaced:\n{deletion(redundant)}",
-    )
+OVERLAPPING = "alembic_version holds a revision together with one that it builds on"
+
+
+def unknown_version(versions: Iterable[str], heads: Iterable[str] | None = None, redundant: Iterable[str] = ()) -> Stop:
+    """Return the refusal of a database at versions that this code does not have, or of which some are `redundant`.
+
+    `heads` are those of this code, where they are known.
+    """
+    place = ", ".join(versions)
+    facts = [("found", place or "none")]
+    if redundant:
+        headline, step = OVERLAPPING, f"delete the older row, which should have been replaced:\n{deletion(redundant)}"
+    else:
+        headline = "the database is at a revision that this code does not have"
+        facts += [("our head", ", ".join(heads) or "none")] if heads is not None else []
+        step = "deploy the release that has this revision, or see whether this is the right database:\npython utils/migrate.py status"
+    return Stop("unknown-version", headline, facts=facts, database=f"unchanged, at {place}", next_step=step)
 
 
 def deletion(versions: Iterable[str]) -> str:

@@ -352,7 +352,7 @@ def _check(settings: Settings) -> None:
 
 def _not_served(found: Status, fact: errors.Fact) -> Stop:
     """Return the refusal of a database that this code cannot serve, by a process that does not migrate."""
-    from utils import diagnosis, report, revisions
+    from utils import diagnosis, history, report, revisions
 
     problem = revisions.history().problem if found.state == "forked" else None
     if problem:
@@ -361,7 +361,7 @@ def _not_served(found: Status, fact: errors.Fact) -> Stop:
     if found.state == "ahead" and found.unmet:
         return diagnosis.ahead(found.unknown, list(found.unmet), found.newer_release, place)
     if found.state == "unknown":
-        return diagnosis.unknown_version(found.current, revisions.history())
+        return history.unknown_version(found.current, found.heads, found.redundant)
     let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
     return Stop(
         "not-at-head",

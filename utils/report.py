@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from utils import judgement
 from utils.errors import labelled
+from utils.history import OVERLAPPING, deletion
 
 if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
     from utils.doctor import Finding
@@ -50,7 +51,7 @@ def sentence(status: Status) -> str:
     """Return the state as one sentence."""
     count = len(status.pending)
     if status.redundant:
-        return "alembic_version holds a revision together with one that it builds on"
+        return OVERLAPPING
     return _SENTENCES[status.state].format(
         pending=f"{count} revision{'' if count == 1 else 's'}" if count else "revisions"
     )
@@ -62,8 +63,6 @@ def next_step(status: Status) -> str | None:
         free = [head for head in status.heads if head not in status.current]  # what this database has keeps its name
         return f"python utils/migrate.py rebase {(free or status.heads)[-1]}"
     if status.redundant:
-        from utils.history import deletion
-
         return deletion(status.redundant)
     return None if status.state == "ahead" and status.can_serve else _NEXT.get(status.state)
 

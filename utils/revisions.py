@@ -32,9 +32,9 @@ from utils.history import (
     line_of,
     no_function,
     no_history,
-    overlapping,
     too_long,
     twice,
+    unknown_version,
 )
 from utils.settings import ROOT
 
@@ -387,17 +387,10 @@ def _no_way(error: CommandError, target: str, found: History | None, versions: t
             next_step="alembic upgrade head",
         )
     if isinstance(cause, ResolutionError) and cause.argument in versions:
-        return Stop(
-            "unknown-version",
-            "the database is at a revision that this code does not have",
-            facts=[("found", ", ".join(versions))],
-            database=f"unchanged, at {', '.join(versions)}",
-            next_step="deploy the release that has this revision, or see whether this is the right database:\n"
-            "python utils/migrate.py status",
-        )
+        return unknown_version(versions)
     redundant = found.redundant(versions) if found else ()
     if redundant:
-        return overlapping(versions, redundant)
+        return unknown_version(versions, redundant=redundant)
     headline, text = _refusal(cause, text, target)
     last = max(found.by_id, default="") if found else ""
     return Stop(

@@ -32,7 +32,7 @@ from utils import lock as locks
 from utils.account import Account
 from utils.database import Allowance
 from utils.errors import Stop
-from utils.history import Revision
+from utils.history import Revision, unknown_version
 from utils.lock import Lock, LockLost
 from utils.logs import log
 from utils.patience import Patience
@@ -174,7 +174,8 @@ class Story:
         newer = status.on_top(connection, seen, self.way.history)
         where = status.state(seen, self.way.history, newer)
         if where == "unknown" or (newer and self.way.action != "upgrade"):
-            raise diagnosis.unknown_version(seen.versions, self.way.history)
+            ours = self.way.history
+            raise unknown_version(seen.versions, ours.heads, ours.redundant(seen.versions))
         if self.way.action == "upgrade" and where in UNMANAGED:
             return False
         self.ahead = bool(newer)
