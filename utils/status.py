@@ -132,7 +132,8 @@ def look(connection: Connection, *, closely: bool = False) -> Look:
     columns = [_VERSIONS if has_versions else "NULL", *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER))]
     columns += _CLOSELY if has_ledger and closely else ["NULL"] * len(_CLOSELY)
     told = database.rows(connection, f"{database.IN_NO_QUEUE} SELECT {', '.join(columns)}")[0]
-    versions, last, action, taken_back, kept, checksums = told
+    versions, last, done, kept, checksums = told
+    action, parent = done if isinstance(done, list) else (None, None)
     return Look(
         versions=tuple(versions) if isinstance(versions, list) else (),
         has_ledger=has_ledger,
@@ -140,7 +141,7 @@ def look(connection: Connection, *, closely: bool = False) -> Look:
         holder=holder,
         last=_entry(last) if isinstance(last, dict) else None,
         last_action=None if action is None else str(action),
-        taken_back=bool(taken_back),
+        taken_back=action == "downgrade" and parent is None,
         kept=None if kept is None else str(kept),
         checksums=checksums if isinstance(checksums, dict) else {},
     )
@@ -361,11 +362,9 @@ SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}')
     h.* FROM (SELECT) one LEFT JOIN ({lock.HOLDER}) h ON true
 """
 _VERSIONS = "(SELECT array_agg(coalesce(version_num::text, 'NULL') ORDER BY version_num) FROM alembic_version)"
-_LAST_DONE = "WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1"
 _LEDGER = [
     f"(SELECT to_jsonb(l) FROM (SELECT {ledger.COLUMNS} FROM {ledger.TABLE} ORDER BY id DESC LIMIT 1) l)",
-    f"(SELECT action FROM {ledger.TABLE} {_LAST_DONE})",
-    f"(SELECT action = 'downgrade' AND parent IS NULL FROM {ledger.TABLE} {_LAST_DONE})",
+    f"(SELECT ARRAY[action, parent] FROM {ledger.TABLE} WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1)",
 ]
 _CLOSELY = [
     f"({ledger.LAST_CATALOG})",
