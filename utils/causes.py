@@ -13,6 +13,7 @@ import psycopg2
 
 from utils import failure as failures
 from utils import refusals, violations
+from utils.autogenerate import OWN_TABLES
 from utils.failure import NAME, Ask, Failure, quoted
 
 _ADD_VALUE = re.compile(rf"ALTER\s+TYPE\s+({NAME})\s+ADD\s+VALUE", re.IGNORECASE)
@@ -163,7 +164,7 @@ def _right(statement: str) -> str:
 
 
 def _is_missing_headline(failure: Failure) -> str:
-    if failure.name in refusals.OUR_TABLES:
+    if failure.name in OWN_TABLES:
         return f"{failure.name} is not on the search_path any more"
     if failure.sentence.startswith("function "):
         return f"the {failure.sentence}"
@@ -171,7 +172,7 @@ def _is_missing_headline(failure: Failure) -> str:
 
 
 def _is_missing_advice(failure: Failure) -> str:
-    if failure.name in refusals.OUR_TABLES:
+    if failure.name in OWN_TABLES:
         return refusals.out_of_reach(failure.file)
     if failure.kind == "type":
         return (

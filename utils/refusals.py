@@ -11,12 +11,8 @@ UNCHANGED = "unchanged by this revision"
 """What a refusal says of the database until somebody looks."""
 
 
-OUR_TABLES = frozenset({"alembic_version", "migration_ledger"})
-"""What every revision must leave where it is found by its bare name."""
-
-
 def out_of_reach(file: str) -> str:
-    """Return what to do about a revision after which one of OUR_TABLES is not found."""
+    """Return what to do about a revision after which one of the engine's own tables is not found by its bare name."""
     return (
         f"take the line that sets search_path out of {file} (the output of pg_dump has one),\n"
         'or let upgrade() end with:\nop.execute("RESET search_path")'

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from utils import database, hazards, judgement, manifest, refusals, replay, revisions, scratch
+from utils.autogenerate import OWN_TABLES
 from utils.errors import Fact, Stop
 from utils.footprint import Footprint
 from utils.hazards import Finding
@@ -167,7 +168,7 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
     code = getattr(cause, "pgcode", None)
     who = "PostgreSQL" if code else "Python"
     words = f"{database.said(cause)} (SQLSTATE {code})" if code else f"{type(cause).__name__}: {cause}"
-    is_lost = code == "42P01" and any(f'"{name}"' in words for name in refusals.OUR_TABLES)
+    is_lost = code == "42P01" and any(f'"{name}"' in words for name in OWN_TABLES)
     correction = f"{refusals.out_of_reach(failed.revision.file)}\n" if is_lost else "correct the file, "
     facts: list[Fact] = [
         ("file", f"migrations/versions/{failed.revision.file}"),
