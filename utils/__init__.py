@@ -56,10 +56,10 @@ A module may import only modules listed above it. `tests/house/test_ladder.py` r
     migrate      The front door: command line and start-up hook.
 
 Beside the ladder stand `operations` (the safe verbs for migrations) on `outside` (how they work outside the revision's
-transaction), `backfill` (how they write many rows) and `indexes` (how they build an index), and `autogenerate` (turns Alembic's proposals into files) on `proposals`
-(turns each proposed change into `steps`, after a `probe` of what PostgreSQL would do; those of `enums` are a matter of their own)
-with `values` (what rows that are there get), `remarks` (what the reader must be told), `parts` (which file a change belongs into),
-`circles` (how do tables that refer to each other come and go?), `sameness` (is what has this name what the models mean?) and
-`layout` (how generated code looks): `migrations/env.py` and the engine's comparisons use them, and they import nothing above
-`database`.
+transaction), `backfill` (how they write many rows) and `indexes` (how they build an index), and `autogenerate` (turns Alembic's
+proposals into files) on `proposals` (turns each proposed change into `steps`, after a `probe` of what PostgreSQL would do; those
+of `enums` are a matter of their own) with `values` (what rows that are there get), `remarks` (what the reader must be told),
+`parts` (which file a change belongs into), `circles` (how do tables that refer to each other come and go?), `sameness` (is what
+has this name what the models mean?) and `layout` (how generated code looks): `migrations/env.py` and the engine's comparisons
+use them, and they import nothing above `database`.
 """

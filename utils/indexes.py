@@ -52,6 +52,19 @@ def drop(session: Session, name: str, table_name: str | None, schema: str | None
     session.unhurried(_dropping(path))
 
 
+def create_on(connection: sa.Connection, index: sa.Index, place: str) -> None:
+    """Build an index, in the transaction that is open, on `place` instead of its own table."""
+    assert index.table is not None
+    sql = str(sa.schema.CreateIndex(index).compile(dialect=connection.dialect)).replace(" CONCURRENTLY", "", 1)
+    written = connection.dialect.identifier_preparer.format_table(index.table)
+    connection.exec_driver_sql(sql.replace(f" ON {written} ", f" ON {place} ", 1))
+
+
+def what_on(definition: str) -> str:
+    """Return an index definition without the names of the index and its table."""
+    return re.sub(r"^CREATE (UNIQUE )?INDEX .*? ON .*? USING ", lambda found: f"{found[1] or ''}USING ", definition)
+
+
 def _build_empty(
     session: Session, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
 ) -> None:
@@ -59,17 +72,13 @@ def _build_empty(
     found = session.rows(f"SELECT pg_get_indexdef(indexrelid) {_INDEX}", table=str(table), name=name)
     if not found:
         context = session.context
-        plain = {**options, "postgresql_concurrently": False}
-        index = ops.CreateIndexOp(name, table.name, columns, schema=table.schema, **plain).to_index(context)
-        sql = str(sa.schema.CreateIndex(index).compile(dialect=context.dialect))
+        index = ops.CreateIndexOp(name, table.name, columns, schema=table.schema, **options).to_index(context)
         assert context.connection is not None
-        assert index.table is not None
-        written = context.dialect.identifier_preparer.format_table(index.table)
-        context.connection.exec_driver_sql(sql.replace(f" ON {written} ", f" ON ONLY {written} ", 1))
+        create_on(context.connection, index, f"ONLY {table}")
         return
     wanted = _wanted_definition(session, table, columns, options)
-    if _what_on(str(found[0][0])) != wanted:
-        raise _differs(table, name, _what_on(str(found[0][0])), wanted)
+    if what_on(str(found[0][0])) != wanted:
+        raise _differs(table, name, what_on(str(found[0][0])), wanted)
 
 
 def _name_within(name: str, partition: str) -> str:
@@ -128,7 +137,7 @@ def _is_invalid(session: Session, table: Table, name: str) -> bool:
 def _definition(session: Session, table: Table, name: str) -> str | None:
     """Return what the valid index of that name is on, None when there is none. Read-only."""
     found = session.rows(f"SELECT pg_get_indexdef(indexrelid) {_INDEX} AND indisvalid", table=str(table), name=name)
-    return _what_on(str(found[0][0])) if found else None
+    return what_on(str(found[0][0])) if found else None
 
 
 def _wanted_definition(session: Session, table: Table, columns: Sequence[IndexPart], options: Mapping[str, Any]) -> str:
@@ -138,12 +147,7 @@ def _wanted_definition(session: Session, table: Table, columns: Sequence[IndexPa
     _create_index(session, copy, "railhead_copy_index", columns, options)
     found = session.rows("SELECT pg_get_indexdef('pg_temp.railhead_copy_index'::regclass)")
     session.execute(f"DROP TABLE {copy}")
-    return _what_on(str(found[0][0]))
-
-
-def _what_on(definition: str) -> str:
-    """Return an index definition without the names of the index and its table."""
-    return re.sub(r"^CREATE (UNIQUE )?INDEX .*? ON .*? USING ", lambda found: f"{found[1] or ''}USING ", definition)
+    return what_on(str(found[0][0]))
 
 
 def _path(session: Session, table: Table, name: str) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from utils import indexes
 from utils.steps import as_written
 
 _COPY = "pg_temp.railhead_copy"
@@ -44,14 +46,8 @@ def check_differs(connection: sa.Connection, wanted: sa.CheckConstraint) -> str 
 def index_differs(connection: sa.Connection, wanted: sa.Index) -> str | None:
     """Return what the index is and what it would be, None when that is the same. Read-only."""
     assert wanted.table is not None
-    name = str(wanted.name)
-    sql = str(sa.schema.CreateIndex(wanted).compile(dialect=connection.dialect)).replace(" CONCURRENTLY", "", 1)
-    written = connection.dialect.identifier_preparer.format_table(wanted.table)
-
-    def make() -> None:
-        connection.exec_driver_sql(sql.replace(f" ON {written} ", f" ON {_COPY} ", 1))
-
-    return _difference(connection, _table(wanted.table), name, make, _INDEX)
+    make = partial(indexes.create_on, connection, wanted, _COPY)
+    return _difference(connection, _table(wanted.table), str(wanted.name), make, _INDEX)
 
 
 def deferring_differs(connection: sa.Connection, wanted: sa.UniqueConstraint) -> str | None:
@@ -81,8 +77,7 @@ def _difference(connection: sa.Connection, table: str, name: str, make: Callable
 
 def _what(definition: str) -> str:
     """Return a definition without names, and without what says nothing of new rows."""
-    unnamed = re.sub(r"^CREATE (UNIQUE )?INDEX .*? ON .*? USING ", lambda found: f"{found[1] or ''}USING ", definition)
-    return re.sub(r"( NO INHERIT)?( NOT VALID)?$", "", unnamed)
+    return re.sub(r"( NO INHERIT)?( NOT VALID)?$", "", indexes.what_on(definition))
 
 
 def _escaped(sql: str) -> str:
