@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import psycopg2
@@ -197,7 +198,8 @@ def _one(
 
 def _effects(revision: Revision, footprint: Footprint | None) -> tuple[Effect, ...]:
     if footprint is not None:
-        return tuple(Effect(_shown(one.sql), tuple(_does(one))) for one in footprint.statements if not _only_asks(one))
+        told = (Effect(_shown(one.sql), tuple(_does(one))) for one in footprint.statements if not _only_asks(one))
+        return tuple(effect for effect, _ in groupby(told))  # a verb may take the same step many times
     text = revisions.upgrade_sql(revision)
     return (Effect(text, ()),) if text else ()
 

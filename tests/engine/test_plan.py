@@ -161,6 +161,16 @@ def test_backfill_is_told_by_its_update(at_head: Workshop) -> None:
     assert step["sql"] == ["UPDATE task SET title = '100 %: a' WHERE title = '', 5000 rows at a time"]
 
 
+def test_backfill_of_partitions_is_told_once(at_head: Workshop) -> None:
+    """However many there are, and whatever else the revision does."""
+    parts = [f"CREATE TABLE event_{number} PARTITION OF event FOR VALUES IN ({number})" for number in range(3)]
+    table = "CREATE TABLE event (kind int NOT NULL, note text) PARTITION BY LIST (kind)"
+    at_head.write("0003_event", "\n".join(f"op.execute({line!r})" for line in (table, *parts)), after=HEAD)
+    at_head.write("0004_fill", "op.backfill('event', \"note = ''\", 'note IS NULL')", after="0003_event")
+    _, step = planned(at_head)["pending"]
+    assert step["sql"] == ["UPDATE event SET note = '' WHERE note IS NULL, 5000 rows at a time"]
+
+
 def test_plan_of_a_database_without_a_version_says_so(at_head: Workshop, database: Dsn) -> None:
     """All revisions are pending there, and an upgrade would run none of them."""
     rows_of(database, "DROP TABLE alembic_version, migration_ledger")
