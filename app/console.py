@@ -22,7 +22,7 @@ from app.database import PATIENCE, Patient, connect
 from app.paging import Page
 from app.tables import Table
 from models import Base
-from utils import blockers, catalog, database, drift, judgement, ledger, lock, manifest, report, revisions, status
+from utils import blockers, catalog, database, drift, judgement, ledger, manifest, report, revisions, status
 from utils.blockers import Blocker
 from utils.catalog import Catalog
 from utils.drift import Difference, Drift
@@ -215,12 +215,11 @@ def observing(settings: Settings) -> Iterator[Connection]:
 
 
 def _open(settings: Settings) -> Patient:
-    name = lock.name("console", settings)[:63]
+    name = settings.application.session_name("console")
     try:
         connection = connect(settings, connect_timeout=CONNECT_TIMEOUT, application_name=name)
     except psycopg2.OperationalError as error:
-        assert settings.database is not None
-        raise database.cannot_connect(error, settings.database, settings.database_variable) from error
+        raise database.cannot_connect(error, settings.application) from error
     connection.autocommit = True
     connection.patience = PATIENCE
     return connection

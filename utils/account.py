@@ -13,14 +13,14 @@ from typing import TypeVar
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import breaking, catalog, database, diagnosis, ledger, refusals, status, watchdog
+from utils import breaking, catalog, database, diagnosis, ledger, status, watchdog
 from utils.catalog import Catalog
-from utils.errors import LEFT_BEHIND, Stop
+from utils.errors import LEFT_BEHIND, Refusal, Stop, TableBusy
 from utils.failure import Ask
 from utils.logs import log
 from utils.revisions import Way
 from utils.runner import Runner
-from utils.settings import Dsn, Settings
+from utils.settings import Settings
 
 T = TypeVar("T")
 
@@ -28,19 +28,17 @@ T = TypeVar("T")
 class Account:
     """The account of one run."""
 
-    def __init__(self, way: Way, settings: Settings, run: ledger.Run, name: str) -> None:
-        """`name` is what its sessions call themselves."""
-        assert settings.migrate_database is not None
+    def __init__(self, way: Way, settings: Settings, run: ledger.Run) -> None:
+        """Tell of the run that goes `way`; nobody is asked yet."""
         self.before: tuple[str, ...] | None = None
         """The versions that the run found at first; None before it has looked."""
         self._way = way
-        self._dsn: Dsn = settings.migrate_database
+        self._address = settings.migrations
         self._run = run
-        self._name = name
 
     def asking(self, ask: Callable[[Connection], T]) -> T:
         """Return what `ask` does with a connection that is closed afterwards. Raises psycopg2.Error."""
-        connection = database.connect(self._dsn, self._name)
+        connection = database.connect(self._address.dsn, self._address.session_name(self._way.action))
         try:
             return ask(connection)
         finally:
@@ -67,15 +65,16 @@ class Account:
         if stop is None:
             assert error is not None
             stop = diagnosis.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
-        elif carrier.left and stop.slug == "table-busy":
-            stop.database += "; what the revision has done outside its transaction stays, and is not done twice"
+        elif carrier.left and isinstance(stop, TableBusy):
+            stays = "; what the revision has done outside its transaction stays, and is not done twice"
+            stop = stop.replaced(database=stop.database + stays)
         elif carrier.left:
-            stop.exit_code = LEFT_BEHIND
-        if stop.database == refusals.UNCHANGED:
+            stop = stop.replaced(exit_code=LEFT_BEHIND)
+        if isinstance(stop, Refusal):
             left = (
                 f"{place.removeprefix('unchanged, ')}; part of {step.revision if step else 'the run'} may stay behind"
             )
-            stop.database = left if carrier.left else place
+            stop = stop.replaced(database=left if carrier.left else place)
         words = "; ".join(text for label, text in stop.facts if label in {"PostgreSQL", "Python"}) or stop.headline
         try:
             self.asking(lambda one: self._note_failure(one, carrier.row, words, left=carrier.left))

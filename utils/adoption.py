@@ -141,8 +141,7 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
                     stop = refusals.not_recorded()
                 case _:
                     raise
-            stop.database = "unchanged"
-            raise stop from error
+            raise stop.replaced(database="unchanged") from error
         cursor.execute("COMMIT")
 
 

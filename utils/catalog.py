@@ -21,7 +21,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from utils import blockers, database
-from utils.errors import Stop
+from utils.errors import TableBusy
 
 FORMAT = 1
 """Grows when the same schema gives other lines than before: catalogs of two formats cannot be compared."""
@@ -167,7 +167,7 @@ def told_who(connection: Connection) -> Iterator[None]:
     except psycopg2.errors.LockNotAvailable as error:
         who = blockers.found(connection, blockers.OWNERS_OF_TABLES)
         end = who[0].end if who else "look again"
-        raise Stop(
+        raise TableBusy(
             "table-busy",
             "a table is locked, so that the schema cannot be read",
             facts=[

@@ -18,9 +18,9 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from utils import watchdog
-from utils.errors import Stop
+from utils.errors import NobodyAnswers, Stop
 from utils.logs import log
-from utils.settings import Dsn
+from utils.settings import Address, Dsn
 
 CONNECT_TIMEOUT = 10
 """Seconds that one attempt to connect may take, for each host."""
@@ -102,10 +102,13 @@ class Question:
     Most of a start with nothing to do is the time that it takes to be let in.
     """
 
-    def __init__(self, dsn: Dsn, name: str, sql: str, *, timeout: int) -> None:
+    def __init__(self, address: Address, command: str, sql: str, *, timeout: int) -> None:
         """Begin to ask; it may take `timeout` seconds until the answer is there."""
         self._deadline = time.monotonic() + timeout
-        self._dsn = _parameters(dsn, name, connect_timeout=str(timeout + 1))  # `answer` is the one that gives up
+        name = address.session_name(command)
+        self._dsn = _parameters(
+            address.dsn, name, connect_timeout=str(timeout + 1)
+        )  # `answer` is the one that gives up
         self._sql = sql
         self._rows: list[tuple[object, ...]] = []
         self._error: Exception | None = None
@@ -158,8 +161,8 @@ class Allowance(NamedTuple):
         return f"{self.seconds:.0f} s ({self.setting})"
 
 
-def reach(dsn: Dsn, name: str, *, variable: str, allowance: Allowance) -> Connection:
-    """Return a connection, waiting for a server that does not answer yet. Read-only.
+def reach(address: Address, command: str, allowance: Allowance) -> Connection:
+    """Return a connection for a command, waiting for a server that does not answer yet. Read-only.
 
     Raises Stop at once for what waiting cannot mend (password, role, missing database), and `unreachable` in the end.
     """
@@ -172,18 +175,18 @@ def reach(dsn: Dsn, name: str, *, variable: str, allowance: Allowance) -> Connec
         began = time.monotonic()
         left = allowance.seconds - (began - started)
         try:
-            return connect(dsn, name, timeout=min(CONNECT_TIMEOUT, int(left)))
+            return connect(address.dsn, address.session_name(command), timeout=min(CONNECT_TIMEOUT, int(left)))
         except psycopg2.OperationalError as error:
             waited = time.monotonic() - started
             left = max(0.0, allowance.seconds - waited)
             if permanent(error) or not left:
-                raise cannot_connect(error, dsn, variable, allowance) from error
+                raise cannot_connect(error, address, allowance) from error
             if waited >= told:
                 log.warning("the database does not answer, for %.0f s now: %s", waited, said(error))
                 told = waited + 5
             if min(SHORTEST_ATTEMPT, waited - (began - started)) > left:  # the next one would last as long
                 time.sleep(left)
-                raise cannot_connect(error, dsn, variable, allowance) from error
+                raise cannot_connect(error, address, allowance) from error
         time.sleep(min(pause * random.uniform(0.5, 1.0), left))
         pause = min(pause * 2, 2.0)
 
@@ -194,14 +197,15 @@ def permanent(error: psycopg2.Error) -> str | None:
     return found[0] if found else None
 
 
-def cannot_connect(error: psycopg2.Error, dsn: Dsn, variable: str, allowance: Allowance | None = None) -> Stop:
+def cannot_connect(error: psycopg2.Error, address: Address, allowance: Allowance | None = None) -> Stop:
     """Return what a person needs to know about a connection that failed, after all of `allowance` was waited."""
     slug, headline = _permanent(error) or _passing(error)
-    facts = [("server", f"{dsn.redacted()} ({variable})"), ("PostgreSQL", said(error))]
+    facts = [("server", str(address)), ("PostgreSQL", said(error))]
     if not _permanent(error) and allowance:
         facts.append(("waited", str(allowance)))
-    advice = _ADVICE[slug].format(variable=variable, dbname=dsn.parameters().get("dbname", ""))
-    return Stop(slug, headline, facts=facts, database="not touched", next_step=advice)
+    advice = _ADVICE[slug].format(variable=address.variable, dbname=address.dsn.parameters().get("dbname", ""))
+    kind = Stop if permanent(error) else NobodyAnswers
+    return kind(slug, headline, facts=facts, database="not touched", next_step=advice)
 
 
 def said(error: BaseException) -> str:
@@ -288,12 +292,12 @@ def identity(connection: Connection) -> tuple[object, ...]:
     return rows(connection, IDENTITY)[0]
 
 
-def open_now(dsn: Dsn, name: str, variable: str) -> Connection:
-    """Return a connection without waiting for the server. Raises Stop that says why there is none. Read-only."""
+def open_now(address: Address, command: str) -> Connection:
+    """Return a connection for a command, without waiting for the server. Raises Stop that says why there is none. Read-only."""
     try:
-        return connect(dsn, name)
+        return connect(address.dsn, address.session_name(command))
     except psycopg2.OperationalError as error:
-        raise cannot_connect(error, dsn, variable) from error
+        raise cannot_connect(error, address) from error
 
 
 IDENTITY = """

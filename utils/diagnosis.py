@@ -6,6 +6,7 @@ Turns what PostgreSQL or a migration said into a Stop that keeps those words and
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg2
@@ -15,11 +16,11 @@ from utils import causes, database
 from utils.blockers import Blocker
 from utils.causes import Cause
 from utils.database import Allowance
-from utils.errors import LEFT_BEHIND, ROLLED_BACK, Fact, Stop
+from utils.errors import LEFT_BEHIND, ROLLED_BACK, Fact, Stop, TableBusy, TwoDatabases
 from utils.failure import Ask
 from utils.lock import Holder
 from utils.revisions import Step
-from utils.settings import Dsn
+from utils.settings import Address
 
 UPGRADE = "python utils/migrate.py upgrade"
 
@@ -80,7 +81,8 @@ def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str)
     else:
         slug, headline = "refused", "PostgreSQL refuses what the engine needs"
         advice = f"see that alembic_version and migration_ledger are the engine's own tables, then:\n{again}"
-    return Stop(slug, headline, facts=_words(error), database=place, next_step=advice)
+    kind = TableBusy if slug == "table-busy" else Stop
+    return kind(slug, headline, facts=_words(error), database=place, next_step=advice)
 
 
 def table_busy(error: BaseException, step: Step | None, place: str, waited: Allowance, who: list[Blocker]) -> Stop:
@@ -89,7 +91,7 @@ def table_busy(error: BaseException, step: Step | None, place: str, waited: Allo
     facts += [("blocker", str(one)) for one in who] or [("blocker", "gone when we looked")]
     facts += [*_words(error), ("waited", str(waited))]
     end = who[0].end if who else UPGRADE
-    return Stop(
+    return TableBusy(
         "table-busy",
         "a table stayed locked by others",
         facts=facts,
@@ -148,25 +150,26 @@ def not_entered() -> Stop:
     )
 
 
-def two_databases(addresses: list[tuple[str, Dsn]], place: str, variable: str, other: str) -> Stop:
-    """Return the story of two URLs that lead to different places."""
-    return Stop(
+def two_databases(addresses: Sequence[Address], place: str) -> Stop:
+    """Return the story of two URLs that lead to different places; `place` is what is at the first, the migrations'."""
+    variable, other = (address.variable for address in addresses)
+    return TwoDatabases(
         "two-databases",
         f"{variable} and {other} name two different databases",
-        facts=[(f"url {index}", f"{dsn.redacted()} ({name})") for index, (name, dsn) in enumerate(addresses, 1)],
+        facts=[(f"url {index}", str(address)) for index, address in enumerate(addresses, 1)],
         database=f"the one of {variable} is {place}; the application would use the other",
         next_step=f"make {variable} and {other} name the same database, then start again",
     )
 
 
-def two_schemas(addresses: list[tuple[str, Dsn]], places: dict[str, str]) -> Stop:
+def two_schemas(addresses: Sequence[Address], places: dict[str, str]) -> Stop:
     """Return the story of two URLs that lead to one database and see different tables there; `places` is what they see."""
     first, second = places
-    return Stop(
+    return TwoDatabases(
         "two-databases",
         f"{first} and {second} see different tables of one database",
         facts=[
-            *((f"url {index}", f"{dsn.redacted()} ({name})") for index, (name, dsn) in enumerate(addresses, 1)),
+            *((f"url {index}", str(address)) for index, address in enumerate(addresses, 1)),
             ("found", "\n".join(f"{place} through {name}" for name, place in places.items())),
         ],
         database=f"the one of {first} is {places[first]}; the application would not find its tables",

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from utils import catalog, database, diagnosis, drift, lock, revisions, seal, status
+from utils import catalog, database, diagnosis, drift, revisions, seal, status
 from utils.drift import Difference
 from utils.errors import Stop
 from utils.history import LONGEST_ID, History
 from utils.ledger import TABLE
-from utils.settings import Dsn, Settings
+from utils.settings import Address, Settings
 from utils.status import Look, Models
 
 HEALTH_CHECK = 300.0
@@ -107,16 +107,13 @@ def _files(history: History) -> Iterator[Finding]:
 
 def _reached(settings: Settings, history: History, models: Models, long: float) -> Iterator[Finding]:
     """Look through both URLs, once each; the application's first."""
-    assert settings.database is not None
-    assert settings.migrate_database is not None
-    places = [(settings.database, settings.database_variable, _as_application)]
-    places += [(settings.migrate_database, settings.migrate_variable, _as_migrator)]
+    places = [(settings.application, _as_application), (settings.migrations, _as_migrator)]
     identities = []
-    for dsn, variable, look in places:
-        connection = database.open_now(dsn, lock.name("doctor", settings), variable)
+    for address, look in places:
+        connection = database.open_now(address, "doctor")
         try:
             identities.append(database.identity(connection))
-            yield from look(connection, _Case(settings, history, models, long, dsn, variable))
+            yield from look(connection, _Case(settings, history, models, long, address))
         except psycopg2.Error as error:
             if database.is_lost(error):
                 raise
@@ -128,7 +125,7 @@ def _reached(settings: Settings, history: History, models: Models, long: float) 
         yield Finding(
             "two-databases",
             f"{settings.database_variable} and {settings.migrate_variable} name two different databases",
-            f"make them name the same one: {settings.database.redacted()} and {settings.migrate_database.redacted()}",
+            f"make them name the same one: {settings.application.dsn} and {settings.migrations.dsn}",
         )
 
 
@@ -139,8 +136,7 @@ class _Case(NamedTuple):
     history: History
     models: Models
     long: float
-    dsn: Dsn
-    variable: str
+    address: Address
 
 
 def _as_application(connection: Connection, case: _Case) -> Iterator[Finding]:
@@ -158,7 +154,7 @@ def _as_application(connection: Connection, case: _Case) -> Iterator[Finding]:
     if case.settings.production and database.scalar(connection, _IS_SUPERUSER):
         yield Finding(
             "superuser",
-            f"the application serves as a superuser ({case.variable}): what gets into it owns the server",
+            f"the application serves as a superuser ({case.address.variable}): what gets into it owns the server",
             "give the application a role of its own, and migrations the owner's (MIGRATE_DATABASE_URL)",
         )
     missing = [str(row[0]) for row in database.rows(connection, _UNUSABLE)]
@@ -175,7 +171,7 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[Finding]:
     if database.is_pooled(connection):
         yield Finding(
             "pooler",
-            f"a pooler stands between migrations and the database ({case.variable})",
+            f"a pooler stands between migrations and the database ({case.address.variable})",
             "set MIGRATE_DATABASE_URL to a direct connection; Railway has it in DATABASE_UNPOOLED_URL",
         )
     if database.scalar(
@@ -183,7 +179,7 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[Finding]:
     ):
         yield Finding(
             "read-only",
-            f"migrations cannot write there ({case.variable}): a standby, or default_transaction_read_only",
+            f"migrations cannot write there ({case.address.variable}): a standby, or default_transaction_read_only",
             "name the primary; with several hosts, add ?target_session_attrs=read-write",
         )
     deadlock = float(str(database.scalar(connection, _DEADLOCK_TIMEOUT))) / 1000
@@ -199,7 +195,7 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[Finding]:
         schema = database.scalar(connection, "SELECT quote_ident(current_schema())") or "public"
         yield Finding(
             "missing-privilege",
-            f"the role of migrations may not create anything in {schema} ({case.variable})",
+            f"the role of migrations may not create anything in {schema} ({case.address.variable})",
             f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};",
         )
     foreign = [str(row[0]) for row in database.rows(connection, _NOT_OURS)]
@@ -207,7 +203,7 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[Finding]:
         owners = sorted({str(row[1]) for row in database.rows(connection, _NOT_OURS)})
         yield Finding(
             "not-owner",
-            f"the role of migrations does not own {', '.join(_few(foreign))}, so it cannot alter them ({case.variable})",
+            f"the role of migrations does not own {', '.join(_few(foreign))}, so it cannot alter them ({case.address.variable})",
             "\n".join(f"GRANT {owner} TO {role};" for owner in owners),
         )
 

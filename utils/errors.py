@@ -7,6 +7,7 @@ This module never prints and never ends the process.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final, Self
 
 DONE, NO, USAGE, IMPOSSIBLE, BUSY, ROLLED_BACK, LEFT_BEHIND = range(7)
 
@@ -27,7 +28,7 @@ _INDENT = "  "
 
 
 class Stop(Exception):
-    """Something that ends the run, told in four parts: headline, facts, `database`, `next`."""
+    """Something that ends the run, told in four parts: headline, facts, `database`, `next`. Never changes: see `replaced`."""
 
     def __init__(
         self,
@@ -41,12 +42,25 @@ class Stop(Exception):
     ) -> None:
         """Keep the parts as they are; `exit_code` is by slug (`EXIT_CODES`, else 3) unless given."""
         super().__init__(headline)
-        self.slug = slug
-        self.headline = headline
-        self.facts = tuple(facts)
-        self.database = database
-        self.next_step = next_step
-        self.exit_code = EXIT_CODES.get(slug, IMPOSSIBLE) if exit_code is None else exit_code
+        self.slug: Final = slug
+        self.headline: Final = headline
+        self.facts: Final = tuple(facts)
+        self.database: Final = database
+        self.next_step: Final = next_step
+        self.exit_code: Final = EXIT_CODES.get(slug, IMPOSSIBLE) if exit_code is None else exit_code
+
+    def replaced(
+        self, *, database: str | None = None, next_step: str | None = None, exit_code: int | None = None
+    ) -> Self:
+        """Return the same with another state of the database, next step or exit code, where they are given."""
+        return type(self)(
+            self.slug,
+            self.headline,
+            facts=self.facts,
+            database=self.database if database is None else database,
+            next_step=self.next_step if next_step is None else next_step,
+            exit_code=self.exit_code if exit_code is None else exit_code,
+        )
 
     def render(self, doing: str = "start") -> str:
         """Return the whole message; `doing` is what was stopped (`upgrade`, `status`, ...)."""
@@ -66,6 +80,26 @@ class Stop(Exception):
             "next": self.next_step,
             "exit_code": self.exit_code,
         }
+
+
+class NobodyAnswers(Stop):
+    """The server does not answer, or has no room for us: it may, later."""
+
+
+class TableBusy(Stop):
+    """A table stayed locked by others for as long as was to be waited."""
+
+
+class TwoDatabases(Stop):
+    """The URLs of the application and of migrations lead to two places: nothing that is done at one helps the other."""
+
+
+class Forked(Stop):
+    """The history has several heads, or one id twice: what is applied is still known."""
+
+
+class Refusal(Stop):
+    """A revision may not go on. Who raises it does not know what the database is like: who catches it says so."""
 
 
 def labelled(label: str, text: str) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils import manifest
-from utils.errors import Stop
+from utils.errors import Forked, Stop
 
 LONGEST_ID = 32
 """The width of Alembic's `version_num` column: a longer id fails only when it is written."""
@@ -168,7 +168,7 @@ def twice(revision: str) -> Stop:
         for name in manifest.revision_files()
         if pattern.search((manifest.FOLDER / name).read_text(encoding="utf-8", errors="replace"))
     )
-    return Stop(
+    return Forked(
         "forked",
         f"two files are the same revision, {revision}",
         facts=[("file", f"migrations/versions/{name}") for name in files],
@@ -182,7 +182,7 @@ def forked(found: History) -> Stop | None:
     if len(found.heads) < 2:
         return None
     heads = [found.by_id[head] for head in found.heads]
-    return Stop(
+    return Forked(
         "forked",
         f"the history has {len(heads)} heads",
         facts=[("head", f"{one.id}, migrations/versions/{one.file}") for one in heads],

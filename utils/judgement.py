@@ -166,14 +166,12 @@ def refusal(weighed: Sequence[Weighed], history: History, settings: Settings, pl
 
 def not_repeatable(revision: Revision, history: History, place: str) -> Stop:
     """Return the refusal of a revision that could not be mended after a crash, with the revisions to split it into."""
-    stop = refusals.mixed(revision)
-    stop.database = place
-    stop.next_step = (
+    advice = (
         f"{rewritten(revision, history, [Finding('not-repeatable')])}\n\n"
         'or accept it there, with the reason:\naccepted_hazards = {"not-repeatable": "why it is safe"}\n\n'
         f"{_THEN}"
     )
-    return stop
+    return refusals.mixed(revision).replaced(database=place, next_step=advice)
 
 
 def rewritten(revision: Revision, history: History, found: Sequence[Finding]) -> str:

@@ -15,7 +15,6 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from utils import database, limits, watchdog
-from utils.settings import Settings
 
 KEY = 7235_4192_0011
 """The advisory lock that means "somebody migrates this database"; advisory locks are per database."""
@@ -124,11 +123,6 @@ def holder(connection: Connection) -> Holder | None:
     """Return who holds the migration lock of this database, None when nobody does. Read-only."""
     found = database.rows(connection, HOLDER)
     return Holder(int(str(found[0][0])), str(found[0][1]), float(str(found[0][2]))) if found else None
-
-
-def name(command: str, settings: Settings) -> str:
-    """Return the application name under which pg_stat_activity shows this process."""
-    return f"railhead {command} @ {settings.replica}"[:63]
 
 
 def pauses() -> Iterator[float]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from utils import database, limits, lock, revisions
+from utils import database, limits, revisions
 from utils.revisions import Step
 from utils.settings import Settings
 
@@ -154,8 +154,7 @@ def drop_everything(connection: Connection, within: float) -> None:
 
 
 def _connect(settings: Settings, doing: str) -> Connection:
-    assert settings.migrate_database is not None
-    return database.open_now(settings.migrate_database, lock.name(doing, settings), settings.migrate_variable)
+    return database.open_now(settings.migrations, doing)
 
 
 def _rows(connection: Connection, table: str) -> str:

@@ -22,7 +22,7 @@ elif os.path.dirname(_HERE) not in sys.path:
 
 import psycopg2
 
-from utils import database, errors, lock, logs, manifest, watchdog
+from utils import database, errors, logs, manifest, watchdog
 from utils.errors import Stop
 from utils.logs import log
 from utils.settings import Settings, load
@@ -66,12 +66,11 @@ def at_head(settings: Settings) -> tuple[str, ...] | None:
     """Return the heads when one glance shows that the database is there; None when it takes a closer look. Read-only."""
     if settings.database is None or settings.migrate_database is None:
         return None
-    addresses = dict.fromkeys((settings.database, settings.migrate_database))
+    addresses = settings.addresses
     question = _VERSIONS if len(addresses) == 1 else _VERSIONS_AND_PLACE
     asked: list[database.Question] = []
     try:
-        name = lock.name("start", settings)
-        asked += (database.Question(dsn, name, question, timeout=_GLANCE) for dsn in addresses)
+        asked += (database.Question(address, "start", question, timeout=_GLANCE) for address in addresses)
         heads = manifest.head_without_alembic()  # while the server lets us in
         found = [one.answer() for one in asked] if heads else []
     except psycopg2.Error:
@@ -186,9 +185,8 @@ def _adopt(parsed: argparse.Namespace, settings: Settings) -> int:
 def _log(parsed: argparse.Namespace, settings: Settings) -> int:
     from utils import ledger, report, status
 
-    assert settings.database is not None
     status.assert_one_database(settings)
-    connection = database.open_now(settings.database, lock.name("log", settings), settings.database_variable)
+    connection = database.open_now(settings.application, "log")
     entries = ledger.entries(connection, parsed.limit)
     connection.close()
     print(report.as_json([entry.record() for entry in entries]) if parsed.json else report.log_text(entries))
@@ -378,7 +376,7 @@ def _upgrade_or_fall_back(settings: Settings) -> None:
     try:
         log.info("%s", upgrade.run("upgrade", "head", settings))
     except Stop as stop:
-        if not settings.dev_create_tables or stop.slug == "two-databases":
+        if not settings.dev_create_tables or isinstance(stop, errors.TwoDatabases):
             raise
         if settings.production:
             log.warning("DEV_CREATE_TABLES is ignored: this is production")

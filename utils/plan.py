@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import psycopg2
 
-from utils import breaking, database, hazards, judgement, lock, manifest, replay, revisions, scratch, status, upgrade
+from utils import breaking, database, hazards, judgement, manifest, replay, revisions, scratch, status, upgrade
 from utils.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from utils.hazards import Finding
 from utils.history import History, Revision
@@ -116,8 +116,7 @@ _NO_VERSION = (
 
 
 def _connect(settings: Settings) -> psycopg2.extensions.connection:
-    assert settings.migrate_database is not None
-    return database.open_now(settings.migrate_database, lock.name("plan", settings), settings.migrate_variable)
+    return database.open_now(settings.migrations, "plan")
 
 
 def _footprints(

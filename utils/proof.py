@@ -15,7 +15,7 @@ from utils import database, diagnosis, ledger, status
 from utils.account import Account
 from utils.database import Allowance
 from utils.errors import Stop
-from utils.settings import Dsn, Settings
+from utils.settings import Settings
 from utils.status import Look
 
 
@@ -29,19 +29,18 @@ class Seen(NamedTuple):
     identity: tuple[object, ...]
 
 
-def look(settings: Settings, name: str, run: ledger.Run, allowance: Allowance, account: Account) -> list[Seen]:
+def look(settings: Settings, command: str, run: ledger.Run, allowance: Allowance, account: Account) -> list[Seen]:
     """Return what every URL leads to, the migrations' first. Read-only. Raises Stop when it leads nowhere, or to two databases."""
     seen: list[Seen] = []
-    for variable, dsn in _addresses(settings):
+    for address in settings.addresses:
         try:
-            connection = database.reach(dsn, name, variable=variable, allowance=allowance)
+            connection = database.reach(address, command, allowance)
         except Stop as stop:
-            stop.database = seen[0].look.place if seen else diagnosis.NOBODY_ANSWERS
-            raise
+            raise stop.replaced(database=seen[0].look.place if seen else diagnosis.NOBODY_ANSWERS) from stop
         try:
             found = status.look(connection)
             applied = ledger.applied(connection, run) if found.has_ledger else ()
-            seen.append(Seen(variable, found, applied, database.identity(connection)))
+            seen.append(Seen(address.variable, found, applied, database.identity(connection)))
         except psycopg2.errors.InsufficientPrivilege as error:
             raise account.refused(error, partial(database.scalar, connection)) from error
         finally:
@@ -49,7 +48,7 @@ def look(settings: Settings, name: str, run: ledger.Run, allowance: Allowance, a
     here, *others = seen
     for other in others:
         if other.identity != here.identity:
-            raise diagnosis.two_databases(_addresses(settings), here.look.place, here.variable, other.variable)
+            raise diagnosis.two_databases(settings.addresses, here.look.place)
     return seen
 
 
@@ -59,7 +58,7 @@ def assert_same(seen: Sequence[Seen], settings: Settings) -> None:
     for other in others:
         if other.look.versions != here.look.versions:
             places = ((one.variable, one.look.place) for one in (here, other))
-            raise diagnosis.two_schemas(_addresses(settings), dict(places))
+            raise diagnosis.two_schemas(settings.addresses, dict(places))
 
 
 def assert_written(here: Seen, done: Iterable[str]) -> None:
@@ -67,12 +66,3 @@ def assert_written(here: Seen, done: Iterable[str]) -> None:
     missing = [revision for revision in done if revision not in here.applied]
     if missing:
         raise diagnosis.not_written(missing, here.look.place)
-
-
-def _addresses(settings: Settings) -> list[tuple[str, Dsn]]:
-    """Return every different address of the database, the migrations' first."""
-    assert settings.migrate_database is not None
-    addresses = [(settings.migrate_variable, settings.migrate_database)]
-    if settings.database is not None and settings.database != settings.migrate_database:
-        addresses.append((settings.database_variable, settings.database))
-    return addresses

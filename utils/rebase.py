@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from utils import database, ledger, lock, manifest, revisions, seal, status
+from utils import database, ledger, manifest, revisions, seal, status
 from utils.errors import Stop
 from utils.history import LONGEST_ID, source_of
 from utils.settings import Settings
@@ -162,8 +162,7 @@ def _other_head(chosen: File, branch: Sequence[File], files: Sequence[File]) -> 
 
 def _assert_not_applied(branch: Sequence[File], files: Sequence[File], settings: Settings) -> None:
     """Raise Stop when the database at hand has one of these revisions, or may have it. Read-only."""
-    assert settings.migrate_database is not None
-    connection = database.open_now(settings.migrate_database, lock.name("rebase", settings), settings.migrate_variable)
+    connection = database.open_now(settings.migrations, "rebase")
     try:
         versions = status.look(connection).versions
         booked = {one.revision: one for one in reversed(ledger.entries(connection)) if one.outcome == "applied"}

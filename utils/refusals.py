@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from utils.errors import ROLLED_BACK, Stop
+from utils.errors import ROLLED_BACK, Refusal
 from utils.history import Revision
 
 UNCHANGED = "unchanged by this revision"
@@ -19,9 +19,9 @@ def out_of_reach(file: str) -> str:
     )
 
 
-def mixed(revision: Revision) -> Stop:
+def mixed(revision: Revision) -> Refusal:
     """Return the refusal of a revision that could not be mended after a crash."""
-    return Stop(
+    return Refusal(
         "not-repeatable",
         f"{revision.id} mixes transactional work with work outside the transaction",
         facts=[
@@ -35,9 +35,9 @@ def mixed(revision: Revision) -> Stop:
     )
 
 
-def stolen(revision: Revision | None) -> Stop:
+def stolen(revision: Revision | None) -> Refusal:
     """Return the refusal of a migration that ended the transaction which the engine had begun for it."""
-    return Stop(
+    return Refusal(
         "stolen-transaction",
         f"{revision.id if revision else 'the migration'} ended the transaction that was begun for it",
         facts=[
@@ -50,9 +50,9 @@ def stolen(revision: Revision | None) -> Stop:
     )
 
 
-def moved(expected: Iterable[str]) -> Stop:
+def moved(expected: Iterable[str]) -> Refusal:
     """Return the refusal to go on where somebody else has moved the version under us."""
-    return Stop(
+    return Refusal(
         "version-moved",
         "something else than Railhead has changed alembic_version meanwhile",
         facts=[("expected", ", ".join(sorted(expected)))],
@@ -62,9 +62,9 @@ def moved(expected: Iterable[str]) -> Stop:
     )
 
 
-def not_recorded() -> Stop:
+def not_recorded() -> Refusal:
     """Return the refusal to commit what the ledger does not take."""
-    return Stop(
+    return Refusal(
         "not-recorded",
         "migration_ledger does not take the row of a revision",
         facts=[("because", "a trigger on the table leaves it out")],
@@ -74,9 +74,9 @@ def not_recorded() -> Stop:
     )
 
 
-def not_ours() -> Stop:
+def not_ours() -> Refusal:
     """Return the refusal of a connection on which somebody has begun a transaction: Alembic would not commit it."""
-    return Stop(
+    return Refusal(
         "not-our-transaction",
         "something has begun a transaction on the connection of the migrations",
         facts=[

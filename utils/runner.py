@@ -28,7 +28,7 @@ from utils.logs import log
 from utils.patience import Patience
 from utils.progress import Monitor
 from utils.revisions import Heads, MigrationContext, Step, Way, no_garbage_collection
-from utils.settings import Dsn, Settings
+from utils.settings import Settings
 
 _SHOWS_VERSION = re.compile(r"alembic_version|\bcommit\b", re.IGNORECASE)
 """Found in a statement that reads the version, or that lets others read it: no revision may commit, but some do."""
@@ -48,10 +48,8 @@ class Runner:
         lock: Lock,
         patience: Patience,
         run: ledger.Run,
-        name: str,
     ) -> None:
         """`sealed` are the manifest's lines for files that still mean what they say."""
-        assert settings.migrate_database is not None
         self.current: Step | None = None
         """The step that runs, or that failed."""
         self.left = False
@@ -64,12 +62,12 @@ class Runner:
         self._way = way
         self._sealed = sealed
         self._settings = settings
-        self._dsn: Dsn = settings.migrate_database
+        self._dsn = settings.migrations.dsn
         self._lock = lock
         self._patience = patience
         self._run = run
-        self._name = name
-        self._monitor = Monitor(self._dsn, name, pooled=lock.pooled)
+        self._name = settings.migrations.session_name(way.action)
+        self._monitor = Monitor(self._dsn, self._name, pooled=lock.pooled)
         self._engine = self._make_engine()
         self._began = 0.0
         self._committed = 0.0

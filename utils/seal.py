@@ -162,8 +162,7 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
     """Return the story of a revision that does not run from empty."""
     untouched = "not touched: this was a scratch database, which is gone"
     if isinstance(failed.error, Stop):
-        failed.error.database = untouched
-        return failed.error
+        return failed.error.replaced(database=untouched)
     cause = failed.cause
     code = getattr(cause, "pgcode", None)
     who = "PostgreSQL" if code else "Python"

@@ -88,6 +88,21 @@ class Dsn(str):
         return f"Dsn({self.redacted()})"
 
 
+class Address(NamedTuple):
+    """Where a database is, which setting says so, and from which replica it is spoken to."""
+
+    dsn: Dsn
+    variable: str
+    replica: str = "localhost"
+
+    def session_name(self, command: str) -> str:
+        """Return the application name under which pg_stat_activity shows the sessions of a command."""
+        return f"railhead {command} @ {self.replica}"[:63]
+
+    def __str__(self) -> str:
+        return f"{self.dsn.redacted()} ({self.variable})"
+
+
 class Secret(str):
     """A string whose `repr` hides it."""
 
@@ -123,6 +138,24 @@ class Settings(NamedTuple):
     log_level: str = "info"
     port: int = 8000
     web_concurrency: int = 2
+
+    @property
+    def application(self) -> Address:
+        """Return where the application reads and writes. There must be a database: `embedded.fill` has seen to that."""
+        assert self.database is not None
+        return Address(self.database, self.database_variable, self.replica)
+
+    @property
+    def migrations(self) -> Address:
+        """Return where migrations connect. There must be a database."""
+        assert self.migrate_database is not None
+        return Address(self.migrate_database, self.migrate_variable, self.replica)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Return every different address of the database, the migrations' first."""
+        ours, theirs = self.application, self.migrations
+        return (theirs,) if ours.dsn == theirs.dsn else (theirs, ours)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

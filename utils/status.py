@@ -18,12 +18,12 @@ from utils import catalog, database, diagnosis, drift, hazards, ledger, lock, ma
 from utils.catalog import Catalog
 from utils.database import Allowance
 from utils.drift import Drift
-from utils.errors import Stop
+from utils.errors import Forked, Stop, TwoDatabases
 from utils.hazards import Finding
 from utils.history import History
 from utils.lock import Holder
 from utils.logs import log
-from utils.settings import Dsn, Settings
+from utils.settings import Address, Settings
 
 Models = Callable[[], MetaData]
 """Gives the metadata of models.py, which is imported only when it is needed."""
@@ -160,28 +160,25 @@ def read(
     `models` is asked only where they decide. Without `closely`, drift and edited files are not looked for. Raises Stop, too,
     when migrations would go to another database; a server of theirs that does not answer from here says nothing.
     """
-    assert settings.database is not None
     history = history or revisions.history()
-    if history.problem and history.problem.slug != "forked":
+    if history.problem and not isinstance(history.problem, Forked):
         raise history.problem
-    ours, name, variable = settings.database, lock.name("status", settings), settings.database_variable
-    connection = _reach(ours, name, variable, allowance)
+    connection = _reach(settings.application, allowance)
     try:
         try:
             assert_one_database(settings, connection)
-        except Stop as stop:
-            if stop.slug == "two-databases":
-                raise
+        except TwoDatabases:
+            raise
+        except Stop:
+            pass  # a server of theirs that does not answer from here
         with catalog.told_who(connection):
             return of(connection, settings, history, models, closely=closely)
     finally:
         connection.close()
 
 
-def _reach(dsn: Dsn, name: str, variable: str, allowance: Allowance | None) -> Connection:
-    if allowance is None:
-        return database.open_now(dsn, name, variable)
-    return database.reach(dsn, name, variable=variable, allowance=allowance)
+def _reach(address: Address, allowance: Allowance | None) -> Connection:
+    return database.reach(address, "status", allowance) if allowance else database.open_now(address, "status")
 
 
 def assert_one_database(
@@ -192,21 +189,16 @@ def assert_one_database(
     `connection` leads to the application's, where there is one already; else that is reached at once, or within `allowance`. Costs
     nothing where the two URLs are one.
     """
-    ours, theirs = settings.database, settings.migrate_database
-    assert ours is not None
-    if theirs is None or theirs == ours:
+    if len(settings.addresses) == 1:
         return
-    name = lock.name("status", settings)
     with ExitStack() as stack:
         if connection is None:
-            connection = _reach(ours, name, settings.database_variable, allowance)
+            connection = _reach(settings.application, allowance)
             stack.callback(connection.close)
-        other = database.open_now(theirs, name, settings.migrate_variable)
+        other = database.open_now(settings.migrations, "status")
         stack.callback(other.close)
         if database.identity(connection) != database.identity(other):
-            addresses = [(settings.migrate_variable, theirs), (settings.database_variable, ours)]
-            place = look(other).place
-            raise diagnosis.two_databases(addresses, place, settings.migrate_variable, settings.database_variable)
+            raise diagnosis.two_databases(settings.addresses, look(other).place)
 
 
 def of(
@@ -219,7 +211,6 @@ def of(
     seen: Look | None = None,
 ) -> Status:
     """Return where the database of an open connection is, as `read` does; `seen` is a look that was just taken. Read-only."""
-    assert settings.database is not None
     seen = seen or look(connection, closely=closely)
     newer = on_top(connection, seen, history)
     where = state(seen, history, newer)
@@ -231,7 +222,7 @@ def of(
         heads=history.heads,
         pending=tuple(_pending(history, seen.versions)) if where in {"behind", "fallback", "unmanaged"} else (),
         unknown=newer or tuple(missing),
-        database=settings.database.redacted(),
+        database=settings.application.dsn.redacted(),
         server=database.server_version(connection),
         lock=seen.holder,
         last=seen.last,
@@ -255,9 +246,8 @@ def drifted(settings: Settings, models: Models) -> Drift:
     The second is asked only of a database at head, or of one without a version: elsewhere revisions are missing or too many.
     Raises Stop when the database cannot be reached at once.
     """
-    assert settings.database is not None
     history = revisions.history()
-    connection = database.open_now(settings.database, lock.name("drift", settings), settings.database_variable)
+    connection = database.open_now(settings.application, "drift")
     try:
         with catalog.told_who(connection):
             seen = look(connection)

@@ -31,14 +31,14 @@ from utils import (
 from utils import lock as locks
 from utils.account import Account
 from utils.database import Allowance
-from utils.errors import Stop
+from utils.errors import NobodyAnswers, Stop
 from utils.history import Revision, unknown_version
 from utils.lock import Lock, LockLost
 from utils.logs import log
 from utils.patience import Patience
 from utils.revisions import Step, Way
 from utils.runner import Runner
-from utils.settings import Dsn, Settings
+from utils.settings import Settings
 from utils.status import Look, Models
 from utils.watchdog import Interrupted, at_most, watching
 
@@ -48,7 +48,6 @@ MOST_LOSSES = 5
 _SECONDS_TO_TELL = 5.0
 _KEPT_FROM_LOOKING = "what was committed is committed; alembic_version or the ledger could not be read"
 UNMANAGED = {"unmanaged", "fallback"}
-_NOBODY_THERE = {"unreachable", "too-many-connections"}
 _REFUSALS = (psycopg2.Error, DBAPIError, LockLost)
 
 
@@ -75,16 +74,13 @@ class Story:
     """One run, from the first look to the verification."""
 
     def __init__(self, way: Way, settings: Settings, models: Models) -> None:
-        assert settings.migrate_database is not None
         self.way = way
         self.models = models
         self.ahead = False
         self.settings = settings
-        self.dsn: Dsn = settings.migrate_database
-        self.name = locks.name(way.action, settings)
         self.patience = Patience(settings.wait_lock, settings.lock_timeout)
         self.run = ledger.new_run(way.action, settings)
-        self.account = Account(way, settings, self.run, self.name)
+        self.account = Account(way, settings, self.run)
         self.started = time.monotonic()
         self.done: list[str] = []
         """The revisions that were committed, as far as we know: the answer to a COMMIT may be lost."""
@@ -125,16 +121,13 @@ class Story:
         """Return the connection for the lock. Once one was lost, the time that this takes is spent of the budget."""
         began = time.monotonic()
         try:
-            return database.reach(
-                self.dsn, self.name, variable=self.settings.migrate_variable, allowance=self.allowance
-            )
+            return database.reach(self.settings.migrations, self.way.action, self.allowance)
         except Stop as stop:
             if not self.losses:
                 raise
-            if stop.slug in _NOBODY_THERE:
+            if isinstance(stop, NobodyAnswers):
                 raise self._given_up(dict(stop.facts)["PostgreSQL"]) from stop
-            stop.database = diagnosis.NOBODY_ANSWERS
-            raise
+            raise stop.replaced(database=diagnosis.NOBODY_ANSWERS) from stop
         finally:
             self.answered = time.monotonic()
             if self.losses:
@@ -217,7 +210,7 @@ class Story:
             )
         if not seen.has_ledger:
             self.account.asking(_make_ledger)
-        with Runner(self.way, lines, self.settings, lock, self.patience, self.run, self.name) as carrier:
+        with Runner(self.way, lines, self.settings, lock, self.patience, self.run) as carrier:
             try:
                 after = self._attempts(carrier, whole=whole)
             except Interrupted as interrupted:
@@ -300,7 +293,7 @@ class Story:
     def _verify(self, after: frozenset[str] | None) -> tuple[str, ...]:
         """Look from outside, through every URL there is, that it is really done. Returns what this run has applied."""
         self.answered = time.monotonic()
-        seen = proof.look(self.settings, self.name, self.run, self.allowance, self.account)
+        seen = proof.look(self.settings, self.way.action, self.run, self.allowance, self.account)
         here = seen[0].look
         there = (
             frozenset(here.versions) == after if after is not None else self.ahead or not self.way.steps(here.versions)

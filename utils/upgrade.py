@@ -35,7 +35,7 @@ from utils import (
 )
 from utils import lock as locks
 from utils.database import Allowance
-from utils.errors import Stop
+from utils.errors import Stop, TableBusy
 from utils.lock import Lock
 from utils.logs import log
 from utils.revisions import EnvironmentContext, Step, Way
@@ -108,8 +108,8 @@ def wait(settings: Settings, models: Models) -> Status:
     for pause in locks.pauses():
         try:
             found = status.read(settings, history, models, closely=False, allowance=allowance)
-        except Stop as stop:
-            if stop.slug != "table-busy" or time.monotonic() >= deadline:
+        except TableBusy:
+            if time.monotonic() >= deadline:
                 raise
             time.sleep(pause)
             continue
@@ -128,12 +128,10 @@ def create_tables(settings: Settings, metadata: MetaData) -> None:
 
     For development, after a migration has failed. Waits for the lock like any migration. Raises Stop when that fails too.
     """
-    assert settings.database is not None
     status.assert_one_database(settings)
-    name, variable = locks.name("create_all", settings), settings.database_variable
     with (
         _alone("create_all", settings, status.look),
-        closing(database.open_now(settings.database, name, variable)) as connection,
+        closing(database.open_now(settings.application, "create_all")) as connection,
     ):
         try:
             metadata.create_all(drift.engine_over(connection))
@@ -154,27 +152,23 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
     if history.problem:
         raise history.problem
     status.assert_one_database(settings)
-    assert settings.migrate_database is not None
-    name, variable = locks.name("adopt", settings), settings.migrate_variable
     with (
         _alone("adopt", settings, _unmanaged) as (lock, seen),
-        closing(database.open_now(settings.migrate_database, name, variable)) as connection,
+        closing(database.open_now(settings.migrations, "adopt")) as connection,
     ):
         return adoption.take_over(connection, lock, settings, history, seen.place, revision, force=force)
 
 
 def drop_everything(settings: Settings) -> None:
     """Empty the database once nobody migrates it any more. Changes the schema. Raises Stop when the lock or a table stays busy."""
-    assert settings.migrate_database is not None
-    name, variable = locks.name("reset", settings), settings.migrate_variable
     with (
         _alone("reset", settings, status.look) as (_, seen),
-        closing(database.open_now(settings.migrate_database, name, variable)) as connection,
+        closing(database.open_now(settings.migrations, "reset")) as connection,
     ):
         try:
             losses.drop_everything(connection, settings.wait_lock)
         except psycopg2.errors.LockNotAvailable as error:
-            who = blockers.found(connection, _AT_WORK, (name,))
+            who = blockers.found(connection, _AT_WORK, (settings.migrations.session_name("reset"),))
             waited = Allowance(settings.wait_lock, "MIGRATE_WAIT_LOCK")
             raise diagnosis.table_busy(error, None, f"unchanged, {seen.place}", waited, who) from error
 
@@ -186,8 +180,7 @@ _AT_WORK = f"{blockers.SESSIONS} WHERE datname = current_database() AND applicat
 @contextmanager
 def _alone(doing: str, settings: Settings, look: Callable[[Connection], Look]) -> Iterator[tuple[Lock, Look]]:
     """Give the migration lock, and what `look` sees under it. Raises Stop when the lock stays busy for MIGRATE_WAIT_LOCK."""
-    assert settings.migrate_database is not None
-    lock = Lock(database.open_now(settings.migrate_database, locks.name(doing, settings), settings.migrate_variable))
+    lock = Lock(database.open_now(settings.migrations, doing))
     deadline = time.monotonic() + settings.wait_lock
     try:
         for pause in locks.pauses():
@@ -221,9 +214,7 @@ def _unmanaged(connection: Connection) -> Look:
 
 def _only_read(environment: EnvironmentContext, settings: Settings, models: Models) -> None:
     """Run a command that does not move the database (`current`, `check`, `revision` ...). Leaves nothing behind."""
-    dsn = settings.migrate_database
-    assert dsn is not None
-    driver = database.open_now(dsn, locks.name("read", settings), settings.migrate_variable)
+    driver = database.open_now(settings.migrations, "read")
     driver.autocommit = False
     engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver, poolclass=sqlalchemy.NullPool)
     options: dict[str, Any] = autogenerate.options(environment, models())
@@ -233,9 +224,7 @@ def _only_read(environment: EnvironmentContext, settings: Settings, models: Mode
 
 
 def _plan(way: Way, settings: Settings) -> list[Step]:
-    dsn = settings.migrate_database
-    assert dsn is not None
-    connection = database.open_now(dsn, locks.name("plan", settings), settings.migrate_variable)
+    connection = database.open_now(settings.migrations, "plan")
     try:
         return way.steps(status.look(connection).versions)
     finally:

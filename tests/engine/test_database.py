@@ -14,7 +14,7 @@ from tests.ground import eventually, rows_of
 from utils import database as reaching
 from utils.database import Allowance
 from utils.errors import Stop
-from utils.settings import Dsn
+from utils.settings import Address, Dsn
 
 
 def said_by(connection: Connection, statement: str) -> psycopg2.Error:
@@ -56,9 +56,11 @@ def test_a_question_is_answered_beside_other_work(database: Dsn, hosts: int) -> 
     """The connection is made while we do something else, and is gone after the answer."""
     parameters = database.parameters()
     several = database.with_(host=f"/nowhere,{parameters['host']}") if hosts == 2 else database
-    question = reaching.Question(several, "asking", "SELECT n FROM generate_series(1, 3) n", timeout=3)
+    question = reaching.Question(
+        Address(several, "DATABASE_URL"), "asking", "SELECT n FROM generate_series(1, 3) n", timeout=3
+    )
     assert question.answer() == [(1,), (2,), (3,)]
-    others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'asking'"
+    others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'railhead asking @ localhost'"
     eventually(lambda: not rows_of(database, others))
 
 
@@ -67,7 +69,9 @@ def test_a_question_to_a_server_that_says_nothing_ends(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(tmp_path / ".s.PGSQL.5432"))
         mute.listen()
-        question = reaching.Question(Dsn.of(host=str(tmp_path), dbname="x", user="x"), "asking", "SELECT 1", timeout=1)
+        question = reaching.Question(
+            Address(Dsn.of(host=str(tmp_path), dbname="x", user="x"), "DATABASE_URL"), "asking", "SELECT 1", timeout=1
+        )
         with pytest.raises(psycopg2.OperationalError, match="did not answer in time"):
             question.answer()
 
@@ -78,10 +82,10 @@ def test_a_question_taken_back_leaves_nobody_behind(database: Dsn, other_session
         cursor.execute("CREATE TABLE thing (id int)")
         other_session.commit()
         cursor.execute("LOCK TABLE thing")
-    asking = "SELECT wait_event_type FROM pg_stat_activity WHERE application_name = 'asking' AND datname = current_database()"
-    waiting = reaching.Question(database, "asking", "SELECT * FROM thing", timeout=60)
+    asking = "SELECT wait_event_type FROM pg_stat_activity WHERE application_name = 'railhead asking @ localhost' AND datname = current_database()"
+    waiting = reaching.Question(Address(database, "DATABASE_URL"), "asking", "SELECT * FROM thing", timeout=60)
     eventually(lambda: rows_of(database, asking) == [("Lock",)], what="it waits")
-    reaching.Question(database, "asking", "SELECT * FROM thing", timeout=60).close()
+    reaching.Question(Address(database, "DATABASE_URL"), "asking", "SELECT * FROM thing", timeout=60).close()
     waiting.close()
     with pytest.raises(psycopg2.Error):
         waiting.answer()
@@ -92,9 +96,11 @@ def test_a_question_taken_back_leaves_nobody_behind(database: Dsn, other_session
 def test_a_question_that_postgresql_refuses_raises(database: Dsn) -> None:
     """A database, a role or a table that is not there is an error of the driver's, as on any connection."""
     with pytest.raises(psycopg2.errors.UndefinedTable):
-        reaching.Question(database, "asking", "SELECT * FROM absent", timeout=3).answer()
+        reaching.Question(Address(database, "DATABASE_URL"), "asking", "SELECT * FROM absent", timeout=3).answer()
     with pytest.raises(psycopg2.OperationalError, match="does not exist"):
-        reaching.Question(database.with_(dbname="absent"), "asking", "SELECT 1", timeout=3).answer()
+        reaching.Question(
+            Address(database.with_(dbname="absent"), "DATABASE_URL"), "asking", "SELECT 1", timeout=3
+        ).answer()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +116,7 @@ def test_what_waiting_cannot_mend_is_told_at_once(database: Dsn, change: dict[st
     began = time.monotonic()
     with pytest.raises(Stop) as caught:
         reaching.reach(
-            database.with_(**change), "test", variable="DATABASE_URL", allowance=Allowance(60, "MIGRATE_WAIT_DATABASE")
+            Address(database.with_(**change), "DATABASE_URL"), "test", Allowance(60, "MIGRATE_WAIT_DATABASE")
         )
     assert caught.value.slug == slug
     assert "waited" not in dict(caught.value.facts)
@@ -122,7 +128,7 @@ def test_server_that_is_not_there_is_waited_for_as_long_as_allowed(tmp_path: Pat
     nowhere = Dsn.of(host=str(tmp_path), user="u", password="secret", dbname="d")
     began = time.monotonic()
     with pytest.raises(Stop) as caught:
-        reaching.reach(nowhere, "test", variable="DATABASE_URL", allowance=Allowance(0.5, "MIGRATE_WAIT_DATABASE"))
+        reaching.reach(Address(nowhere, "DATABASE_URL"), "test", Allowance(0.5, "MIGRATE_WAIT_DATABASE"))
     assert time.monotonic() - began >= 0.5
     assert caught.value.slug == "unreachable"
     assert dict(caught.value.facts)["waited"] == "0 s (MIGRATE_WAIT_DATABASE)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from utils import errors
-from utils.errors import Stop
+from utils.errors import Stop, TableBusy
 
 BUSY = Stop(
     "lock-busy",
@@ -63,3 +63,17 @@ def test_exit_code_goes_by_the_slug() -> None:
     assert [code("usage"), code("settings"), code("lock-busy"), code("migration-failed")] == [2, 3, 4, 5]
     assert code("migration-half-done") == errors.LEFT_BEHIND == 6
     assert code("settings", errors.NO) == 1
+
+
+def test_stop_is_replaced_and_never_changed() -> None:
+    """A copy with another state of the database keeps its class and all other parts; the first stays as it was."""
+    first = TableBusy("table-busy", "a table is busy", facts=[("a", "b")], database="unchanged", next_step="wait")
+    second = first.replaced(database="at 0001", exit_code=6)
+    assert (type(second), second.database, second.exit_code) == (TableBusy, "at 0001", 6)
+    assert (second.slug, second.headline, second.facts, second.next_step) == (
+        first.slug,
+        first.headline,
+        first.facts,
+        first.next_step,
+    )
+    assert (first.database, first.exit_code) == ("unchanged", 4)

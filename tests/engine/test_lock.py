@@ -12,7 +12,7 @@ from tests.ground import Databases, eventually, rows_of
 from utils import database as reaching
 from utils import lock as locks
 from utils.lock import Lock, LockLost
-from utils.settings import Dsn, Settings
+from utils.settings import Address, Dsn
 
 Make = Callable[..., Lock]
 
@@ -158,8 +158,8 @@ def test_polls_start_often_and_become_rare_out_of_step() -> None:
 
 def test_name_tells_command_and_replica_and_fits() -> None:
     """PostgreSQL keeps 63 bytes of an application's name."""
-    assert locks.name("upgrade", Settings(replica="web-2")) == "railhead upgrade @ web-2"
-    assert len(locks.name("upgrade", Settings(replica="r" * 100))) == 63
+    assert Address(Dsn(), "DATABASE_URL", "web-2").session_name("upgrade") == "railhead upgrade @ web-2"
+    assert len(Address(Dsn(), "DATABASE_URL", "r" * 100).session_name("upgrade")) == 63
 
 
 def _passes(lock: Lock, connection: Connection) -> bool:
