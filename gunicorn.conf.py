@@ -5,9 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # gunicorn reads this file before it adds the folder itself
 
-from utils import logs
-from utils.errors import Stop
-from utils.settings import load
+from railhead import logs
+from railhead.errors import Stop
+from railhead.settings import load
 
 try:
     settings = load()

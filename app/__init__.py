@@ -16,10 +16,10 @@ from flask.cli import FlaskGroup
 from flask_wtf import CSRFProtect
 
 from app import board, database, errors, health, members, projects, request_id, schema, security, sign_in, tasks, words
-from utils import logs
-from utils.errors import Stop
+from railhead import logs
+from railhead.errors import Stop
+from railhead.settings import Settings, load
 from utils.migrate import migrate_on_startup
-from utils.settings import Settings, load
 
 SAMPLE = (board, tasks, projects, members)
 """The pages of the sample; put your own in their place."""

@@ -22,16 +22,23 @@ from app.database import PATIENCE, Patient, connect
 from app.paging import Page
 from app.tables import Table
 from models import Base
-from utils import blockers, catalog, database, drift, judgement, ledger, manifest, report, revisions, status
-from utils.blockers import Blocker
-from utils.catalog import Catalog
-from utils.drift import Difference, Drift
-from utils.errors import Stop
-from utils.history import History, Revision
-from utils.judgement import Weighed
-from utils.ledger import Entry, Filter
-from utils.settings import Settings
-from utils.status import Look, Status
+from railhead.commands import report
+from railhead.errors import Stop
+from railhead.hazards import gate as judgement
+from railhead.hazards.gate import Weighed
+from railhead.history import manifest
+from railhead.history import planner as revisions
+from railhead.history.graph import History, Revision
+from railhead.postgres import blockers
+from railhead.postgres import connection as database
+from railhead.postgres.blockers import Blocker
+from railhead.schema import catalog
+from railhead.schema.catalog import Catalog
+from railhead.settings import Settings
+from railhead.state import drift, ledger, status
+from railhead.state.drift import Difference, Drift
+from railhead.state.ledger import Entry, Filter
+from railhead.state.status import Look, Status
 
 CONNECT_TIMEOUT = "3"
 """Seconds: nobody who looks at a page, no health check either, waits for longer."""

@@ -21,8 +21,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Base
-from utils import embedded, watchdog
-from utils.settings import Dsn, Settings
+from railhead.devserver import shared as embedded
+from railhead.postgres import interrupts as watchdog
+from railhead.settings import Dsn, Settings
 
 T = TypeVar("T", bound=Base)
 Values = Sequence[object] | Mapping[str, object] | None

@@ -6,8 +6,8 @@ import psycopg2
 from flask import Blueprint, Response, current_app, jsonify
 
 from app.sign_in import access
-from utils.errors import Stop
-from utils.settings import Settings
+from railhead.errors import Stop
+from railhead.settings import Settings
 
 _FOR_ALL = ("state", "flags", "current", "heads", "pending", "unknown")
 """What a stranger may know; where the database is and who migrated it is for those who may write."""
@@ -25,7 +25,7 @@ def healthz() -> Response:
 def readyz() -> tuple[Response, int]:
     """Answer 200 when the database answers and its schema is one that this code can serve, else 503. Read-only."""
     from app import console  # it imports Alembic, which nobody needs who only serves the board
-    from utils import status
+    from railhead.state import status
 
     settings: Settings = current_app.config["SETTINGS"]
     try:

@@ -8,8 +8,8 @@ import uuid
 
 from flask import Flask, Response, g, has_request_context, request
 
-from utils import logs
-from utils.settings import Settings
+from railhead import logs
+from railhead.settings import Settings
 
 _FIT_TO_KEEP = re.compile(r"[A-Za-z0-9._-]{8,64}")
 

@@ -14,10 +14,11 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from app import errors, picture
 from app.sign_in import Access, access, writers_only
-from utils import database, ledger
-from utils.errors import Stop
-from utils.ledger import Filter
-from utils.settings import Settings
+from railhead.errors import Stop
+from railhead.postgres import connection as database
+from railhead.settings import Settings
+from railhead.state import ledger
+from railhead.state.ledger import Filter
 
 if TYPE_CHECKING:
     from app.console import Console

@@ -32,7 +32,7 @@ from app.database import session
 from app.forms import SignInForm
 from app.security import local_path
 from models import SignInAttempt
-from utils.settings import Settings
+from railhead.settings import Settings
 
 FREE_TRIES = 5
 """Wrong passwords that cost no waiting: people mistype."""

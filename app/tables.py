@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from psycopg2.extensions import connection as Connection
 
-from utils import database, ledger
+from railhead.postgres import connection as database
+from railhead.state import ledger
 
 _STATEMENT = Path(__file__).with_suffix(".sql")
 _SIZE = 2

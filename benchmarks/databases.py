@@ -20,8 +20,8 @@ from psycopg2 import errors, sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection
 
 from benchmarks import places
-from utils.cluster import Server as Embedded
-from utils.settings import Dsn, parse_url
+from railhead.devserver.server import Server as Embedded
+from railhead.settings import Dsn, parse_url
 
 CATALOG = """
 SELECT format('%s.%s %s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,

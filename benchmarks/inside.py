@@ -26,7 +26,8 @@ def limit() -> None:
 
 def railhead() -> float:
     """Read the settings and call the start-up hook; return when the call began."""
-    from utils import migrate, settings
+    from railhead import settings
+    from utils import migrate
 
     found = settings.load()
     began = time.perf_counter()

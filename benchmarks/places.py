@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from utils.programs import binary
+from railhead.devserver.binaries import binary
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "benchmarks"

@@ -135,7 +135,7 @@ def lay_dbmate(tree: Path, history: Sequence[Revision]) -> None:
 
 def lay_railhead(tree: Path, history: Sequence[Revision]) -> None:
     """Copy this project, put the history in the place of its migrations, and seal it."""
-    for name in ("alembic.ini", "app", "migrations", "models.py", "utils"):
+    for name in ("alembic.ini", "app", "migrations", "models.py", "railhead", "utils"):
         source = places.ROOT / name
         if source.is_dir():
             shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))

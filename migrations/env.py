@@ -1,9 +1,10 @@
-"""Where Alembic enters: every command, typed or called, goes through the same story in `utils.upgrade`."""
+"""Where Alembic enters: every command, typed or called, goes through the same story in `railhead.execution.entry`."""
 
 from alembic import context
 from sqlalchemy import MetaData
 
-from utils import operations, upgrade  # noqa: F401  operations registers the verbs that migrations use
+from railhead.execution import entry as upgrade
+from railhead.operations import verbs  # noqa: F401  registers the verbs that migrations use
 
 
 def models() -> MetaData:

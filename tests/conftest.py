@@ -17,11 +17,12 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.devserver import shared as embedded
+from railhead.errors import Stop
+from railhead.execution import entry as upgrade
+from railhead.settings import Dsn, Settings, parse_url
 from tests.ground import Databases, Tree, copy_project, eventually, memory, rows_of
 from tests.workshop import Workshop
-from utils import embedded, upgrade
-from utils.errors import Stop
-from utils.settings import Dsn, Settings, parse_url
 
 _NOT_SAFE = {
     "autovacuum": "off",  # it comes when a test does not expect it, and takes locks

@@ -20,12 +20,12 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from utils.settings import ROOT, Dsn
+from railhead.settings import ROOT, Dsn
 
 _KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR"}
 """What a process started by a test sees of our environment; all else is what the test says."""
 
-_COPIED = ("utils", "app", "migrations", "models.py", "alembic.ini", "gunicorn.conf.py", "Procfile")
+_COPIED = ("railhead", "utils", "app", "migrations", "models.py", "alembic.ini", "gunicorn.conf.py", "Procfile")
 
 _REVISION = '''\
 """{message}"""

@@ -7,17 +7,17 @@ import inspect
 import re
 from pathlib import Path
 
+from railhead.hazards.rules import HAZARDS, Hazard
+from railhead.operations.verbs import REPEATABLE, Verbs
+from railhead.settings import ROOT
 from tests.judging import EXAMPLES
-from utils.hazards import HAZARDS, Hazard
-from utils.operations import REPEATABLE, Verbs
-from utils.settings import ROOT
 
 PLACE = ROOT / "docs" / "writing-migrations.md"
 
 _INTRODUCTION = """\
 # Writing migrations
 
-<!-- Written by `python -m tests.guide` from utils/hazards.py, tests/examples and utils/operations.py. -->
+<!-- Written by `python -m tests.guide` from railhead/hazards/rules.py, tests/examples and railhead/operations/verbs.py. -->
 
 A migration runs while the application serves requests, and the release before it goes on serving on the new schema. What
 could go wrong then has {count} names. They are found by running each revision once on a scratch database and asking PostgreSQL

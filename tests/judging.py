@@ -8,11 +8,13 @@ from pathlib import Path
 
 from alembic.script import ScriptDirectory
 
-from utils import hazards, replay, revisions
-from utils.footprint import Footprint
-from utils.hazards import Finding
-from utils.history import History
-from utils.settings import Dsn
+from railhead.hazards import replay
+from railhead.hazards import rules as hazards
+from railhead.hazards.footprint import Footprint
+from railhead.hazards.rules import Finding
+from railhead.history import planner as revisions
+from railhead.history.graph import History
+from railhead.settings import Dsn
 
 EXAMPLES = Path(__file__).with_name("examples")
 SCHEMA = EXAMPLES / "0001_schema.py"

@@ -12,9 +12,9 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from psycopg2.extensions import connection as Connection
 
+from railhead.operations import verbs as operations  # noqa: F401  registers the verbs
+from railhead.settings import Dsn
 from tests.ground import rows_of
-from utils import operations  # noqa: F401  registers the verbs
-from utils.settings import Dsn
 
 Call = Callable[[Operations], object]
 

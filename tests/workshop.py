@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from railhead.devserver import shared as embedded
+from railhead.settings import ROOT
 from tests.ground import ALEMBIC, MIGRATE, Tree, environment, eventually
-from utils import embedded
-from utils.settings import ROOT
 
 _ALEMBIC = "import sys; from alembic.config import main; sys.exit(main(prog='alembic'))"
 _READY_WITHIN = 60.0
@@ -122,7 +122,7 @@ def _serve(root: str) -> None:
     """Fork a process for each line of standard input; answer with its id, and then with its exit code."""
     sys.path[0] = root
     sys.path.remove(str(ROOT))
-    for name in [name for name in sys.modules if name.split(".")[0] in {"utils", "tests"}]:
+    for name in [name for name in sys.modules if name.split(".")[0] in {"railhead", "tests", "utils"}]:
         del sys.modules[name]  # those of the real tree; from here on it is the copy's
     for name in (
         "alembic.command",
@@ -131,8 +131,8 @@ def _serve(root: str) -> None:
         "psycopg2.extras",
         "sqlalchemy.orm",
         "utils.migrate",
-        "utils.report",
-        "utils.upgrade",
+        "railhead.commands.report",
+        "railhead.execution.entry",
     ):
         importlib.import_module(name)
     gc.freeze()

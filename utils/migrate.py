@@ -22,15 +22,18 @@ elif os.path.dirname(_HERE) not in sys.path:
 
 import psycopg2
 
-from utils import database, errors, logs, manifest, watchdog
-from utils.errors import Stop
-from utils.logs import log
-from utils.settings import Settings, load
+from railhead import errors, logs
+from railhead.errors import Stop
+from railhead.history import manifest
+from railhead.logs import log
+from railhead.postgres import connection as database
+from railhead.postgres import interrupts as watchdog
+from railhead.settings import Settings, load
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
-    from utils.status import Status
+    from railhead.state.status import Status
 
 Command = Callable[[argparse.Namespace, Settings], int]
 
@@ -115,7 +118,7 @@ def _upgrade(parsed: argparse.Namespace, settings: Settings) -> int:
         return errors.DONE
     if parsed.dry_run:
         return _plan(parsed, settings)
-    from utils import upgrade
+    from railhead.execution import entry as upgrade
 
     print(upgrade.run("upgrade", target, settings))
     return errors.DONE
@@ -125,7 +128,8 @@ def _status(parsed: argparse.Namespace, settings: Settings) -> int:
     if parsed.exit_code and not parsed.json and (heads := at_head(settings)) is not None:
         print(f"current: the database is at {', '.join(heads)}")
         return errors.DONE
-    from utils import report, status
+    from railhead.commands import report
+    from railhead.state import status
 
     found = status.read(settings, models=_models)
     print(report.as_json(found.record()) if parsed.json else report.status_text(found))
@@ -133,7 +137,8 @@ def _status(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _plan(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import plan, report, status
+    from railhead.commands import plan, report
+    from railhead.state import status
 
     status.assert_one_database(settings)
     made = plan.make(parsed.revision, settings)
@@ -142,7 +147,10 @@ def _plan(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import losses, report, status, upgrade
+    from railhead.commands import data_loss as losses
+    from railhead.commands import report
+    from railhead.execution import entry as upgrade
+    from railhead.state import status
 
     status.assert_one_database(settings)
     steps = upgrade.plan("downgrade", parsed.revision, settings)
@@ -158,7 +166,9 @@ def _downgrade(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _drift(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import report, revisions, status
+    from railhead.commands import report
+    from railhead.history import planner as revisions
+    from railhead.state import status
 
     status.assert_one_database(settings)
     with revisions.no_garbage_collection():
@@ -168,7 +178,7 @@ def _drift(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _doctor(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import doctor, report
+    from railhead.commands import doctor, report
 
     found = doctor.examine(settings, _models)
     print(report.as_json([one._asdict() for one in found]) if parsed.json else report.findings_text(found))
@@ -176,14 +186,15 @@ def _doctor(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _adopt(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import upgrade
+    from railhead.execution import entry as upgrade
 
     print(f"adopt: the database is at {upgrade.adopt(settings, parsed.revision, force=parsed.force)}")
     return errors.DONE
 
 
 def _log(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import ledger, report, status
+    from railhead.commands import report
+    from railhead.state import ledger, status
 
     status.assert_one_database(settings)
     connection = database.open_now(settings.application, "log")
@@ -197,7 +208,7 @@ def _wait(_parsed: argparse.Namespace, settings: Settings) -> int:
     there = at_head(settings) is not None
     place = "at head"
     if not there:
-        from utils import upgrade
+        from railhead.execution import entry as upgrade
 
         found = upgrade.wait(settings, _models)
         there = found.can_serve
@@ -212,7 +223,7 @@ def _wait(_parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _seal(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import report, seal
+    from railhead.commands import report, seal
 
     if parsed.check:
         told = seal.differences(seen=not parsed.no_replay)
@@ -228,7 +239,8 @@ def _seal(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _rebase(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import rebase, report, status
+    from railhead.commands import rebase, report
+    from railhead.state import status
 
     status.assert_one_database(settings)
     print(report.rebased_text(rebase.rebase(parsed.revision, settings)))
@@ -236,7 +248,9 @@ def _rebase(parsed: argparse.Namespace, settings: Settings) -> int:
 
 
 def _reset(parsed: argparse.Namespace, settings: Settings) -> int:
-    from utils import losses, status, upgrade
+    from railhead.commands import data_loss as losses
+    from railhead.execution import entry as upgrade
+    from railhead.state import status
 
     if settings.production:
         raise Stop(
@@ -340,7 +354,7 @@ def _check(settings: Settings) -> None:
     """Raise Stop unless the database is where this code can serve. Read-only. Waits up to MIGRATE_WAIT_DATABASE for it to answer."""
     if at_head(settings) is not None:
         return
-    from utils import status
+    from railhead.state import status
 
     allowance = database.Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
     found = status.read(settings, models=_models, closely=False, allowance=allowance)
@@ -350,7 +364,10 @@ def _check(settings: Settings) -> None:
 
 def _not_served(found: Status, fact: errors.Fact) -> Stop:
     """Return the refusal of a database that this code cannot serve, by a process that does not migrate."""
-    from utils import diagnosis, history, report, revisions
+    from railhead.commands import report
+    from railhead.diagnosis import messages as diagnosis
+    from railhead.history import graph as history
+    from railhead.history import planner as revisions
 
     problem = revisions.history().problem if found.state == "forked" else None
     if problem:
@@ -371,7 +388,7 @@ def _not_served(found: Status, fact: errors.Fact) -> Stop:
 
 
 def _upgrade_or_fall_back(settings: Settings) -> None:
-    from utils import upgrade
+    from railhead.execution import entry as upgrade
 
     try:
         log.info("%s", upgrade.run("upgrade", "head", settings))
@@ -393,7 +410,7 @@ def _with_database(settings: Settings) -> Settings:
     """Return the settings with a database: the embedded server when none is named, which development only has."""
     if settings.database is not None:
         return settings
-    from utils import embedded
+    from railhead.devserver import shared as embedded
 
     return embedded.fill(settings)
 
@@ -435,7 +452,7 @@ def _refusals_told(again: str) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
-        from utils import diagnosis
+        from railhead.diagnosis import messages as diagnosis
 
         raise diagnosis.refused(error, "unchanged", again=again) from error
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from railhead.devserver.server import Server
+from railhead.settings import Dsn
 from tests.chaos.eyes import DESK, Scheme, listen
 from tests.chaos.pooler import Pooler
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import QUICK
 from tests.ground import Tree, memory
 from tests.web.replica import Replica
-from utils.cluster import Server
-from utils.settings import Dsn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from railhead.settings import Dsn
 from tests.chaos import sight
 from tests.ground import Tree, eventually, rows_of
-from utils.settings import Dsn
 
 WAITING = "WHILE NOT EXISTS (SELECT FROM gate"
 

@@ -33,7 +33,7 @@ from flask import Flask, render_template
 from jinja2 import DictLoader
 from sqlalchemy import create_engine, text
 
-from utils.settings import load
+from railhead.settings import load
 
 PAGE = """<!doctype html><title>Tasks</title><ul>{% for id, title in tasks %}<li>{{ id }} {{ title }}</li>{% endfor %}</ul>"""
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from railhead.devserver import binaries as programs
+from railhead.settings import Dsn
 from tests.chaos.ports import free_ports
 from tests.ground import eventually
-from utils import programs
-from utils.settings import Dsn
 
 _SETTINGS = """\
 [databases]

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 
-from utils.settings import Dsn
+from railhead.settings import Dsn
 
 
 class Proxy:

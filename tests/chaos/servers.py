@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from utils.cluster import Server
+from railhead.devserver.server import Server
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB", "max_wal_senders": "4", "wal_level": "replica"}
 """Fast, lost with the machine, and fit to be followed."""

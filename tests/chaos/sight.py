@@ -6,9 +6,10 @@ from contextlib import closing
 
 import psycopg2
 
+from railhead.postgres import advisory_lock as lock
+from railhead.schema import catalog
+from railhead.settings import Dsn
 from tests.ground import rows_of
-from utils import catalog, lock
-from utils.settings import Dsn
 
 
 def sessions(dsn: Dsn, like: str = "%") -> list[int]:

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from railhead.hazards import rules as hazards
+from railhead.settings import Dsn
 from tests.engine.test_autogenerate import CASES, Desk, create, desk, edited, engine, metadata, partitions
 from tests.judging import footprints_of
-from utils import hazards
-from utils.settings import Dsn
 
 assert desk, engine  # the fixtures
 

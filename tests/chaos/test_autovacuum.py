@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from railhead.devserver.server import Server
+from railhead.postgres.retry_budget import Patience
+from railhead.settings import Dsn
 from tests.chaos.servers import QUICK
 from tests.ground import eventually, rows_of
 from tests.verbs import TABLES, VERBS, answer, run
-from utils.cluster import Server
-from utils.patience import Patience
-from utils.settings import Dsn
 
 OFTEN = {"autovacuum_naptime": "1s"}
 

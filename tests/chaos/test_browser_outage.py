@@ -14,13 +14,13 @@ from typing import Literal
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.devserver.server import Server
+from railhead.settings import Dsn
 from tests.chaos import load
 from tests.chaos.proxy import Proxy
 from tests.ground import Tree, eventually, memory, rows_of
 from tests.web.replica import Replica
 from tests.web.visitor import Page
-from utils.cluster import Server
-from utils.settings import Dsn
 
 SECONDS = 10
 """For which fifty visitors look at the board meanwhile."""

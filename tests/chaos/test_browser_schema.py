@@ -12,14 +12,14 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.postgres.advisory_lock import Lock
+from railhead.settings import Dsn
 from tests.chaos import sight
 from tests.chaos.eyes import DESK, OPPOSITE, Scheme, colour, contrast, faults
 from tests.chaos.hands import HANDS, SIZES, Keyboard, Mouse
 from tests.engine import test_states as states
 from tests.ground import Tree, eventually, rows_of
 from tests.workshop import Workshop
-from utils.lock import Lock
-from utils.settings import Dsn
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Route

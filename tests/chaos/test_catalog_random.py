@@ -12,12 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection
 
+from railhead.schema import catalog
+from railhead.schema.catalog import Catalog
+from railhead.settings import Dsn
+from railhead.state import drift
 from tests.ground import Databases
 from tests.schemas import schemas
 from tests.workshop import Workshop
-from utils import catalog, drift
-from utils.catalog import Catalog
-from utils.settings import Dsn
 
 
 @pytest.fixture(scope="module")

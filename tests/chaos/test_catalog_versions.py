@@ -16,10 +16,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from railhead.schema import catalog
+from railhead.schema.catalog import Catalog
+from railhead.settings import Dsn
 from tests.ground import Databases, eventually, rows_of
-from utils import catalog
-from utils.catalog import Catalog
-from utils.settings import Dsn
 
 EVERYTHING = (Path(__file__).parents[1] / "engine" / "everything.sql").read_text(encoding="utf-8")
 INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
+from railhead.settings import Dsn
 from tests.chaos import sight
 from tests.ground import ALEMBIC, MIGRATE, Tree, rows_of
 from tests.workshop import Workshop
-from utils.settings import Dsn
 
 WAYS = {
     "migrate.py": (*MIGRATE, "upgrade", "head"),

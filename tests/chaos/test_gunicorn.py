@@ -13,8 +13,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from railhead.settings import Dsn
 from tests.ground import GUNICORN, Running, Tree, eventually, rows_of
-from utils.settings import Dsn
 
 SERVE = (*GUNICORN, "app:create_app()")
 WITHOUT_PRELOAD = "from pathlib import Path\nexec(Path('gunicorn.conf.py').read_text())\npreload_app = False\n"

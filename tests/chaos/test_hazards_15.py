@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from railhead.hazards.rules import HAZARDS
+from railhead.settings import Dsn
 from tests.chaos.test_catalog_versions import elder
 from tests.judging import EXAMPLES, open_findings
-from utils.hazards import HAZARDS
-from utils.settings import Dsn
 
 assert elder  # the fixture
 

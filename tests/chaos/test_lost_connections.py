@@ -12,17 +12,19 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.devserver.server import Server
+from railhead.diagnosis import messages as diagnosis
+from railhead.postgres import advisory_lock as lock
+from railhead.postgres import connection as reaching
+from railhead.postgres import interrupts as watchdog
+from railhead.postgres.activity import Monitor
+from railhead.settings import Dsn
 from tests.chaos import gate, sight
 from tests.chaos.pooler import NEEDED, Pooler
 from tests.chaos.ports import free_ports
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import standby_of
 from tests.ground import MIGRATE, Tree, eventually, rows_of
-from utils import database as reaching
-from utils import diagnosis, lock, watchdog
-from utils.cluster import Server
-from utils.progress import Monitor
-from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 

@@ -10,9 +10,9 @@ import pytest
 from psycopg2.extensions import connection as Connection
 from sqlalchemy import Column, Integer, MetaData, Table
 
+from railhead.state import drift
 from tests.engine.test_drift import keep, run
 from tests.ground import Databases
-from utils import drift
 
 
 @pytest.mark.alone

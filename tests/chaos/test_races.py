@@ -11,12 +11,12 @@ from contextlib import closing
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.postgres import advisory_lock as lock
+from railhead.settings import Dsn
 from tests.chaos import histories, sight
 from tests.chaos.pooler import NEEDED, Pooler
 from tests.chaos.ports import free_ports
 from tests.ground import GUNICORN, MIGRATE, Running, Tree, eventually
-from utils import lock
-from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from railhead.settings import Dsn
 from tests.chaos import sight
 from tests.ground import ALEMBIC, MIGRATE, rows_of
 from tests.workshop import Workshop
-from utils.settings import Dsn
 
 MIXED = {
     "a verb": "op.add_column('thing', sa.Column('a', sa.Text))\nop.create_index_concurrently('thing_a', 'thing', ['a'])",

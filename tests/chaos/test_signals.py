@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from railhead.settings import Dsn
 from tests.chaos import gate, sight
 from tests.chaos.namespaces import may_unshare, with_files
 from tests.chaos.ports import free_ports
 from tests.ground import ALEMBIC, GUNICORN, MIGRATE, Running, Tree, eventually
-from utils.settings import Dsn
 
 WITHIN = 1.0
 """Seconds in which a process that is told to stop has ended."""

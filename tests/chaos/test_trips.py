@@ -6,9 +6,9 @@ from contextlib import closing
 
 import psycopg2
 
+from railhead.settings import Dsn
 from tests.chaos.proxy import Proxy
 from tests.ground import Databases, Tree
-from utils.settings import Dsn
 
 MANY = 40
 

@@ -13,9 +13,9 @@ from multiprocessing.connection import Connection as Pipe
 
 import pytest
 
+from railhead.settings import Dsn
 from tests.ground import eventually, rows_of
 from tests.verbs import INDEX_ON_PARTITIONS, TABLES, VERBS, Call, answer, is_ended, run
-from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 

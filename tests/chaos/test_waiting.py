@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from railhead.devserver.server import Server
+from railhead.execution import migration_run as story
+from railhead.settings import Dsn
 from tests.chaos import sight
 from tests.chaos.namespaces import may_unshare, with_files
 from tests.chaos.ports import free_ports
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import standby_of
 from tests.ground import MIGRATE, Running, Tree, eventually, rows_of
-from utils import story
-from utils.cluster import Server
-from utils.settings import Dsn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 

@@ -6,10 +6,10 @@ import json
 
 from psycopg2.extensions import connection as Connection
 
+from railhead.execution.adoption import MOST_DIFFERENCES
+from railhead.state import ledger
 from tests.ground import MIGRATE, eventually, rows_of
 from tests.workshop import Workshop
-from utils import ledger
-from utils.adoption import MOST_DIFFERENCES
 
 ONE = "CREATE TABLE one (id int PRIMARY KEY)"
 

@@ -11,10 +11,10 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
+from railhead.devserver import shared as embedded
+from railhead.settings import Dsn
 from tests.ground import Databases, Tree, eventually, rows_of
 from tests.workshop import Workshop
-from utils import embedded
-from utils.settings import Dsn
 
 BASE, FIRST, SECOND = "", "0001_baseline", "0002_add_task_due_on"
 SECOND_LINE = "0001_baseline -> 0002_add_task_due_on (head), A task can have a due date.\n"

@@ -20,14 +20,19 @@ from psycopg2.extensions import connection as Driver
 from sqlalchemy.dialects import postgresql as pg
 
 from models import NAMES, Base
+from railhead.autogenerate import options as autogenerate
+from railhead.operations import verbs as operations
+from railhead.project import OWN_TABLES
+from railhead.schema import catalog
+from railhead.settings import ROOT, Dsn
+from railhead.state import ledger
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils import autogenerate, catalog, ledger, operations
-from utils.settings import ROOT, Dsn
 
 ENV = """
 from alembic import context
-from utils import autogenerate, operations
+from railhead.autogenerate import options as autogenerate
+from railhead.operations import verbs as operations
 
 given = context.config.attributes
 with given["engine"].connect() as connection:
@@ -784,7 +789,7 @@ def test_checks_without_a_name_are_written_and_never_dropped(desk: Desk, caplog:
 
 def test_own_tables_are_no_difference(desk: Desk) -> None:
     """The ledger and Alembic's version table belong to the engine: autogenerate never drops them."""
-    assert {ledger.TABLE, "alembic_version"} == autogenerate.OWN_TABLES
+    assert {ledger.TABLE, "alembic_version"} == OWN_TABLES
     rows_of(desk.database, f"CREATE TABLE {ledger.TABLE} (id int)")
     assert desk.revision(sa.MetaData()) == []
 

@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 import pytest
 
+from railhead.devserver.server import Server
+from railhead.settings import Dsn
 from tests.ground import memory, rows_of, url_of
 from tests.workshop import Workshop
-from utils.cluster import Server
-from utils.settings import Dsn
 
 SECRET = "p@ss/w%rd:é"
 IN_URLS = quote(SECRET, safe="")

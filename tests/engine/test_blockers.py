@@ -6,11 +6,11 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.postgres import blockers
+from railhead.postgres.blockers import Blocker
+from railhead.settings import Dsn
 from tests.ground import eventually, rows_of
 from tests.workshop import Workshop
-from utils import blockers
-from utils.blockers import Blocker
-from utils.settings import Dsn
 
 
 def waiter(database: Dsn, connection: Connection) -> tuple[Connection, list[Blocker]]:

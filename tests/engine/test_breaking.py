@@ -7,11 +7,11 @@ from contextlib import closing
 import psycopg2
 import pytest
 
+from railhead.schema import catalog
+from railhead.schema.catalog import Catalog
+from railhead.schema.compatibility import breaks, holds
+from railhead.settings import Dsn
 from tests.ground import rows_of
-from utils import catalog
-from utils.breaking import breaks, holds
-from utils.catalog import Catalog
-from utils.settings import Dsn
 
 SCHEMA = """
     CREATE TYPE mood AS ENUM ('glad', 'sad');

@@ -15,10 +15,10 @@ import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import connection as Connection
 
+from railhead.schema import catalog
+from railhead.schema.catalog import Catalog, Change
+from railhead.settings import Dsn
 from tests.ground import Databases, eventually, rows_of
-from utils import catalog
-from utils.catalog import Catalog, Change
-from utils.settings import Dsn
 
 EVERYTHING = Path(__file__).with_name("everything.sql").read_text(encoding="utf-8")
 

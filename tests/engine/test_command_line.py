@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from railhead.settings import Dsn
 from tests.ground import Tree, environment, rows_of
 from tests.workshop import Workshop
 from utils.migrate import _parser
-from utils.settings import Dsn
 
 COMMANDS = sorted(next(action for action in _parser()._actions if action.dest == "command").choices or ())
 

@@ -10,11 +10,11 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.errors import Stop
+from railhead.postgres import connection as reaching
+from railhead.postgres.connection import Allowance
+from railhead.settings import Address, Dsn
 from tests.ground import eventually, rows_of
-from utils import database as reaching
-from utils.database import Allowance
-from utils.errors import Stop
-from utils.settings import Address, Dsn
 
 
 def said_by(connection: Connection, statement: str) -> psycopg2.Error:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import pytest
 
+from railhead.diagnosis.sqlstates import CASES
+from railhead.settings import Dsn
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils.causes import CASES
-from utils.settings import Dsn
 
 FAILURES = Path(__file__).with_name("failures.txt")
 

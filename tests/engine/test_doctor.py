@@ -15,11 +15,11 @@ import pytest
 from sqlalchemy import MetaData
 
 from models import Base
+from railhead.commands import doctor
+from railhead.commands.doctor import Finding
+from railhead.settings import Dsn, Secret, Settings
 from tests.ground import Databases, eventually, rows_of
 from tests.workshop import Workshop
-from utils import doctor
-from utils.doctor import Finding
-from utils.settings import Dsn, Secret, Settings
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from railhead import errors
+from railhead.settings import ROOT
 from tests.ground import MIGRATE
 from tests.workshop import Workshop
 from utils import migrate
-from utils.settings import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "migrations.md").read_text(encoding="utf-8")
@@ -31,11 +32,14 @@ def documented() -> list[tuple[str, str]]:
     return [(name, does) for name, _, does in COMMAND.findall(README)]
 
 
+STOPS = {"Stop"} | {kind.__name__ for kind in errors.Stop.__subclasses__()}
+
+
 def slugs() -> Iterator[str]:
     """Yield the slug of each Stop that the code can raise."""
-    for file in [*(ROOT / "utils").glob("*.py"), *(ROOT / "app").glob("*.py")]:
+    for file in [*(ROOT / "railhead").rglob("*.py"), *(ROOT / "utils").glob("*.py"), *(ROOT / "app").glob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Stop":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in STOPS:
                 first = node.args[0] if node.args else None
                 if isinstance(first, ast.Constant):
                     yield str(first.value)

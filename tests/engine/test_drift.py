@@ -33,10 +33,12 @@ from sqlalchemy import (
 )
 
 from models import Base
+from railhead.history import planner as revisions
+from railhead.schema import catalog
+from railhead.settings import Dsn, Settings
+from railhead.state import drift, ledger, status
 from tests.ground import Databases, rows_of
 from tests.workshop import Workshop
-from utils import catalog, drift, ledger, revisions, status
-from utils.settings import Dsn, Settings
 
 MADE = """
     CREATE TYPE status AS ENUM ('todo', 'done');

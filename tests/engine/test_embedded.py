@@ -15,18 +15,20 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from railhead.devserver import binaries as programs
+from railhead.devserver import file_lock as filelock
+from railhead.devserver import shared as embedded
+from railhead.devserver.server import Server
+from railhead.errors import Stop
+from railhead.settings import ROOT, Dsn, Settings
 from tests.ground import Running, environment, eventually, memory, rows_of
-from utils import embedded, filelock, programs
-from utils.cluster import Server
-from utils.errors import Stop
-from utils.settings import ROOT, Dsn, Settings
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 
 USER = """
 import sys, pathlib
 sys.path.insert(0, sys.argv[1])
-from utils import embedded
+from railhead.devserver import shared as embedded
 before = set(sys.modules)
 dsn = embedded.use(pathlib.Path(sys.argv[2]), {"fsync": "off", "shared_buffers": "16MB"}, float(sys.argv[3]))
 print(dsn.parameters()["host"], *sorted(set(sys.modules) - before), flush=True)
@@ -107,7 +109,7 @@ def test_production_names_its_database() -> None:
 def test_missing_package_is_told() -> None:
     """Where only requirements.txt is installed, the message says how to get the server, or to name one."""
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from utils import programs, errors\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from railhead import errors; from railhead.devserver import binaries as programs\n"
         "try: programs.binary('postgres')\n"
         "except errors.Stop as stop: print(stop.render())"
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from utils import errors
-from utils.errors import Stop, TableBusy
+from railhead import errors
+from railhead.errors import Stop, TableBusy
 
 BUSY = Stop(
     "lock-busy",

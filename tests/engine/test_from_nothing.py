@@ -9,9 +9,9 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
+from railhead.settings import Dsn
 from tests.ground import Databases, rows_of
 from tests.workshop import Workshop
-from utils.settings import Dsn
 
 ROWS = (
     'op.execute("CREATE TABLE task (id int PRIMARY KEY, after int REFERENCES task DEFERRABLE INITIALLY DEFERRED)")\n'

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from railhead.hazards.rules import HAZARDS
+from railhead.settings import Dsn
 from tests import guide
 from tests.ground import rows_of
 from tests.judging import EXAMPLES, open_findings
-from utils.hazards import HAZARDS
-from utils.settings import Dsn
 
 
 def test_examples_run_on_the_newest_server(server: Dsn) -> None:

@@ -8,10 +8,17 @@ import psycopg2
 import pytest
 
 from models import Base
-from utils import drift, hazards, judgement, manifest, replay, revisions, scratch, seal
-from utils.footprint import Footprint
-from utils.history import LONGEST_ID, History
-from utils.settings import Dsn
+from railhead.commands import seal
+from railhead.devserver import scratch
+from railhead.hazards import gate as judgement
+from railhead.hazards import replay
+from railhead.hazards import rules as hazards
+from railhead.hazards.footprint import Footprint
+from railhead.history import manifest
+from railhead.history import planner as revisions
+from railhead.history.graph import LONGEST_ID, History
+from railhead.settings import Dsn
+from railhead.state import drift
 
 
 @pytest.fixture(scope="module")

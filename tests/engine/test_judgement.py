@@ -10,12 +10,13 @@ from contextlib import closing
 import psycopg2
 import pytest
 
+from railhead.hazards import gate as judgement
+from railhead.hazards.rules import Finding
+from railhead.history.graph import Revision
+from railhead.schema import catalog
+from railhead.settings import Dsn, Settings
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils import catalog, judgement
-from utils.hazards import Finding
-from utils.history import Revision
-from utils.settings import Dsn, Settings
 
 HEAD = "0002_add_task_due_on"
 INDEX = 'op.create_index("ix_task_title", "task", ["title"])'
@@ -157,7 +158,9 @@ def test_small_table_is_not(busy: Workshop, database: Dsn) -> None:
 def test_start_is_refused_too(busy: Workshop, database: Dsn) -> None:
     """The start-up hook and `alembic upgrade` refuse as the command does."""
     sealed(busy)
-    start = "from utils.settings import load; from utils.migrate import migrate_on_startup; migrate_on_startup(load())"
+    start = (
+        "from railhead.settings import load; from utils.migrate import migrate_on_startup; migrate_on_startup(load())"
+    )
     by_hook = busy.run(*python(start), MIGRATE_LARGE_TABLE="1000")
     by_hand = busy.alembic("upgrade", "head", MIGRATE_LARGE_TABLE="1000")
     assert (by_hook.returncode, by_hand.returncode) == (3, 3)

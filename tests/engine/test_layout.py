@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from utils.layout import tidy
+from railhead.autogenerate.layout import tidy
 
 CODE = {
     "short": "op.drop_column('task', 'a')",

@@ -8,11 +8,13 @@ import sys
 import psycopg2
 import pytest
 
+from railhead.errors import Stop
+from railhead.execution import entry as upgrade
+from railhead.postgres import advisory_lock as lock
+from railhead.settings import Dsn, Settings
+from railhead.state import drift, ledger, status
 from tests.ground import ALEMBIC, MIGRATE, rows_of
 from tests.workshop import Workshop
-from utils import drift, ledger, lock, status, upgrade
-from utils.errors import Stop
-from utils.settings import Dsn, Settings
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
 BOTH = [("upgrade", "0001_baseline", None), ("upgrade", "0002_add_task_due_on", "0001_baseline")]

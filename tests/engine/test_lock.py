@@ -8,11 +8,11 @@ from itertools import islice
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.postgres import advisory_lock as locks
+from railhead.postgres import connection as reaching
+from railhead.postgres.advisory_lock import Lock, LockLost
+from railhead.settings import Address, Dsn
 from tests.ground import Databases, eventually, rows_of
-from utils import database as reaching
-from utils import lock as locks
-from utils.lock import Lock, LockLost
-from utils.settings import Address, Dsn
 
 Make = Callable[..., Lock]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from utils import logs
-from utils.settings import Dsn, Secret, Settings
+from railhead import logs
+from railhead.settings import Dsn, Secret, Settings
 
 Logged = Callable[..., str]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from railhead.commands import data_loss as losses
+from railhead.execution import entry as upgrade
+from railhead.settings import Dsn, Settings
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils import losses, upgrade
-from utils.settings import Dsn, Settings
 
 MAKE = "op.create_table('note', sa.Column('id', sa.Integer, primary_key=True))"
 

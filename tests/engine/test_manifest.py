@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from railhead.history import manifest
+from railhead.history.manifest import Entry
+from railhead.settings import ROOT, Dsn
 from tests.ground import environment, rows_of
 from tests.workshop import Workshop
-from utils import manifest
-from utils.manifest import Entry
-from utils.settings import ROOT, Dsn
 
 FIRST = Entry("0001_a.py", "0001_a", "-", "c1")
 SECOND = Entry("0002_b.py", "0002_b", "0001_a", "c2", "fingerprint", "breaks", "rewrites-table:task")
@@ -288,9 +288,13 @@ def test_a_checksum_is_the_same_on_every_python(tmp_path: Path) -> None:
     """The digest of a module with much of the language in it does not depend on the Python that reads it."""
     place = tmp_path / "rich.py"
     place.write_text(RICH, encoding="utf-8")
-    files = [place, *sorted((ROOT / "utils").glob("*.py")), *sorted((ROOT / "migrations" / "versions").glob("*.py"))]
+    files = [
+        place,
+        *sorted((ROOT / "railhead").rglob("*.py")),
+        *sorted((ROOT / "migrations" / "versions").glob("*.py")),
+    ]
     code = (
-        "import sys; from pathlib import Path; from utils.manifest import checksum_of;"
+        "import sys; from pathlib import Path; from railhead.history.manifest import checksum_of;"
         " print(*[checksum_of(Path(name)) for name in sys.argv[1:]])"
     )
     digests = {

@@ -16,6 +16,12 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from psycopg2.extensions import connection as Connection
 
+from railhead.errors import Stop
+from railhead.operations import verbs as operations
+from railhead.operations.autocommit import Table, outside
+from railhead.operations.backfill import Backfill
+from railhead.postgres.retry_budget import Patience
+from railhead.settings import Dsn
 from tests.ground import eventually, rows_of
 from tests.verbs import (
     INDEX_ON_PARTITIONS,
@@ -30,12 +36,6 @@ from tests.verbs import (
     migrating,
     run,
 )
-from utils import operations
-from utils.backfill import Backfill
-from utils.errors import Stop
-from utils.outside import Table, outside
-from utils.patience import Patience
-from utils.settings import Dsn
 
 
 @pytest.mark.parametrize("name", VERBS)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from utils.patience import Patience
+from railhead.postgres.retry_budget import Patience
 
 
 def climb(patience: Patience, wasted: float = 0.0) -> list[float]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from railhead.settings import Dsn
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils.settings import Dsn
 
 HEAD = "0002_add_task_due_on"
 

@@ -8,13 +8,14 @@ from textwrap import dedent
 
 import pytest
 
+from railhead.hazards import rewrite as remedies
+from railhead.hazards import rules as hazards
+from railhead.hazards.rewrite import Remedy
+from railhead.hazards.rules import HAZARDS, Finding
+from railhead.settings import Dsn
 from tests.ground import rows_of
 from tests.judging import EXAMPLES, SCHEMA, footprints_of
 from tests.verbs import run as run_verb
-from utils import hazards, remedies
-from utils.hazards import HAZARDS, Finding
-from utils.remedies import Remedy
-from utils.settings import Dsn
 
 BLOCKING = [slug for slug, hazard in HAZARDS.items() if hazard.blocking]
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from railhead.devserver.scratch import PREFIX
+from railhead.hazards import replay
+from railhead.hazards import rules as hazards
+from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
+from railhead.schema import catalog
+from railhead.settings import Dsn
 from tests.ground import eventually, rows_of
 from tests.judging import SCHEMA, footprints_of
-from utils import catalog, hazards, replay
-from utils.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
-from utils.scratch import PREFIX
-from utils.settings import Dsn
 
 Replayed = Callable[..., Footprint]
 

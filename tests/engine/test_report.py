@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from utils import ledger, report
-from utils.lock import Holder
-from utils.status import Pending, Status
+from railhead.commands import report
+from railhead.postgres.advisory_lock import Holder
+from railhead.state import ledger
+from railhead.state.status import Pending, Status
 
 STATES = ("current", "behind", "ahead", "unknown", "unmanaged", "fallback", "forked")
 

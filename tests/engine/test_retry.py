@@ -9,16 +9,17 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from utils import ledger, retry
-from utils.account import Account
-from utils.revisions import Way
-from utils.settings import Dsn, Settings
+from railhead.execution import retry_policy as retry
+from railhead.execution.failure_report import Account
+from railhead.history.planner import Way
+from railhead.settings import Dsn, Settings
+from railhead.state import ledger
 
 
 def account_of(dsn: Dsn) -> Account:
     """Return the account of a run that asks this database, and has no way to go."""
     settings = Settings(database=dsn, migrate_database=dsn)
-    return Account(cast("Way", None), settings, ledger.new_run("upgrade", settings), "asking")
+    return Account(cast("Way", None), settings, ledger.new_run("upgrade", settings))
 
 
 def test_refused_change_is_a_lost_connection_where_the_server_follows_or_is_gone(

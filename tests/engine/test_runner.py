@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from railhead.settings import Dsn
 from tests.ground import MIGRATE, rows_of
 from tests.workshop import Workshop
-from utils.settings import Dsn
 
 THING = "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from railhead.history import manifest
+from railhead.settings import Dsn
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils import manifest
-from utils.settings import Dsn
 
 HEAD = "0002_add_task_due_on"
 

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
+from railhead.history import manifest
+from railhead.history.manifest import Entry
+from railhead.settings import Dsn
 from tests.ground import rows_of
 from tests.workshop import Workshop
-from utils import manifest
-from utils.manifest import Entry
-from utils.settings import Dsn
 
 HEAD = "0002_add_task_due_on"
 DROP = 'op.drop_column("task", "due_on")'

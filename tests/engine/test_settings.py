@@ -11,9 +11,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
+from railhead.errors import Stop
+from railhead.settings import ROOT, Dsn, Settings, duration, load, parse_url
 from tests.ground import environment
-from utils.errors import Stop
-from utils.settings import ROOT, Dsn, Settings, duration, load, parse_url
 
 PASSWORD = "p@ss/w%rd:é"
 ESCAPED = "p%40ss%2Fw%25rd%3A%C3%A9"
@@ -385,7 +385,7 @@ def test_dotenv_fills_in_and_never_overrides(tmp_path: Path) -> None:
     """`.env` is read where the environment is silent; its other PG* variables reach libpq."""
     (tmp_path / ".env").write_text("LOG_LEVEL=debug\nPORT=9000\nPGSSLMODE=require\nAPP_RELEASE='v 1'\n")
     code = (
-        "import os, pathlib, sys; from utils.settings import load; settings = load(pathlib.Path(sys.argv[1]))\n"
+        "import os, pathlib, sys; from railhead.settings import load; settings = load(pathlib.Path(sys.argv[1]))\n"
         "print(settings.log_level, settings.port, settings.release, os.environ['PGSSLMODE'])"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
@@ -396,7 +396,7 @@ def test_dotenv_fills_in_and_never_overrides(tmp_path: Path) -> None:
 
 def test_settings_alone_load_no_driver() -> None:
     """Without a database to check, reading the settings imports neither psycopg2 nor dotenv."""
-    code = "import sys; from utils.settings import Settings; Settings.from_env({})\nprint({'psycopg2', 'dotenv'} & {*sys.modules})"
+    code = "import sys; from railhead.settings import Settings; Settings.from_env({})\nprint({'psycopg2', 'dotenv'} & {*sys.modules})"
     variables = environment(PYTHONPATH=str(ROOT))
     said = subprocess.run(
         [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from railhead.settings import Dsn
 from tests.ground import ALEMBIC, MIGRATE, Databases, eventually, rows_of, url_of
 from tests.workshop import Workshop
-from utils.settings import Dsn
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
 

@@ -13,11 +13,12 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from models import Base
+from railhead.errors import Stop
+from railhead.execution import entry as upgrade
+from railhead.postgres import advisory_lock as lock
+from railhead.settings import Dsn, Settings
 from tests.ground import ALEMBIC, eventually, rows_of, url_of
 from tests.workshop import Workshop
-from utils import lock, upgrade
-from utils.errors import Stop
-from utils.settings import Dsn, Settings
 
 HEAD = "0002_add_task_due_on"
 TABLE = "op.create_table('note', sa.Column('id', sa.Integer))"

@@ -14,11 +14,11 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.postgres import connection as reaching
+from railhead.postgres import interrupts as watchdog
+from railhead.postgres.activity import Monitor
+from railhead.settings import Dsn
 from tests.ground import eventually, rows_of
-from utils import database as reaching
-from utils import watchdog
-from utils.progress import Monitor
-from utils.settings import Dsn
 
 LONG = "SELECT pg_sleep(30)"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 import pytest
 from dotenv import dotenv_values
 
-from utils.errors import Stop
-from utils.settings import ROOT, Settings
+from railhead.errors import Stop
+from railhead.settings import ROOT, Settings
 
 GIVEN_BY_PLATFORMS = {"DATABASE_UNPOOLED_URL", "RAILWAY_GIT_COMMIT_SHA", "RAILWAY_REPLICA_ID"}
 """Read where a platform sets them; nobody writes them into a file."""

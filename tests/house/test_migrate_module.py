@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from railhead.settings import ROOT
 from tests.ground import Tree
-from utils.settings import ROOT
 
 HEAVY = {
     "sqlalchemy",
@@ -42,7 +42,7 @@ HOOK = """
 import json, sys
 sys.path.insert(0, "")
 from utils.migrate import migrate_on_startup
-from utils.settings import load
+from railhead.settings import load
 migrate_on_startup(load())
 print(json.dumps(sorted(sys.modules)))
 """
@@ -80,7 +80,7 @@ def test_only_the_application_imports_it() -> None:
     """Nobody but app/__init__.py enters through the front door."""
     importers = {
         str(file.relative_to(ROOT))
-        for folder in ("app", "utils", "migrations")
+        for folder in ("app", "railhead", "utils", "migrations")
         for file in (ROOT / folder).rglob("*.py")
         if _imports_migrate(file)
     }

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from utils.settings import ROOT
+from railhead.settings import ROOT
 
 
 def lines_of(name: str) -> list[str]:

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
 
-import utils
-from utils.settings import ROOT
+from railhead.settings import ROOT
 
-LADDER: dict[str, str] = dict(re.findall(r"^    (\w+)  +(\S.*)$", utils.__doc__ or "", re.MULTILINE))
-MODULES = sorted(path for place in ("utils", "app", "benchmarks") for path in (ROOT / place).rglob("*.py"))
+MODULES = sorted(path for place in ("railhead", "utils", "app", "benchmarks") for path in (ROOT / place).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 
 
 def name_of(path: Path) -> str:
     """Return how a test is called that is about this file."""
     return str(path.relative_to(ROOT))
-
-
-@pytest.mark.parametrize("module", [path.stem for path in (ROOT / "utils").glob("*.py") if path.stem in LADDER])
-def test_module_opens_with_its_question(module: str) -> None:
-    """The docstring of a module begins with what the ladder says that it answers."""
-    docstring = ast.get_docstring(ast.parse((ROOT / "utils" / f"{module}.py").read_text())) or ""
-    assert docstring.startswith(LADDER[module].partition(" (")[0].partition("?")[0])
 
 
 def test_no_module_is_a_drawer() -> None:

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app import create_app
 from app.database import make_engine
+from railhead.settings import Dsn, Secret, Settings
 from tests.ground import Databases
 from tests.web.visitor import Visitor
-from utils.settings import Dsn, Secret, Settings
 
 PASSWORD = "correct horse battery staple"
 

@@ -10,15 +10,15 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from app import database as ours
+from railhead.postgres import interrupts as watchdog
+from railhead.settings import Settings
 from tests.workshop import Workshop
-from utils import watchdog
-from utils.settings import Settings
 
 LONG = "SET client_connection_check_interval = 50; SELECT pg_sleep(30)"
 
 IN_A_CHILD = """
 import os, psycopg2, sys
-from utils import watchdog
+from railhead.postgres import interrupts as watchdog
 
 def cut():
     connection = psycopg2.connect(sys.argv[1])

@@ -6,9 +6,9 @@ from flask import Flask
 
 from app import create_app
 from models import Base
+from railhead.execution import entry as upgrade
+from railhead.settings import Dsn, Settings
 from tests.ground import rows_of
-from utils import upgrade
-from utils.settings import Dsn, Settings
 
 
 def test_healthz_touches_nothing(migrated: Settings) -> None:

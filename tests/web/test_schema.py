@@ -14,12 +14,12 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from app import create_app, schema
+from railhead.postgres.advisory_lock import Lock
+from railhead.settings import Dsn, Settings
 from tests.ground import Databases, Tree, eventually, rows_of
 from tests.web.conftest import PASSWORD
 from tests.web.replica import Replica
 from tests.web.visitor import Visitor
-from utils.lock import Lock
-from utils.settings import Dsn, Settings
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def at_work(dsn: Dsn, name: str, statement: str) -> Iterator[None]:
 
 def test_serving_the_board_does_not_cost_alembic(project: Tree) -> None:
     """Importing the application imports neither Alembic nor what drives it."""
-    code = "import app, sys; print({'alembic', 'utils.revisions', 'utils.status'} & {*sys.modules})"
+    code = "import app, sys; print({'alembic', 'railhead.history.planner', 'railhead.state.status'} & {*sys.modules})"
     assert project.run(sys.executable, "-c", code).stdout.strip() == "set()"
 
 

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.sign_in import FREE_TRIES, LONGEST_WAIT
 from models import Project, SignInAttempt
+from railhead.settings import Secret
 from tests.web.conftest import PASSWORD
 from tests.web.visitor import Page, Visitor
-from utils.settings import Secret
 
 
 def sign_in(visitor: Visitor, password: str, address: str = "/sign-in") -> Page:

@@ -7,8 +7,8 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from app import tables
+from railhead.settings import Dsn
 from tests.ground import eventually, rows_of
-from utils.settings import Dsn
 
 MADE = """
     CREATE TABLE pier (id int PRIMARY KEY, length int CHECK (length > 0));

@@ -1,0 +1,97 @@
+"""What does a change of an enum become?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import sqlalchemy as sa
+from alembic.operations import MigrateOperation, ops
+from alembic_postgresql_enum.operations.add_enum_values import AddEnumValuesOp
+from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
+from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
+from alembic_postgresql_enum.operations.sync_enum_values import SyncEnumValuesOp
+
+from railhead.autogenerate.files import CHANGE, VALUES, Change
+from railhead.autogenerate.render import Key, Remark, as_written
+from railhead.operations.autocommit import literal
+
+Enum = CreateEnumOp | DropEnumOp | AddEnumValuesOp | SyncEnumValuesOp
+
+
+def create(operation: CreateEnumOp | DropEnumOp) -> ops.ExecuteSQLOp:
+    """Return what makes the type."""
+    values = ", ".join(literal(value) for value in operation.enum_values)
+    return ops.ExecuteSQLOp(f"CREATE TYPE {_name(operation)} AS ENUM ({values})")
+
+
+def drop(operation: CreateEnumOp | DropEnumOp) -> ops.ExecuteSQLOp:
+    """Return what takes the type away."""
+    return ops.ExecuteSQLOp(f"DROP TYPE {_name(operation)}")
+
+
+def _name(operation: Enum) -> str:
+    return (
+        as_written(operation.name)
+        if operation.schema == "public"
+        else f"{as_written(operation.schema)}.{as_written(operation.name)}"
+    )
+
+
+def key(operation: Enum) -> Key:
+    """Return what a change of this type is about."""
+    return operation.schema, f"type {operation.name}"
+
+
+def settle(operation: AddEnumValuesOp | SyncEnumValuesOp) -> None:
+    """Write the defaults that the proposal sets as SQL: the package keeps SQLAlchemy's object, which no file can hold."""
+    operation.affected_columns = [
+        replace(one, existing_server_default=_default_text(one.existing_server_default))
+        for one in operation.affected_columns
+    ]
+
+
+def _default_text(default: object) -> str | None:
+    if isinstance(default, sa.DefaultClause):
+        return literal(default.arg) if isinstance(default.arg, str) else str(default.arg)
+    return None if default is None else str(default)
+
+
+def more_values(operation: AddEnumValuesOp) -> Change:
+    """Add values where they belong; a transaction of their own, because none may use them before it has ended."""
+    forth: list[MigrateOperation] = []
+    known = list(operation.old_values)
+    for position, value in enumerate(operation.new_values):
+        if value in known:
+            continue
+        after = operation.new_values[position - 1] if position else None
+        place = f" AFTER {literal(after)}" if after else f" BEFORE {literal(known[0])}" if known else ""
+        forth.append(ops.ExecuteSQLOp(f"ALTER TYPE {_name(operation)} ADD VALUE IF NOT EXISTS {literal(value)}{place}"))
+        known.insert(position, value)
+    back: MigrateOperation = operation.reverse()  # type: ignore[no-untyped-call]  # the package's own
+    remark = Remark(
+        "PostgreSQL cannot take a value out of an enum: this makes the type anew and writes every row of its tables.",
+        "It fails while a row has one of the new values.",
+    )
+    return Change(VALUES, key(operation), forth, [remark, back], locks=True)
+
+
+def other_values(operation: SyncEnumValuesOp) -> Change:
+    """Take values away, or give them another order: the type is made anew."""
+    gone = [value for value in operation.old_values if value not in operation.new_values]
+    come = [value for value in operation.new_values if value not in operation.old_values]
+    lines = [
+        "PostgreSQL makes the type anew and writes every row of its tables, while nobody can read or write them.",
+        *(
+            [f"It fails while a row has {' or '.join(map(repr, gone))}: change those rows in an earlier release."]
+            if gone
+            else []
+        ),
+    ]
+    if len(gone) == len(come) == 1:
+        rename = f"ALTER TYPE {as_written(operation.name)} RENAME VALUE {literal(gone[0])} TO {literal(come[0])}"
+        lines += [
+            f"Was {gone[0]!r} renamed to {come[0]!r}? Then write this instead, which touches no row, and its opposite in downgrade:",
+            f"op.execute({rename!r})",
+        ]
+    back: MigrateOperation = operation.reverse()  # type: ignore[no-untyped-call]  # the package's own
+    return Change(CHANGE, key(operation), [Remark(*lines), operation], [back], locks=True)

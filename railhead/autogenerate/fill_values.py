@@ -1,0 +1,54 @@
+"""What do rows that are there get in a new column, as SQL?"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+
+from railhead.operations.autocommit import literal
+
+
+def of(column: sa.Column[object], context: MigrationContext) -> str | None:
+    """Return what models.py says a new row gets, as SQL: the server's default, or Python's when it is a plain value."""
+    default = column.server_default
+    if isinstance(default, sa.DefaultClause):
+        given = default.arg
+        return literal(given) if isinstance(given, str) else _sql(given, context)
+    python = column.default
+    if python is None or not isinstance(python, sa.ColumnDefault) or python.is_callable or python.is_sequence:
+        return None
+    if python.is_clause_element:
+        return _sql(python.arg, context)
+    try:
+        return _sql(sa.literal(python.arg, column.type), context)
+    except (NotImplementedError, sa.exc.CompileError):
+        return None
+
+
+def _sql(expression: sa.ClauseElement, context: MigrationContext) -> str:
+    compiled = expression.compile(dialect=context.dialect, compile_kwargs={"literal_binds": True})
+    return str(compiled).replace("%%", "%")
+
+
+def neutral(type_: sa.types.TypeEngine[object]) -> str | None:
+    """Return a value of the type that means nothing in particular; None where there is none."""
+    match type_:
+        case sa.Enum():
+            return literal(str(type_.enums[0]))
+        case sa.Boolean():
+            return "false"
+        case sa.Integer() | sa.Numeric():
+            return "0"
+        case sa.String() | sa.LargeBinary():
+            return "''"
+        case sa.DateTime():
+            return "now()"
+        case sa.Date():
+            return "current_date"
+        case sa.Uuid():
+            return "gen_random_uuid()"
+        case sa.JSON() | sa.ARRAY():
+            return "'{}'"
+        case sa.Interval():
+            return "'0'"
+    return None

@@ -1,0 +1,211 @@
+"""What would be lost?
+
+Counts from the real tables what a downgrade or a reset would drop. Read-only, but for `drop_everything`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from railhead.history import planner as revisions
+from railhead.history.planner import Step
+from railhead.postgres import connection as database
+from railhead.postgres import session_limits as limits
+from railhead.settings import Settings
+
+COUNT_UP_TO = 1_000_000
+"""Rows from which the server's estimate is good enough."""
+
+_NAME = r'(?:"(?:[^"]|"")+"|\w+)(?:\.(?:"(?:[^"]|"")+"|\w+))?'
+_DROPS = re.compile(r"DROP (TABLE|SCHEMA) (?:IF EXISTS )?(.+?)(?: CASCADE| RESTRICT)?", re.IGNORECASE | re.DOTALL)
+_EMPTIES = re.compile(rf"TRUNCATE (?:TABLE )?(?:ONLY )?({_NAME}(?:\s*,\s*{_NAME})*)[^,]*", re.IGNORECASE)
+_DELETES = re.compile(rf"DELETE FROM (?:ONLY )?({_NAME})\b(.*)", re.IGNORECASE | re.DOTALL)
+_ALTERS = re.compile(rf"ALTER TABLE (?:IF EXISTS )?(?:ONLY )?({_NAME}) (.+)", re.IGNORECASE | re.DOTALL)
+_DROPS_COLUMN = re.compile(
+    rf"DROP (?!CONSTRAINT )(?:COLUMN )?(?:IF EXISTS )?({_NAME})(?: CASCADE| RESTRICT)?", re.IGNORECASE
+)
+_KEEPS_ROWS = re.compile(
+    r"(?:ADD|RENAME|VALIDATE|ENABLE|DISABLE|OWNER|SET|RESET|CLUSTER|REPLICA|INHERIT|NO|FORCE|ATTACH|DETACH|DROP CONSTRAINT"
+    rf"|ALTER (?:COLUMN )?{_NAME} (?:SET|DROP|ADD|RESTART)(?! DATA\b)) .*",
+    re.IGNORECASE | re.DOTALL,
+)
+_KEEPS_ALL = re.compile(
+    r"(?:CREATE|COMMENT|GRANT|REVOKE|SET|RESET|INSERT|ANALYZE|REINDEX|LOCK|ALTER(?! TABLE | EXTENSION )"
+    r"|DROP (?:INDEX|VIEW|MATERIALIZED VIEW|TYPE|DOMAIN|FUNCTION|PROCEDURE|AGGREGATE|OPERATOR|CAST|TRIGGER|RULE|POLICY"
+    r"|STATISTICS)) .*",
+    re.IGNORECASE | re.DOTALL,
+)
+_MORE = re.compile(r"DROP .*\bCASCADE|ALTER TYPE .* DROP ATTRIBUTE .*|.* DO UPDATE .*", re.IGNORECASE | re.DOTALL)
+"""Statements that lose no row and no value, and those among them that may all the same: CASCADE may take columns away."""
+
+_PIECE = re.compile(
+    r"""(?P<space>(?:\s|--[^\n]*|/\*.*?\*/)+)|\"(?:[^\"]|\"\")*\"|\be'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\$(\w*)\$.*?\$\2\$|.""",
+    re.DOTALL | re.IGNORECASE,
+)
+"""The space between two words, with comments, or what is in quotes, PostgreSQL's dollars among them, or one character."""
+
+_SHOWN = 100
+"""Characters of a statement that are shown."""
+
+
+class _Losses:
+    """What statements would lose, as far as their words tell; what they do not tell is `unknown`."""
+
+    def __init__(self, statements: Sequence[str]) -> None:
+        self.tables: dict[str, None] = {}
+        self.schemas: dict[str, None] = {}
+        self.columns: dict[tuple[str, str], None] = {}
+        self.rows: dict[str, None] = {}
+        """Tables of which all rows, or some, are deleted."""
+        self.unknown: list[str] = []
+        for statement in (one for text in statements for one in _split(text, ";") if one):
+            if not self._understood(statement):
+                self.unknown.append(" ".join(statement.split()))
+
+    def _understood(self, statement: str) -> bool:
+        if drops := _DROPS.fullmatch(statement):
+            gone = self.tables if drops[1].upper() == "TABLE" else self.schemas
+            gone.update(dict.fromkeys(_split(drops[2], ",")))
+            return True
+        if alters := _ALTERS.fullmatch(statement):
+            return False not in [self._keeps(alters[1], action) for action in _split(alters[2], ",")]
+        emptied = _EMPTIES.fullmatch(statement) or _DELETES.fullmatch(statement)
+        if emptied:
+            self.rows.update(dict.fromkeys(_split(emptied[1], ",")))
+            return True
+        return bool(_KEEPS_ALL.fullmatch(statement) and not _MORE.fullmatch(statement))
+
+    def _keeps(self, table: str, action: str) -> bool:
+        if column := _DROPS_COLUMN.fullmatch(action):
+            self.columns[table, column[1]] = None
+            return True
+        return bool(_KEEPS_ROWS.fullmatch(action))
+
+
+def of_downgrade(steps: Sequence[Step], settings: Settings) -> list[str]:
+    """Return one line for each table and column that these steps drop, with the rows that it holds now. Read-only.
+
+    Nothing is said to be lost only when every statement is one that loses nothing; those that nobody can judge are shown.
+    """
+    statements = revisions.downgrade_sql(steps)
+    if statements is None:
+        return ["what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"]
+    lost = _Losses(statements)
+    connection = _connect(settings, "downgrade")
+    try:
+        lines = [f"table {name}: {_rows(connection, name)}" for name in lost.tables]
+        for schema in lost.schemas:
+            inside = [str(row[0]) for row in database.rows(connection, _TABLES_OF, (schema,))]
+            lines += [f"table {name}: {_rows(connection, name)}" for name in inside] or [f"schema {schema}: no table"]
+        lines += [
+            f"column {table}.{column}: {_values(connection, table, column)}"
+            for table, column in lost.columns
+            if table not in lost.tables
+        ]
+        lines += [f"rows of {name}: of {_rows(connection, name)}" for name in lost.rows if name not in lost.tables]
+    finally:
+        connection.close()
+    if not lost.unknown:
+        return _told(lines)
+    shown = [one if len(one) <= _SHOWN else f"{one[: _SHOWN - 3]}..." for one in lost.unknown]
+    return [
+        *(_told(lines) if lines else []),
+        "what these lose nobody can tell in advance:",
+        *(f"  {one}" for one in shown),
+    ]
+
+
+def _split(text: str, at: str) -> list[str]:
+    """Return the parts between separators that stand in no brackets and no quotes, with one space between two words."""
+    parts, depth = [""], 0
+    for match in _PIECE.finditer(text):
+        depth += (match[0] in "([") - (match[0] in ")]")
+        if match[0] == at and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += " " if match["space"] else match[0]
+    return [one.strip() for one in parts]
+
+
+def of_reset(settings: Settings) -> list[str]:
+    """Return one line for each table there is, with its rows. Read-only."""
+    connection = _connect(settings, "reset")
+    try:
+        names = [str(row[0]) for row in database.rows(connection, _TABLES)]
+        return _told([f"table {name}: {_rows(connection, name)}" for name in names])
+    finally:
+        connection.close()
+
+
+def drop_everything(connection: Connection, within: float) -> None:
+    """Empty every schema of the database but PostgreSQL's own, and leave an empty `public`. Changes the schema.
+
+    For development, under the migration lock. What extensions brought goes with them. Raises LockNotAvailable when somebody holds
+    a table for more than `within` seconds; then nothing is dropped.
+    """
+    names = [str(row[0]) for row in database.rows(connection, _SCHEMAS)]
+    drops = [sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)) for name in names]
+    limit = sql.SQL(f"SET lock_timeout = {limits.milliseconds(within)}")
+    statements = [limit, *drops, sql.SQL("CREATE SCHEMA public"), sql.SQL("GRANT USAGE ON SCHEMA public TO PUBLIC")]
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("; ").join(statements))
+
+
+def _connect(settings: Settings, doing: str) -> Connection:
+    return database.open_now(settings.migrations, doing)
+
+
+def _rows(connection: Connection, table: str) -> str:
+    found = database.scalar(connection, "SELECT to_regclass(%s)", (table,))
+    if found is None:
+        return "not there"
+    return _counted(connection, "*", str(found), "row")
+
+
+def _values(connection: Connection, table: str, column: str) -> str:
+    found = database.scalar(connection, "SELECT to_regclass(%s)", (table,))
+    name = column[1:-1].replace('""', '"') if column.startswith('"') else column.lower()
+    there = found and database.scalar(
+        connection,
+        "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped",
+        (table, name),
+    )
+    if not there:
+        return "not there"
+    return _counted(connection, str(there), str(found), "value")
+
+
+def _counted(connection: Connection, what: str, table: str, noun: str) -> str:
+    """Return how many there are, without reading more than COUNT_UP_TO rows: nobody waits for minutes to be asked."""
+    estimate = float(
+        str(database.scalar(connection, "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,)))
+    )
+    if estimate > COUNT_UP_TO:
+        return f"about {estimate:,.0f} rows" if what == "*" else f"in about {estimate:,.0f} rows"
+    limited = f"SELECT count({what}), count(*) FROM (SELECT * FROM {table} LIMIT {COUNT_UP_TO + 1}) AS sample"
+    count, rows = (int(str(one)) for one in database.rows(connection, limited)[0])
+    more = "more than " if rows > COUNT_UP_TO else ""
+    return f"{more}{min(count, COUNT_UP_TO):,} {noun}{'' if count == 1 else 's'}"
+
+
+def _told(lines: list[str]) -> list[str]:
+    return ["will be lost:", *(f"  {line}" for line in lines)] if lines else ["nothing is dropped"]
+
+
+_SCHEMAS = """
+SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY nspname
+"""
+
+_TABLES = """
+SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 1
+"""
+
+_TABLES_OF = """
+SELECT c.oid::regclass::text FROM pg_class c
+ WHERE c.relkind IN ('r', 'p') AND c.relnamespace = to_regnamespace(%s) ORDER BY 1
+"""

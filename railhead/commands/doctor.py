@@ -1,0 +1,385 @@
+"""What could bite?
+
+Looks at the settings, the files and the database for what works today and stops a deploy tomorrow. Read-only, a handful of
+queries, and no lock: it can be run against production at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+from railhead.commands import seal
+from railhead.diagnosis import messages as diagnosis
+from railhead.errors import Stop
+from railhead.history import planner as revisions
+from railhead.history.graph import LONGEST_ID, History
+from railhead.postgres import connection as database
+from railhead.schema import catalog
+from railhead.settings import Address, Settings
+from railhead.state import drift, status
+from railhead.state.drift import Difference
+from railhead.state.ledger import TABLE
+from railhead.state.status import Look, Models
+
+HEALTH_CHECK = 300.0
+"""Seconds that Railway gives a new deployment until it answers: https://docs.railway.com/guides/healthchecks"""
+
+PRIVATE_NETWORK = 60.0
+"""Seconds in which the names of a private network may not resolve yet."""
+
+LONG = 30.0
+"""Seconds from which a transaction is long: a migration that waits behind it gives up and tries again."""
+
+OLDEST_SERVER = 140000
+
+MOST_NAMES = 8
+"""How many names one finding lists; the rest is counted."""
+
+
+class Finding(NamedTuple):
+    """Something that could bite, and what to do about it."""
+
+    slug: str
+    what: str
+    next: str
+
+
+def examine(settings: Settings, models: Models, *, long: float = LONG) -> list[Finding]:
+    """Return everything that was found, settings first. Read-only. `long` is in seconds.
+
+    A database that cannot be reached is a finding too, and a history that cannot be read.
+    """
+    found = list(_settings(settings))
+    history = revisions.history()
+    found += _files(history)
+    try:
+        found += _reached(settings, history, models, long)
+    except Stop as stop:
+        found.append(_of_stop(stop))
+    except psycopg2.Error as error:
+        found.append(Finding("unreachable", f"the database went away: {database.said(error)}", "look again"))
+    return found
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    if settings.wait_lock >= HEALTH_CHECK:
+        yield Finding(
+            "wait-lock-long",
+            f"MIGRATE_WAIT_LOCK is {settings.wait_lock:.0f} s, and Railway gives up on a start after {HEALTH_CHECK:.0f} s",
+            "leave MIGRATE_WAIT_LOCK out (240 s), or below what your platform's health check allows",
+        )
+    if not settings.production:
+        return
+    if settings.wait_database < PRIVATE_NETWORK:
+        yield Finding(
+            "wait-database-short",
+            f"MIGRATE_WAIT_DATABASE is {settings.wait_database:.0f} s, and private names may not resolve for {PRIVATE_NETWORK:.0f} s",
+            "leave MIGRATE_WAIT_DATABASE out (60 s)",
+        )
+    if settings.dev_create_tables:
+        yield Finding(
+            "dev-create-tables",
+            "DEV_CREATE_TABLES is set in production, where it is ignored",
+            "leave it out: in production a failed migration stops the start",
+        )
+    if not settings.secret_key:
+        yield Finding(
+            "no-secret-key",
+            "SECRET_KEY is not set: each start makes up its own, and every session and open form ends with it",
+            'python -c "import secrets; print(secrets.token_hex(32))"',
+        )
+    if settings.hazards == "ignore":
+        yield Finding(
+            "hazards-ignored",
+            "MIGRATE_HAZARDS=ignore: a migration may freeze a large table without a word",
+            "leave MIGRATE_HAZARDS out, and accept single hazards in the migration (accepted_hazards)",
+        )
+
+
+def _files(history: History) -> Iterator[Finding]:
+    if history.problem:
+        yield _of_stop(history.problem)
+        return
+    stale = seal.differences()
+    if stale:
+        yield Finding("stale-manifest", "; ".join(_few(stale)), "python utils/migrate.py seal")
+
+
+def _reached(settings: Settings, history: History, models: Models, long: float) -> Iterator[Finding]:
+    """Look through both URLs, once each; the application's first."""
+    places = [(settings.application, _as_application), (settings.migrations, _as_migrator)]
+    identities = []
+    for address, look in places:
+        connection = database.open_now(address, "doctor")
+        try:
+            identities.append(database.identity(connection))
+            yield from look(connection, _Case(settings, history, models, long, address))
+        except psycopg2.Error as error:
+            if database.is_lost(error):
+                raise
+            ask = partial(database.scalar, connection)
+            yield _of_stop(diagnosis.refused(error, "unchanged", ask=ask, again="python utils/migrate.py doctor"))
+        finally:
+            connection.close()
+    if len(set(identities)) > 1:
+        yield Finding(
+            "two-databases",
+            f"{settings.database_variable} and {settings.migrate_variable} name two different databases",
+            f"make them name the same one: {settings.application.dsn} and {settings.migrations.dsn}",
+        )
+
+
+class _Case(NamedTuple):
+    """What the questions are asked about."""
+
+    settings: Settings
+    history: History
+    models: Models
+    long: float
+    address: Address
+
+
+def _as_application(connection: Connection, case: _Case) -> Iterator[Finding]:
+    """Look at what does not depend on the role, and at what the application's role may."""
+    if connection.server_version < OLDEST_SERVER:
+        yield Finding(
+            "old-server",
+            f"{database.server_version(connection)} is older than 14, the oldest that Railhead is tested with",
+            "upgrade the server: https://www.postgresql.org/docs/current/upgrading.html",
+        )
+    seen = status.look(connection, closely=True)
+    yield from _place(connection, seen, case)
+    yield from _schema(connection)
+    yield from _sessions(connection, case.long)
+    if case.settings.production and database.scalar(connection, _IS_SUPERUSER):
+        yield Finding(
+            "superuser",
+            f"the application serves as a superuser ({case.address.variable}): what gets into it owns the server",
+            "give the application a role of its own, and migrations the owner's (MIGRATE_DATABASE_URL)",
+        )
+    missing = [str(row[0]) for row in database.rows(connection, _UNUSABLE)]
+    if missing:
+        yield Finding(
+            "missing-privilege",
+            f"the application's role may not read and write {', '.join(_few(missing))}",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(missing)} TO {_role(connection)};",
+        )
+
+
+def _as_migrator(connection: Connection, case: _Case) -> Iterator[Finding]:
+    """Look at the way that migrations take: a pooler, limits, and what their role may."""
+    if database.is_pooled(connection):
+        yield Finding(
+            "pooler",
+            f"a pooler stands between migrations and the database ({case.address.variable})",
+            "set MIGRATE_DATABASE_URL to a direct connection; Railway has it in DATABASE_UNPOOLED_URL",
+        )
+    if database.scalar(
+        connection, "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
+    ):
+        yield Finding(
+            "read-only",
+            f"migrations cannot write there ({case.address.variable}): a standby, or default_transaction_read_only",
+            "name the primary; with several hosts, add ?target_session_attrs=read-write",
+        )
+    deadlock = float(str(database.scalar(connection, _DEADLOCK_TIMEOUT))) / 1000
+    if case.settings.lock_timeout >= deadlock:
+        yield Finding(
+            "lock-timeout-long",
+            f"MIGRATE_LOCK_TIMEOUT is {case.settings.lock_timeout * 1000:.0f} ms, and deadlock_timeout {deadlock * 1000:.0f} ms:"
+            " in a deadlock the server may end traffic instead of the migration",
+            "leave MIGRATE_LOCK_TIMEOUT out (900 ms), or below deadlock_timeout",
+        )
+    role = _role(connection)
+    if not database.scalar(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
+        schema = database.scalar(connection, "SELECT quote_ident(current_schema())") or "public"
+        yield Finding(
+            "missing-privilege",
+            f"the role of migrations may not create anything in {schema} ({case.address.variable})",
+            f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};",
+        )
+    foreign = [str(row[0]) for row in database.rows(connection, _NOT_OURS)]
+    if foreign:
+        owners = sorted({str(row[1]) for row in database.rows(connection, _NOT_OURS)})
+        yield Finding(
+            "not-owner",
+            f"the role of migrations does not own {', '.join(_few(foreign))}, so it cannot alter them ({case.address.variable})",
+            "\n".join(f"GRANT {owner} TO {role};" for owner in owners),
+        )
+
+
+def _place(connection: Connection, seen: Look, case: _Case) -> Iterator[Finding]:
+    """Look at where the database is, and at what is not as the migrations left it."""
+    history = case.history
+    where = status.state(seen, history, status.on_top(connection, seen, history))
+    if where not in {"current", "forked"}:
+        yield Finding(where, f"the database is {where}: {seen.place}", "python utils/migrate.py status")
+    width = database.scalar(connection, _WIDTH)
+    long = [one for one in history.by_id if isinstance(width, int) and len(one) > width]
+    if long:
+        yield Finding(
+            "long-id", f"alembic_version holds {width} characters, too few for {', '.join(_few(long))}", _WIDER
+        )
+    edited = status.edited(seen, history)
+    if edited:
+        yield Finding(
+            "edited",
+            f"{', '.join(_few(edited))} was applied and means something else now",
+            "take the change back (git log -p), and write a new revision for it",
+        )
+    if seen.last and seen.last.outcome == "started" and not seen.holder:
+        yield Finding(
+            "half-done",
+            f"{seen.last.revision} was begun outside a transaction and never finished",
+            "python utils/migrate.py upgrade",
+        )
+    try:
+        with catalog.told_who(connection):
+            yield from _drift(connection, case, at_head=where == "current")
+    except Stop as stop:
+        yield _of_stop(stop)
+
+
+def _drift(connection: Connection, case: _Case, *, at_head: bool) -> Iterator[Finding]:
+    outside = drift.outside(connection)
+    if outside:
+        yield Finding("drifted", f"changed outside the migrations: {_listed(outside)}", "python utils/migrate.py drift")
+    if not at_head:
+        return
+    metadata = case.models()
+    differing = drift.enums(metadata, connection)
+    if differing:
+        told = "; ".join(
+            f"{one.object} is {one.expected} in models.py and {one.found} in the database" for one in differing
+        )
+        yield Finding("enum-differs", told, drift.AUTOGENERATE)
+    told_already = {one.object for one in (*differing, *(outside or ()))}
+    ahead = [one for one in drift.models_ahead(metadata, connection) if one.object not in told_already]
+    if ahead:
+        names = "; ".join(_few([f"{one.object} {_BESIDE_MODELS[one.kind]}" for one in ahead]))
+        yield Finding("models-ahead", f"models.py and the migrations differ: {names}", drift.AUTOGENERATE)
+
+
+def _schema(connection: Connection) -> Iterator[Finding]:
+    for name, table in database.rows(connection, _INVALID_INDEXES):
+        yield Finding(
+            "invalid-index",
+            f"the index {name} on {table} is INVALID: it is written and never read",
+            f"REINDEX INDEX CONCURRENTLY {name};",
+        )
+    for name, table, plain, bare, schema in database.rows(connection, _NOT_VALIDATED):
+        in_schema = f', schema="{schema}"' if schema != "public" else ""
+        yield Finding(
+            "not-validated",
+            f"the constraint {name} of {table} is NOT VALID: older rows were never looked at",
+            f'op.validate_constraint("{plain}", "{bare}"{in_schema})',
+        )
+
+
+def _sessions(connection: Connection, long: float) -> Iterator[Finding]:
+    for pid, application, state, age, query in database.rows(connection, _LONG_TRANSACTIONS, (long,)):
+        idle = str(state).startswith("idle in transaction")
+        yield Finding(
+            "idle-in-transaction" if idle else "long-transaction",
+            f"pid {pid}, {application}, {state} for {float(str(age)):.0f} s: a migration of the same tables would wait: {query}",
+            f"SELECT pg_terminate_backend({pid});",
+        )
+    for name, owner, age, tables in database.rows(connection, _PREPARED):
+        held = f", and holds locks on {tables}" if tables else ""
+        yield Finding(
+            "prepared-transaction",
+            f"{owner} prepared the transaction {name} {float(str(age)):.0f} s ago{held}",
+            f"COMMIT PREPARED '{name}';   or   ROLLBACK PREPARED '{name}';",
+        )
+
+
+def _of_stop(stop: Stop) -> Finding:
+    facts = "".join(f"\n{label:<11}{text}" for label, text in stop.facts)
+    return Finding(stop.slug, f"{stop.headline}{facts}", stop.next_step)
+
+
+def _role(connection: Connection) -> str:
+    return str(database.scalar(connection, "SELECT quote_ident(current_user)"))
+
+
+def _listed(differences: list[Difference]) -> str:
+    return "; ".join(_few([f"{one.object} {one.kind}" for one in differences]))
+
+
+_BESIDE_MODELS = {
+    "added": "is not in models.py",
+    "removed": "is in models.py only",
+    "changed": "is another one in models.py",
+}
+
+
+def _few(names: list[str]) -> list[str]:
+    return names if len(names) <= MOST_NAMES else [*names[:MOST_NAMES], f"{len(names) - MOST_NAMES} more"]
+
+
+_OF_USERS = """
+n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+"""
+
+_IS_SUPERUSER = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+
+_DEADLOCK_TIMEOUT = "SELECT setting FROM pg_settings WHERE name = 'deadlock_timeout'"
+
+_WIDTH = """
+SELECT atttypmod - 4 FROM pg_attribute
+ WHERE attrelid = to_regclass('alembic_version') AND attname = 'version_num' AND atttypmod > 4
+"""
+
+_WIDER = f"ALTER TABLE alembic_version ALTER COLUMN version_num TYPE varchar({LONGEST_ID});"
+
+_UNUSABLE = f"""
+SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND {_OF_USERS}
+   AND c.relname NOT IN ('alembic_version', '{TABLE}')
+   AND NOT (SELECT bool_and(has_table_privilege(c.oid, wanted))
+              FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS w (wanted)) ORDER BY 1
+"""
+
+_NOT_OURS = f"""
+SELECT c.oid::regclass::text, quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND {_OF_USERS}
+   AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1
+"""
+
+_INVALID_INDEXES = f"""
+SELECT c.oid::regclass::text, i.indrelid::regclass::text FROM pg_index i
+  JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i' JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE NOT i.indisvalid AND {_OF_USERS}
+   AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid OR p.relid = i.indrelid) ORDER BY 1
+"""
+
+# What PostgreSQL 18 does not enforce it does not validate either, and that is meant.
+_NOT_VALIDATED = f"""
+SELECT quote_ident(k.conname), c.oid::regclass::text, k.conname, c.relname, n.nspname FROM pg_constraint k
+  JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE NOT k.convalidated AND k.conparentid = 0 AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) AND {_OF_USERS}
+ ORDER BY 2, 1
+"""
+
+_LONG_TRANSACTIONS = """
+SELECT pid, coalesce(nullif(application_name, ''), 'unnamed'), state, extract(epoch FROM clock_timestamp() - xact_start),
+       left(regexp_replace(query, '\\s+', ' ', 'g'), 60)
+  FROM pg_stat_activity
+ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+   AND application_name !~ '^railhead (?!web)' AND xact_start < clock_timestamp() - make_interval(secs => %s) ORDER BY xact_start
+"""
+
+# The locks of a prepared transaction have no pid, and one virtual transaction with the lock on its own number.
+_PREPARED = """
+SELECT p.gid, p.owner, extract(epoch FROM clock_timestamp() - p.prepared),
+       (SELECT string_agg(DISTINCT l.relation::regclass::text, ', ') FROM pg_locks l JOIN pg_locks own USING (virtualtransaction)
+         WHERE own.pid IS NULL AND own.transactionid = p.transaction
+           AND l.pid IS NULL AND l.locktype = 'relation' AND l.relation >= 16384)
+  FROM pg_prepared_xacts p WHERE p.database = current_database() ORDER BY p.prepared
+"""

@@ -1,0 +1,255 @@
+"""What would an upgrade do here, and what would that cost?
+
+Shows the pending revisions with their SQL, their footprint and their hazards on tables of the size that they have. Changes
+nothing: what is not sealed is tried on a scratch database, in development only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+import psycopg2
+
+from railhead.devserver import scratch
+from railhead.execution import entry as upgrade
+from railhead.execution.migration_run import UNMANAGED
+from railhead.hazards import gate as judgement
+from railhead.hazards import replay
+from railhead.hazards import rules as hazards
+from railhead.hazards.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
+from railhead.hazards.gate import Weighed
+from railhead.hazards.replay import Failed
+from railhead.hazards.rules import Finding
+from railhead.history import manifest
+from railhead.history import planner as revisions
+from railhead.history.graph import History, Revision
+from railhead.postgres import connection as database
+from railhead.schema import compatibility as breaking
+from railhead.settings import Settings
+from railhead.state import status
+
+_FRAME = {"BEGIN", "COMMIT", "LOCK", "SELECT", "SET", "SHOW", "RESET", "WITH"}
+
+
+class Effect(NamedTuple):
+    """One statement, and what it does."""
+
+    sql: str
+    does: tuple[str, ...]
+
+
+class Planned(NamedTuple):
+    """A revision that would be applied."""
+
+    revision: str
+    file: str
+    message: str
+    source: str
+    """How we know: `replay`, `manifest`, or `nothing` when nobody has looked."""
+    statements: tuple[Effect, ...]
+    hazards: tuple[Weighed, ...]
+    breaking: bool | None
+    """Whether the release before this one stops working; None when nobody knows."""
+    breaks: tuple[str, ...]
+    back: str | None
+    """Why its downgrade does not lead back; None when it does, or when nobody has looked."""
+    instead: str | None
+    """What to write instead, made from its own file, when it would be refused."""
+
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            "revision": self.revision,
+            "file": self.file,
+            "message": self.message,
+            "source": self.source,
+            "sql": [one.sql for one in self.statements],
+            "footprint": [{"sql": one.sql, "does": list(one.does)} for one in self.statements],
+            "hazards": [_record(one) for one in self.hazards],
+            "previous_release": None if self.breaking is None else "breaks" if self.breaking else "works",
+            "breaks": list(self.breaks),
+            "can_be_undone": None if self.source == "nothing" else self.back is None,
+            "back": self.back,
+            "instead": self.instead,
+        }
+
+
+class Plan(NamedTuple):
+    """What an upgrade would do."""
+
+    place: str
+    """Where the database is."""
+    target: str
+    steps: tuple[Planned, ...]
+    note: str | None
+    """Why it tells less than it could; None when it tells all."""
+
+    def record(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            "at": self.place,
+            "target": self.target,
+            "pending": [one.record() for one in self.steps],
+            "note": self.note,
+        }
+
+
+def make(target: str, settings: Settings) -> Plan:
+    """Return what `upgrade` to `target` would do. Read-only; replays on scratch databases in development.
+
+    Raises Stop when there is no way to `target` or the database cannot be reached.
+    """
+    steps = upgrade.plan("upgrade", target, settings)
+    history = revisions.history()
+    pending = [history.by_id[step.revision] for step in steps if step.revision in history.by_id]
+    place = ", ".join(sorted(steps[0].source)) if steps else "there already"
+    footprints, note = _footprints(pending, history, settings) if pending else ({}, None)
+    connection = _connect(settings)
+    try:
+        where = status.state(status.look(connection), history)
+        planned = _planned(pending, history, footprints, settings, connection)
+    finally:
+        connection.close()
+    if where in UNMANAGED:
+        note = _NO_VERSION if note is None else f"{_NO_VERSION}; {note}"
+        place = "without a version"
+    return Plan(place or "empty", target, planned, note)
+
+
+_NO_VERSION = (
+    "the database has tables but no version: upgrade takes it over where its schema is a revision's, else refuses"
+)
+
+
+def _connect(settings: Settings) -> psycopg2.extensions.connection:
+    return database.open_now(settings.migrations, "plan")
+
+
+def _footprints(
+    pending: Sequence[Revision], history: History, settings: Settings
+) -> tuple[dict[str, Footprint], str | None]:
+    """Return what PostgreSQL says of the revisions, and why it could not be asked about all of them."""
+    if settings.production:
+        return {}, "this is production: what is shown was sealed, nothing was tried"
+    found: dict[str, Footprint] = {}
+    try:
+        for one in replay.footprints(
+            scratch.server(settings), history, [revision.id for revision in pending], lambda _: None
+        ):
+            found[one.revision] = one
+    except Failed as failed:
+        return found, f"{failed.revision.id} does not run on an empty database: {database.said(failed.cause)}"
+    except psycopg2.Error as error:
+        return found, f"there is no scratch database to try it on: {database.said(error)}"
+    return found, None
+
+
+def _planned(
+    pending: Sequence[Revision],
+    history: History,
+    footprints: Mapping[str, Footprint],
+    settings: Settings,
+    connection: psycopg2.extensions.connection,
+) -> tuple[Planned, ...]:
+    sealed = judgement.sealed(pending)
+    known = [
+        (one, finding) for one in pending for finding in _findings(one, footprints.get(one.id), sealed.get(one.id))
+    ]
+    weighed = judgement.weigh(known, pending, settings, lambda tables: judgement.sizes_of(connection, tables))
+    return tuple(
+        _one(
+            revision,
+            history,
+            footprints.get(revision.id),
+            sealed.get(revision.id),
+            [one for one in weighed if one.revision.id == revision.id],
+        )
+        for revision in pending
+    )
+
+
+def _findings(revision: Revision, footprint: Footprint | None, entry: manifest.Entry | None) -> list[Finding]:
+    if footprint is not None:
+        return hazards.findings(footprint, revision)
+    return [Finding.parse(token) for token in entry.tokens] if entry else []
+
+
+def _one(
+    revision: Revision,
+    history: History,
+    footprint: Footprint | None,
+    entry: manifest.Entry | None,
+    weighed: Sequence[Weighed],
+) -> Planned:
+    refused = [
+        one.finding for one in weighed if one.blocks or (one.finding.slug == "not-repeatable" and not one.accepted)
+    ]
+    back = next(
+        (one.finding.thing or one.finding.hazard.thing for one in weighed if one.finding.slug == "not-reversible"), None
+    )
+    return Planned(
+        revision=revision.id,
+        file=f"migrations/versions/{revision.file}",
+        message=revision.message,
+        source="replay" if footprint else "manifest" if entry else "nothing",
+        statements=_effects(revision, footprint),
+        hazards=tuple(weighed),
+        breaking=hazards.is_breaking(footprint, revision) if footprint else revision.is_breaking(entry),
+        breaks=tuple(one.why for one in breaking.breaks(footprint.before, footprint.after)) if footprint else (),
+        back=back,
+        instead=judgement.rewritten(revision, history, refused) if refused else None,
+    )
+
+
+def _effects(revision: Revision, footprint: Footprint | None) -> tuple[Effect, ...]:
+    if footprint is not None:
+        told = (Effect(_shown(one.sql), tuple(_does(one))) for one in footprint.statements if not _only_asks(one))
+        return tuple(effect for effect, _ in groupby(told))  # a verb may take the same step many times
+    text = revisions.upgrade_sql(revision)
+    return (Effect(text, ()),) if text else ()
+
+
+def _shown(sql: str) -> str:
+    """Return a statement as it is shown: a verb that does its work in many says in a comment what they come to."""
+    sql = sql.replace("%%", "%")  # as the driver wants it
+    comment = re.match(r"/\* (.+?) \*/", sql, re.DOTALL)
+    return comment[1] if comment else sql
+
+
+def _only_asks(statement: Statement) -> bool:
+    """Tell whether a statement is one of those between which a verb does its work."""
+    words = statement.sql.split(maxsplit=1)
+    first = words[0].upper() if words else ""
+    is_soft = max(statement.taken.values(), default=0) < BLOCKS_WRITES and not statement.written
+    return statement.outside and is_soft and first in _FRAME
+
+
+def _does(statement: Statement) -> list[str]:
+    """Return what a statement does to the tables that were there, in words."""
+    told = [f"{_lock_words(mode)} on {table}" for table, mode in sorted(statement.taken.items())]
+    told += [f"writes all of {table} anew" for table in statement.rewritten]
+    told += [f"reads every row of {table}" for table in statement.scanned]
+    told += [f"builds the index {index} on {table}" for index, table in statement.indexed]
+    told += [f"checks {name} for every row of {table}" for name, table in statement.foreign_keys]
+    told += [f"changes rows of {table}" for table in statement.written]
+    return [*told, *(["outside the transaction"] if statement.outside and told else [])]
+
+
+def _lock_words(mode: int) -> str:
+    """Return a lock as PostgreSQL's manual writes it: ACCESS EXCLUSIVE."""
+    words = STRENGTH[mode].removesuffix("Lock")
+    return "".join(f" {letter}" if letter.isupper() else letter.upper() for letter in words).strip()
+
+
+def _record(one: Weighed) -> dict[str, object]:
+    return {
+        "slug": one.finding.slug,
+        "large": one.large,
+        "blocking": one.finding.hazard.blocking,
+        "refused": one.blocks,
+        "instead": one.finding.instead,
+        **one.record(),
+    }

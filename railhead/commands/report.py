@@ -1,0 +1,216 @@
+"""How do we say it? Text and JSON of the same record.
+
+Only turns records into text: never connects, never decides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from railhead.errors import labelled
+from railhead.hazards import gate as judgement
+from railhead.history.graph import OVERLAPPING, deletion
+
+if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
+    from railhead.commands.doctor import Finding
+    from railhead.commands.plan import Plan, Planned
+    from railhead.commands.rebase import Moved
+    from railhead.commands.seal import Sealed
+    from railhead.history.planner import Step
+    from railhead.state.drift import Difference, Drift
+    from railhead.state.ledger import Entry
+    from railhead.state.status import Pending, Status
+
+
+_SENTENCES = {
+    "current": "the database is at head",
+    "behind": "the database lacks {pending}",
+    "ahead": "the database is ahead of this code",
+    "unknown": "the database is at a revision that this code does not have",
+    "unmanaged": "the database has tables, but no version",
+    "fallback": "DEV_CREATE_TABLES made the tables; the database has no version",
+    "forked": "the history of this code is forked",
+}
+_NEXT = {
+    "behind": "python utils/migrate.py upgrade",
+    "ahead": "deploy the release that has this revision",
+    "unknown": "deploy the release that has this revision, or see whether this is the right database",
+    "unmanaged": "python utils/migrate.py adopt",
+    "fallback": "python utils/migrate.py adopt          or, to start from nothing:  python utils/migrate.py reset",
+    "forked": "python utils/migrate.py rebase REVISION",
+}
+
+
+def as_json(record: object) -> str:
+    """Return `record` as JSON, fit for people and for programs."""
+    return json.dumps(record, indent=2, ensure_ascii=False, default=str)
+
+
+def sentence(status: Status) -> str:
+    """Return the state as one sentence."""
+    count = len(status.pending)
+    if status.redundant:
+        return OVERLAPPING
+    return _SENTENCES[status.state].format(
+        pending=f"{count} revision{'' if count == 1 else 's'}" if count else "revisions"
+    )
+
+
+def next_step(status: Status) -> str | None:
+    """Return what to do about the state; None when there is nothing to do."""
+    if status.state == "forked" and len(status.heads) > 1:
+        free = [head for head in status.heads if head not in status.current]  # what this database has keeps its name
+        return f"python utils/migrate.py rebase {(free or status.heads)[-1]}"
+    if status.redundant:
+        return deletion(status.redundant)
+    return None if status.state == "ahead" and status.can_serve else _NEXT.get(status.state)
+
+
+def status_text(status: Status) -> str:
+    """Return where the database is, for a tired person: the state first, then the facts, then what to do."""
+    flags = f"  ({', '.join(status.flags)})" if status.flags else ""
+    facts = [("current", ", ".join(status.current) or "none"), ("head", ", ".join(status.heads) or "none")]
+    facts += [("pending", "\n".join(_pending_line(one) for one in status.pending) or "none")]
+    if status.unknown:
+        facts.append(("unknown", "\n".join(status.unknown)))
+    if status.unmet:
+        facts.append(("missing", "\n".join(status.unmet)))
+    facts += [
+        ("database", f"{status.database}, {status.server}"),
+        ("lock", f"held by {status.lock}" if status.lock else "free"),
+        ("last", entry_line(status.last) if status.last else "nothing in the ledger"),
+    ]
+    lines = [f"{status.state}{flags}: {sentence(status)}", ""]
+    lines += [line for label, text in facts for line in labelled(label, text)]
+    step = next_step(status)
+    if step:
+        lines += ["", *labelled("next", step)]
+    return "\n".join(lines)
+
+
+def entry_line(entry: Entry) -> str:
+    """Return one row of the ledger as one line."""
+    seconds = f" in {entry.duration_ms} ms" if entry.duration_ms is not None else ""
+    release = f", release {entry.release[:12]}" if entry.release else ""
+    error = f": {' '.join(entry.error.split())}" if entry.error else ""
+    what = f"{entry.action} {entry.revision or ''}".strip()
+    when = f"{entry.started_at.astimezone():%Y-%m-%d %H:%M:%S %z}"  # this machine's time, as in the log
+    return f"{when}  {what} {entry.outcome}{seconds}, {entry.actor}{release}{error}"
+
+
+def drift_text(found: Drift) -> str:
+    """Return the two answers, apart: each difference with what mends it."""
+    outside = "no run has kept a catalog yet: nothing to compare with"
+    models = "not compared: the database is not at head"
+    return "\n\n".join(
+        [
+            _half("changed outside the migrations", found.outside, outside),
+            _half("models.py against the migrations", found.models, models),
+        ]
+    )
+
+
+def _half(title: str, differences: list[Difference] | None, without: str) -> str:
+    if differences is None:
+        return f"{title}: {without}"
+    lines = [f"{title}: {f'{len(differences)} found' if differences else 'nothing'}"]
+    for one in differences:
+        lines += ["", f"  {one.object} {one.kind}"]
+        lines += labelled("expected", one.expected) + labelled("found", one.found) + labelled("mend", one.mend)
+    return "\n".join(lines)
+
+
+def findings_text(findings: Iterable[Finding]) -> str:
+    """Return what the doctor found, and what to do about it."""
+    told = ("\n".join([f"{one.what}  [{one.slug}]", *labelled("next", one.next)]) for one in findings)
+    return "\n\n".join(told) or "nothing found"
+
+
+def log_text(entries: Iterable[Entry]) -> str:
+    """Return the ledger, newest first."""
+    return "\n".join(map(entry_line, entries)) or "nothing in the ledger"
+
+
+def steps_text(action: str, steps: Iterable[Step]) -> str:
+    """Return what a run would do."""
+    lines = [
+        f"  {action} {step.revision}" + (f"  (migrations/versions/{step.file})" if step.file else "") for step in steps
+    ]
+    return "\n".join(lines) or "nothing to do"
+
+
+def plan_text(plan: Plan) -> str:
+    """Return what an upgrade would do, revision by revision."""
+    if not plan.steps:
+        return f"plan: nothing to do, the database is {plan.place}"
+    count = f"{len(plan.steps)} revision{'' if len(plan.steps) == 1 else 's'}"
+    lines = [f"plan: {count} from {plan.place}"] + ([f"note: {plan.note}"] if plan.note else [])
+    for step in plan.steps:
+        lines += ["", *_planned(step)]
+    return "\n".join(lines)
+
+
+def _planned(step: Planned) -> Iterator[str]:
+    yield f"{step.revision}  ({step.file})"
+    for effect in step.statements:
+        does = f"\n  -- {', '.join(effect.does)}" if effect.does else ""
+        yield from labelled("sql", f"{effect.sql}{does}")
+    if step.source == "nothing":
+        yield from labelled("unsealed", f"nobody has looked at what this blocks:  {judgement.SEAL}")
+    for one in step.hazards:
+        weight = " (large)" if one.large else ""
+        accepted = f"\naccepted: {one.accepted}" if one.accepted else ""
+        shown = "" if one.accepted or (one.blocks and step.instead) else f"\n{one.finding.instead}"
+        yield from labelled("hazard", f"{one}{weight}\n{one.finding.danger}{shown}{accepted}")
+    if step.instead:
+        yield from labelled("refused", step.instead)
+    works = {None: "nobody knows whether it keeps working", True: "stops working", False: "keeps working"}[
+        step.breaking
+    ]
+    yield from labelled("previous", "\n".join([f"the release before this one {works}", *step.breaks]))
+    if step.source != "nothing":
+        yield from labelled("back", step.back or "its downgrade gives back the schema before it")
+
+
+def rebased_text(moved: Sequence[Moved]) -> str:
+    """Return which revisions were put where."""
+    count = f"{len(moved)} revision{'' if len(moved) == 1 else 's'}"
+    lines = [f"rebase: {count} on top of {moved[0].parent}", ""]
+    for one in moved:
+        lines += labelled("moved", f"{one.was_file} -> {one.file}\ndown_revision = {one.parent}")
+    return "\n".join([*lines, "", *labelled("next", f"{judgement.SEAL}\npython utils/migrate.py upgrade")])
+
+
+def sealed_text(sealed: Sealed) -> str:
+    """Return what `seal` did and found: what could block, with what to write instead, and the rest in one line each."""
+    count = f"{sealed.revisions} revision{'' if sealed.revisions == 1 else 's'} in migrations/manifest.txt"
+    done = f", {len(sealed.replayed)} replayed" if sealed.replayed else "" if sealed.changed else ", as before"
+    lines = [f"seal: {count}{done}"]
+    for revision in dict.fromkeys(one.id for one, _ in sealed.found):
+        lines += ["", *_found(sealed, revision)]
+    lines += [
+        f"{one.file}: accepted_hazards names {name}, and no hazard is called that" for one, name in sealed.unknown
+    ]
+    return "\n".join(lines)
+
+
+def _found(sealed: Sealed, name: str) -> Iterator[str]:
+    own = [finding for one, finding in sealed.found if one.id == name]
+    revision = sealed.history.by_id[name]
+    yield f"migrations/versions/{revision.file}"
+    for finding in own:
+        yield from labelled("hazard", f"{finding}\n{finding.danger}")
+    worst = [one for one in own if one.hazard.blocking or one.slug == "not-repeatable"]
+    if worst:
+        yield from labelled("next", judgement.rewritten(revision, sealed.history, worst))
+
+
+def _pending_line(one: Pending) -> str:
+    first = one.message.splitlines()[0] if one.message else ""
+    warnings = ["breaks the previous release"] if one.breaking else []
+    warnings += [
+        token.replace(":", " of ", 1) for token in one.hazards if not token.startswith("breaks-previous-release")
+    ]
+    return f"{one.revision}  {first}".strip() + (f"\n  {', '.join(warnings)}" if warnings else "")

@@ -1,0 +1,233 @@
+"""Is the manifest true, and how is it written?
+
+Only `python utils/migrate.py seal` (and `rebase`, which seals what it has moved) writes `migrations/manifest.txt`. What a
+revision does is found out on a scratch database, once: it holds until the file, or one that it builds on, means something else.
+Checking never writes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from railhead.devserver import scratch
+from railhead.diagnosis import refusals
+from railhead.errors import Fact, Stop
+from railhead.hazards import gate as judgement
+from railhead.hazards import replay
+from railhead.hazards import rules as hazards
+from railhead.hazards.footprint import Footprint
+from railhead.hazards.replay import Failed
+from railhead.hazards.rules import Finding
+from railhead.history import manifest
+from railhead.history import planner as revisions
+from railhead.history.graph import History, Revision
+from railhead.history.manifest import Entry
+from railhead.logs import log
+from railhead.postgres import connection as database
+from railhead.project import OWN_TABLES
+from railhead.settings import Dsn, Settings
+
+_TELL_EVERY = 2.0
+
+
+class Sealed(NamedTuple):
+    """What `seal` did."""
+
+    revisions: int
+    replayed: tuple[str, ...]
+    unseen: tuple[str, ...]
+    """Revisions of which only file, parents and checksum are listed."""
+    changed: bool
+    found: tuple[tuple[Revision, Finding], ...]
+    """What could hurt about the replayed ones and is not accepted."""
+    unknown: tuple[tuple[Revision, str], ...]
+    """What `accepted_hazards` names and no hazard is called."""
+    history: History
+
+
+def write(settings: Settings, *, look: bool = True) -> Sealed:
+    """Write the manifest, and return what was found. Changes scratch databases only, and those only to `look`.
+
+    Raises Stop when the files form no history, or when a revision does not run from empty: then nothing is written.
+    """
+    history = _history()
+    kept = _kept(history)
+    todo = [one for one in history.by_id if one not in kept or not kept[one].is_replayed]
+    footprints = _replayed(settings, history, todo) if look and todo else {}
+    entries = {**{one.id: _listed(one) for one in history.by_id.values()}, **kept}
+    for revision, footprint in footprints.items():
+        entries[revision] = _seen(entries[revision], history.by_id[revision], footprint)
+    changed = _replace(manifest.render(entries[one] for one in history.by_id))
+    pairs = [
+        (history.by_id[one], finding)
+        for one, footprint in footprints.items()
+        for finding in hazards.findings(footprint, history.by_id[one])
+    ]
+    return Sealed(
+        revisions=len(entries),
+        replayed=tuple(footprints),
+        unseen=tuple(one for one, entry in entries.items() if not entry.is_replayed),
+        changed=changed,
+        found=tuple((one, finding) for one, finding in pairs if hazards.accepted(one, finding) is None),
+        unknown=tuple((one, name) for one in history.by_id.values() for name in hazards.unknown_slugs(one)),
+        history=history,
+    )
+
+
+def differences(*, seen: bool = True) -> list[str]:
+    """Return what keeps the manifest from being true, one sentence each; none when it is. Raises Stop.
+
+    Unless `seen`, a revision that is listed only is good enough.
+    """
+    sealed = manifest.read()
+    if sealed is not None and sealed.is_true() and all(entry.is_replayed or not seen for entry in sealed.entries):
+        return []
+    if not manifest.FILE.exists():
+        return ["migrations/manifest.txt is missing"]
+    if sealed is None:
+        return ["migrations/manifest.txt was cut short, is in conflict, or was changed by hand"]
+    history = _history()
+    kept = _kept(history)
+    found = {entry.revision: entry for entry in sealed.entries}
+    told = [f"{entry.file} is sealed, but gone" for entry in sealed.entries if entry.revision not in history.by_id]
+    told += [sentence for one in history.by_id.values() if (sentence := _difference(one, found.get(one.id), kept))]
+    if seen:
+        told += [
+            f"{one.file} is listed, but nobody has looked at what it does"
+            for one in history.by_id.values()
+            if one.id in kept and not kept[one.id].is_replayed
+        ]
+    wanted = manifest.render(kept.get(one.id, _listed(one)) for one in history.by_id.values())
+    if not told and manifest.FILE.read_text(encoding="utf-8") != wanted:
+        told.append("the files were reformatted or renamed since they were sealed")
+    return told
+
+
+def _difference(revision: Revision, entry: Entry | None, kept: Mapping[str, Entry]) -> str | None:
+    if entry is None:
+        return f"{revision.file} is not sealed"
+    if entry.checksum != manifest.checksum_of(manifest.FOLDER / revision.file):
+        return f"{revision.file} means something else than when it was sealed"
+    if entry.parents != revision.parents:
+        return f"{revision.file} builds on {', '.join(revision.parents) or 'nothing'}, not on {entry.parent} as when it was sealed"
+    if revision.id not in kept:
+        return f"{revision.file} builds on one that means something else than when it was sealed"
+    return None
+
+
+def _history() -> History:
+    history = revisions.history()
+    if history.problem:
+        raise history.problem
+    return history
+
+
+def _kept(history: History) -> dict[str, Entry]:
+    """Return the lines that still hold: the file means the same, and so does everything that it builds on."""
+    sealed = manifest.entries()
+    checksums = revisions.checksums({one.id: one.file for one in history.by_id.values()})
+    kept: dict[str, Entry] = {}
+    for one in history.by_id.values():  # parents first
+        entry = sealed.get(one.id)
+        holds = entry is not None and entry.checksum == checksums.get(one.id) and entry.parents == one.parents
+        if entry is not None and holds and all(parent in kept for parent in one.parents):
+            kept[one.id] = entry._replace(file=one.file)
+    return kept
+
+
+def _listed(revision: Revision) -> Entry:
+    checksum = manifest.checksum_of(manifest.FOLDER / revision.file) or "-"
+    return Entry(revision.file, revision.id, ",".join(revision.parents) or "-", checksum)
+
+
+def _seen(entry: Entry, revision: Revision, footprint: Footprint) -> Entry:
+    tokens = dict.fromkeys(finding.token for finding in hazards.findings(footprint, revision))
+    return entry._replace(
+        catalog=footprint.after.fingerprint,
+        previous="breaks" if hazards.is_breaking(footprint, revision) else "works",
+        hazards=manifest.listed(tokens),
+    )
+
+
+def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict[str, Footprint]:
+    wanted = list(todo)
+    server = scratch.server(settings)
+    with _Progress(len(wanted)) as progress:
+        try:
+            found = replay.footprints(server, history, wanted, progress.tell)
+            return {footprint.revision: footprint for footprint in found}
+        except Failed as failed:
+            raise does_not_run(failed, server) from failed
+
+
+def does_not_run(failed: Failed, server: Dsn) -> Stop:
+    """Return the story of a revision that does not run from empty."""
+    untouched = "not touched: this was a scratch database, which is gone"
+    if isinstance(failed.error, Stop):
+        return failed.error.replaced(database=untouched)
+    cause = failed.cause
+    code = getattr(cause, "pgcode", None)
+    who = "PostgreSQL" if code else "Python"
+    words = f"{database.said(cause)} (SQLSTATE {code})" if code else f"{type(cause).__name__}: {cause}"
+    is_lost = code == "42P01" and any(f'"{name}"' in words for name in OWN_TABLES)
+    correction = f"{refusals.out_of_reach(failed.revision.file)}\n" if is_lost else "correct the file, "
+    facts: list[Fact] = [
+        ("file", f"migrations/versions/{failed.revision.file}"),
+        (who, words),
+        ("where", server.redacted()),
+    ]
+    return Stop(
+        "replay-failed",
+        f"{failed.revision.id} does not run on an empty database that the revisions before it have made",
+        facts=facts,
+        database=untouched,
+        next_step=f"{correction}then:\n{judgement.SEAL}\n"
+        "where the scratch server only lacks a role or an extension, name one that has it:\n"
+        f"DATABASE_URL=postgresql://... {judgement.SEAL}\n"
+        f"or list it without looking:\n{judgement.SEAL} --no-replay",
+    )
+
+
+def _replace(text: str) -> bool:
+    """Write the manifest as a whole or not at all, and tell whether it changed."""
+    before = manifest.FILE.read_text(encoding="utf-8", errors="replace") if manifest.FILE.exists() else ""
+    if text == before:
+        return False
+    unfinished = manifest.FILE.with_suffix(".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, manifest.FILE)
+    return True
+
+
+class _Progress:
+    """Says how far a replay is: one line that changes on a terminal, else a line of log every few seconds."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._number = 0
+        self._told = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    def tell(self, revision: str) -> None:
+        """The next revision begins."""
+        self._number += 1
+        line = f"replaying {self._number} of {self._count}, {revision}"
+        if self._terminal:
+            print(f"\r\033[K{line[:78]}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._told >= _TELL_EVERY:
+            self._told = time.monotonic()
+            log.info("%s", line)

@@ -1,0 +1,1 @@
+"""The PostgreSQL of development: started, shared and stopped without anybody's help."""

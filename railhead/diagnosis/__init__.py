@@ -1,0 +1,1 @@
+"""From PostgreSQL's error to what a person needs to know."""

@@ -1,0 +1,87 @@
+"""Why may a revision not go on?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from railhead.errors import ROLLED_BACK, Refusal
+from railhead.history.graph import Revision
+
+UNCHANGED = "unchanged by this revision"
+"""What a refusal says of the database until somebody looks."""
+
+
+def out_of_reach(file: str) -> str:
+    """Return what to do about a revision after which one of the engine's own tables is not found by its bare name."""
+    return (
+        f"take the line that sets search_path out of {file} (the output of pg_dump has one),\n"
+        'or let upgrade() end with:\nop.execute("RESET search_path")'
+    )
+
+
+def mixed(revision: Revision) -> Refusal:
+    """Return the refusal of a revision that could not be mended after a crash."""
+    return Refusal(
+        "not-repeatable",
+        f"{revision.id} mixes transactional work with work outside the transaction",
+        facts=[
+            ("file", f"migrations/versions/{revision.file}"),
+            ("danger", "a crash half way leaves part of it behind, and running it again fails on that part"),
+        ],
+        database=UNCHANGED,
+        next_step="split it: what needs no transaction (op.create_index_concurrently, op.backfill, ...) goes into a\n"
+        'revision of its own:  alembic revision -m "..."\n'
+        'or accept it in the file:  accepted_hazards = {"not-repeatable": "why it is safe"}',
+    )
+
+
+def stolen(revision: Revision | None) -> Refusal:
+    """Return the refusal of a migration that ended the transaction which the engine had begun for it."""
+    return Refusal(
+        "stolen-transaction",
+        f"{revision.id if revision else 'the migration'} ended the transaction that was begun for it",
+        facts=[
+            *([("file", f"migrations/versions/{revision.file}")] if revision else []),
+            ("danger", "what came before is committed or gone, whatever happens to the rest"),
+        ],
+        database=UNCHANGED,
+        next_step="take COMMIT, ROLLBACK, .commit() and .rollback() out of it; what needs no transaction:\n"
+        "with op.get_context().autocommit_block(): op.execute(...)",
+    )
+
+
+def moved(expected: Iterable[str]) -> Refusal:
+    """Return the refusal to go on where somebody else has moved the version under us."""
+    return Refusal(
+        "version-moved",
+        "something else than Railhead has changed alembic_version meanwhile",
+        facts=[("expected", ", ".join(sorted(expected)))],
+        database=UNCHANGED,
+        next_step="let nothing else move it, the revisions included; where the database is now:\npython utils/migrate.py status",
+        exit_code=ROLLED_BACK,
+    )
+
+
+def not_recorded() -> Refusal:
+    """Return the refusal to commit what the ledger does not take."""
+    return Refusal(
+        "not-recorded",
+        "migration_ledger does not take the row of a revision",
+        facts=[("because", "a trigger on the table leaves it out")],
+        database=UNCHANGED,
+        next_step="see what is on the table (psql: \\d migration_ledger), and take it away",
+        exit_code=ROLLED_BACK,
+    )
+
+
+def not_ours() -> Refusal:
+    """Return the refusal of a connection on which somebody has begun a transaction: Alembic would not commit it."""
+    return Refusal(
+        "not-our-transaction",
+        "something has begun a transaction on the connection of the migrations",
+        facts=[
+            ("danger", "Alembic leaves the commit to whoever began, so that everything would silently be rolled back")
+        ],
+        database=UNCHANGED,
+        next_step="execute nothing on the connection in migrations/env.py, nor in listeners that it registers",
+    )

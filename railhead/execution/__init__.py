@@ -1,0 +1,1 @@
+"""Moving a database from one revision to another."""

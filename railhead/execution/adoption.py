@@ -1,0 +1,232 @@
+"""Which revision is this unmanaged database at?
+
+A database with tables but no version is taken over only when its schema equals a revision's exactly. Reads the database at
+hand; where the manifest does not tell the schemas of the revisions, a scratch database does, which is never made on a server in
+production.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+
+from railhead.devserver import scratch
+from railhead.devserver import shared as embedded
+from railhead.diagnosis import refusals
+from railhead.errors import Stop
+from railhead.hazards import replay
+from railhead.history import manifest
+from railhead.history import planner as revisions
+from railhead.history.graph import History, Revision, find
+from railhead.logs import log
+from railhead.postgres import connection as database
+from railhead.postgres.advisory_lock import Lock
+from railhead.schema import catalog
+from railhead.schema.catalog import Catalog, Change
+from railhead.settings import Settings
+from railhead.state import ledger
+
+MOST_DIFFERENCES = 12
+"""How many differences a message tells; the rest is counted."""
+
+_TOLD = {"added": "there, but not in the revision", "removed": "in the revision, but not there", "changed": "different"}
+
+
+class _NotComparable(Exception):
+    """Nobody can tell the schemas of the revisions."""
+
+
+def equal_revisions(connection: Connection, settings: Settings, history: History) -> list[str]:
+    """Return the revisions whose schema this database has exactly, oldest first. Read-only.
+
+    The sealed fingerprints tell, as long as every file still has the bytes that were sealed; else a replay does.
+    """
+    here = catalog.read(connection).fingerprint
+    sealed = manifest.read()
+    if sealed and sealed.is_true() and all(entry.catalog != "-" for entry in sealed.entries):
+        return [entry.revision for entry in sealed.entries if entry.catalog == here]
+    return [revision for revision, there in _catalogs(settings, history) if there.fingerprint == here]
+
+
+def choose(connection: Connection, settings: Settings, history: History, place: str) -> str:
+    """Return the one revision that this database is at. Read-only. Raises Stop when there is none, or more than one.
+
+    What the refusal shows is exact: every difference to the nearest revision.
+    """
+    equal = equal_revisions(connection, settings, history)
+    if len(equal) == 1:
+        return equal[0]
+    if equal:
+        raise _several(equal, place)
+    raise _unlike(*_nearest(connection, settings, history), place)
+
+
+def assert_equal(connection: Connection, settings: Settings, history: History, revision: str, place: str) -> None:
+    """Raise Stop, with every difference, unless this database has the schema of `revision`. Read-only."""
+    with closing(_catalogs(settings, history)) as each:
+        there = next(schema for one, schema in each if one == revision)
+    differences = catalog.difference(there, catalog.read(connection))
+    if differences:
+        raise _unlike(revision, differences, place)
+
+
+def take_over(
+    connection: Connection,
+    lock: Lock,
+    settings: Settings,
+    history: History,
+    place: str,
+    revision: str | None = None,
+    *,
+    force: bool = False,
+) -> str:
+    """Say that an unmanaged database is at the revision that its schema equals, and return it. Writes the ledger.
+
+    With `revision`, that one must be equal, unless `force`. Raises Stop when nothing is, LockLost when the lock is gone.
+    The schema of a revision is what it and all that are replayed before it make: on one of two branches its versions are
+    both branches' newest, unless only the first was replayed.
+    """
+    with catalog.told_who(connection):
+        try:
+            if revision is None:
+                found = choose(connection, settings, history, place)
+            else:
+                found = find(history, revision)
+                if not force:
+                    assert_equal(connection, settings, history, found, place)
+        except replay.Failed as error:
+            raise _cannot_compare(str(error), "correct that revision", place) from error
+        except _NotComparable as error:
+            raise _cannot_compare(str(error), _ELSEWHERE, place) from error
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise _cannot_compare(database.said(error), _ELSEWHERE, place) from error
+    ledger.create(connection)
+    replayed = list(history.by_id.values())
+    versions = History(replayed[: replayed.index(history.by_id[found]) + 1]).heads
+    adopt(connection, lock, ledger.new_run("adopt", settings), [history.by_id[one] for one in versions])
+    told = ", ".join(versions)
+    log.info("adopt: the schema is that of %s%s", told, ", because you say so" if force else "; taken over there")
+    return told
+
+
+def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequence[Revision]) -> None:
+    """Say that the database is at these versions, in alembic_version and in the ledger, in one transaction.
+
+    Changes the schema by Alembic's own table only, writes the ledger. Raises LockLost, and then nothing was written.
+    """
+    checksums = revisions.checksums({one.id: one.file for one in versions})
+    rows = [
+        ledger.Row(
+            one.id,
+            ",".join(one.parents) or None,
+            checksums.get(one.id),
+            None,
+            ago=0.0,
+            duration=0.0,
+            waited=0.0,
+            attempts=1,
+        )
+        for one in versions
+    ]
+    kept = catalog.read(connection).text
+    with connection.cursor() as cursor:
+        cursor.execute(f"BEGIN; {lock.brand()}")
+        try:
+            cursor.execute(_VERSION_TABLE)
+            cursor.execute("DELETE FROM alembic_version")
+            cursor.execute("INSERT INTO alembic_version SELECT unnest(%s)", ([one.id for one in versions],))
+            ledger.write(cursor, lock, run, rows, "applied", [one.id for one in versions])
+            ledger.keep_catalog(connection, run, kept)
+        except Exception as error:
+            cursor.execute("ROLLBACK")
+            match error:
+                case ledger.VersionMoved():
+                    stop = refusals.moved(one.id for one in versions)
+                case ledger.RowsLost():
+                    stop = refusals.not_recorded()
+                case _:
+                    raise
+            raise stop.replaced(database="unchanged") from error
+        cursor.execute("COMMIT")
+
+
+def _catalogs(settings: Settings, history: History) -> Generator[tuple[str, Catalog]]:
+    """Yield the catalog after each revision, oldest first. Changes a scratch database only, and never on a server in production.
+
+    Raises replay.Failed, and _NotComparable when there is no server to try the revisions on.
+    """
+    try:
+        server = scratch.server(settings)
+    except Stop as stop:
+        raise _NotComparable(f"{_NO_SCRATCH if settings.production else ''}{stop.headline}") from stop
+    try:
+        yield from replay.catalogs(server, history)
+    finally:
+        if settings.production:
+            embedded.leave()  # for which nobody else here has a use
+
+
+def _nearest(connection: Connection, settings: Settings, history: History) -> tuple[str, list[Change]]:
+    here = catalog.read(connection)
+    compared = [(revision, catalog.difference(there, here)) for revision, there in _catalogs(settings, history)]
+    return min(reversed(compared), key=lambda one: len(one[1]), default=("base", []))
+
+
+def _unlike(revision: str, differences: list[Change], place: str) -> Stop:
+    told = [_difference(change) for change in differences[:MOST_DIFFERENCES]]
+    if len(differences) > MOST_DIFFERENCES:
+        told.append(f"and {len(differences) - MOST_DIFFERENCES} more")
+    return Stop(
+        "unmanaged",
+        "the database has tables but no version, and its schema is that of no revision",
+        facts=[("nearest", revision), ("differs", "\n".join(told))],
+        database=f"unchanged, {place}",
+        next_step=f"make it equal and start again, or take it for {revision} all the same:\n"
+        f"python utils/migrate.py adopt {revision} --force\n"
+        "in development, to start from nothing:  python utils/migrate.py reset",
+    )
+
+
+def _difference(change: Change) -> str:
+    if change.kind == "changed":
+        return f"{change.object}: {change.before} in the revision, {change.after} here"
+    return f"{change.object}: {_TOLD[change.kind]}"
+
+
+def _several(equal: list[str], place: str) -> Stop:
+    return Stop(
+        "unmanaged",
+        "the database has tables but no version, and more than one revision has this schema",
+        facts=[("equal to", "\n".join(equal))],
+        database=f"unchanged, {place}",
+        next_step="say which of them it is, knowing which data migrations have run:\n"
+        f"python utils/migrate.py adopt {equal[-1]}",
+    )
+
+
+def _cannot_compare(why: str, instead: str, place: str) -> Stop:
+    return Stop(
+        "unmanaged",
+        "the database has tables but no version, and its schema could not be compared with the revisions",
+        facts=[("because", why)],
+        database=f"unchanged, {place}",
+        next_step=f"{instead}, or say which it is:\n"
+        "python utils/migrate.py adopt REV --force\n"
+        "in development, to start from nothing:  python utils/migrate.py reset",
+    )
+
+
+_NO_SCRATCH = "no revision is tried on a server in production, and here "
+_ELSEWHERE = (
+    "see the differences from a development machine, with requirements-dev.txt and the URL of this database:\n"
+    "python utils/migrate.py adopt\n"
+    "or seal the revisions (python utils/migrate.py seal) and deploy the manifest"
+)
+_VERSION_TABLE = """
+CREATE TABLE IF NOT EXISTS alembic_version (
+    version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)
+"""

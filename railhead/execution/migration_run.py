@@ -1,0 +1,338 @@
+"""What happens in one run, from the first look to the verification?
+
+Find the database, take the lock, look again, carry out, retry, verify. Says "done" only after it has seen it done, from
+outside, through every URL that is set. Retries only what was rolled back as a whole, or what is safe to run again, and
+only as long as there is patience.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from sqlalchemy.exc import DBAPIError
+
+from railhead.diagnosis import messages as diagnosis
+from railhead.errors import NobodyAnswers, Stop
+from railhead.execution import adoption
+from railhead.execution import retry_policy as retry
+from railhead.execution import verification as proof
+from railhead.execution.executor import Runner
+from railhead.execution.failure_report import Account
+from railhead.hazards import gate as judgement
+from railhead.history.graph import Revision, unknown_version
+from railhead.history.planner import Step, Way
+from railhead.logs import log
+from railhead.postgres import advisory_lock as locks
+from railhead.postgres import blockers
+from railhead.postgres import connection as database
+from railhead.postgres import interrupts as watchdog
+from railhead.postgres.advisory_lock import Lock, LockLost
+from railhead.postgres.connection import Allowance
+from railhead.postgres.interrupts import Interrupted, at_most, watching
+from railhead.postgres.retry_budget import Patience
+from railhead.settings import Settings
+from railhead.state import drift, ledger, status
+from railhead.state.status import Look, Models
+
+MOST_LOSSES = 5
+"""How often one revision may lose its connection before we stop: it may be what brings the server down."""
+
+_SECONDS_TO_TELL = 5.0
+_KEPT_FROM_LOOKING = "what was committed is committed; alembic_version or the ledger could not be read"
+UNMANAGED = {"unmanaged", "fallback"}
+_REFUSALS = (psycopg2.Error, DBAPIError, LockLost)
+
+
+class Outcome(NamedTuple):
+    """What a run did. `waited` and `duration` are seconds."""
+
+    action: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    applied: tuple[str, ...]
+    waited: float
+    duration: float
+
+    def __str__(self) -> str:
+        place = ", ".join(self.after) or "base"
+        if not self.applied:
+            return f"{self.action}: nothing to do, the database is at {place}"
+        count = f"{len(self.applied)} revision{'' if len(self.applied) == 1 else 's'}"
+        waited = f", of which {self.waited:.1f} s waiting" if self.waited >= 0.05 else ""
+        return f"{self.action}: {count}, the database is at {place} ({self.duration:.2f} s{waited})"
+
+
+class Story:
+    """One run, from the first look to the verification."""
+
+    def __init__(self, way: Way, settings: Settings, models: Models) -> None:
+        self.way = way
+        self.models = models
+        self.ahead = False
+        self.settings = settings
+        self.patience = Patience(settings.wait_lock, settings.lock_timeout)
+        self.run = ledger.new_run(way.action, settings)
+        self.account = Account(way, settings, self.run)
+        self.started = time.monotonic()
+        self.done: list[str] = []
+        """The revisions that were committed, as far as we know: the answer to a COMMIT may be lost."""
+        self.allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
+        self.losses: dict[str | None, int] = {}
+        """How often connections were lost, by the revision that ran; the latest stands last."""
+        self.answered = time.monotonic()
+        """When the database was last known to be there, as long as nothing is carried out."""
+
+    def tell(self) -> Outcome:
+        """Run the story, again from the start as long as connections are lost and patience is left."""
+        with watching(), at_most(self.patience.answer_timeout):
+            while True:
+                try:
+                    return self._once()
+                except _Lost as lost:
+                    self._survive(lost)
+
+    def _once(self) -> Outcome:
+        connection = self._reach()
+        lock = Lock(connection)
+        try:
+            after = self._under(lock) if self._take(lock) else None
+            applied = self._verify(after)
+        except _REFUSALS as error:
+            if not retry.is_passing(error, self.account):
+                raise self.account.refused(error) from error
+            connection.close()
+            raise _Lost(error, None, time.monotonic() - self.answered) from error
+        except _Lost:
+            connection.close()  # without a ROLLBACK, whose answer might never come
+            raise
+        finally:
+            lock.release()
+        return self._outcome(applied)
+
+    def _reach(self) -> Connection:
+        """Return the connection for the lock. Once one was lost, the time that this takes is spent of the budget."""
+        began = time.monotonic()
+        try:
+            return database.reach(self.settings.migrations, self.way.action, self.allowance)
+        except Stop as stop:
+            if not self.losses:
+                raise
+            if isinstance(stop, NobodyAnswers):
+                raise self._given_up(dict(stop.facts)["PostgreSQL"]) from stop
+            raise stop.replaced(database=diagnosis.NOBODY_ANSWERS) from stop
+        finally:
+            self.answered = time.monotonic()
+            if self.losses:
+                self.patience.spend(self.answered - began)
+
+    def _take(self, lock: Lock) -> bool:
+        """Wait for the lock, and tell whether there is still something to do under it."""
+        told = 0.0
+        started = time.monotonic()
+        for pause in locks.pauses():
+            seen = status.look(lock.connection)
+            if self.account.before is None:
+                self.account.before = seen.versions
+            if self._is_there(lock.connection, seen):
+                return False
+            if lock.try_take():
+                return True
+            waited = time.monotonic() - started
+            if self.patience.left <= 0:
+                raise diagnosis.lock_busy(seen.holder, seen.place, self._waited())
+            if waited >= told:
+                told = waited + _SECONDS_TO_TELL
+                log.info("waiting for the migration lock, held by %s", seen.holder or "nobody when we looked")
+            time.sleep(min(pause, self.patience.left))
+            before, self.answered = self.answered, time.monotonic()
+            self.patience.spend(self.answered - before)
+        raise AssertionError  # pauses never end
+
+    def _is_there(self, connection: Connection, seen: Look) -> bool:
+        """Tell whether nothing is left to do. Raises Stop when the database is where this command must not touch it."""
+        if self.way.moved_elsewhere(seen.versions):
+            raise diagnosis.moved(self.way.target, ", ".join(self.account.before or ()) or "base", seen.place)
+        if self.way.problem:
+            raise self.way.problem
+        if self.way.purge:
+            return False  # `stamp --purge` is how somebody says that what alembic_version holds does not count
+        newer = status.on_top(connection, seen, self.way.history)
+        where = status.state(seen, self.way.history, newer)
+        if where == "unknown" or (newer and self.way.action != "upgrade"):
+            ours = self.way.history
+            raise unknown_version(seen.versions, ours.heads, ours.redundant(seen.versions))
+        if self.way.action == "upgrade" and where in UNMANAGED:
+            return False
+        self.ahead = bool(newer)
+        if self.ahead:
+            self._assert_served(connection, newer, seen)
+        return self.ahead or not self.way.steps(seen.versions)
+
+    def _assert_served(self, connection: Connection, newer: tuple[str, ...], seen: Look) -> None:
+        """Raise Stop unless this older release finds all that its models need on the newer schema. Read-only."""
+        unmet = drift.unmet(self.models(), connection)
+        if unmet:
+            raise diagnosis.ahead(newer, unmet, ledger.release_of(connection, newer[-1]), seen.place)
+        log.warning(
+            "the database is ahead of this release by %s; all that its models need is still there", ", ".join(newer)
+        )
+
+    def _under(self, lock: Lock) -> frozenset[str]:
+        """Do what is to be done now that nobody else does. Returns the versions that the database must have then."""
+        with lock.looking() as connection:
+            seen = status.look(connection)
+            is_there = self._is_there(connection, seen)
+        if is_there:
+            return frozenset(seen.versions)
+        status.assert_one_database(self.settings, allowance=self.allowance)
+        if self.way.action == "upgrade" and status.state(seen, self.way.history) in UNMANAGED:
+            self.account.asking(lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen.place))
+            return self._under(lock)
+        steps = self.way.steps(() if self.way.purge else seen.versions)
+        whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
+        by_id = self.way.history.by_id
+        pending = [by_id[step.revision] for step in steps if step.revision in by_id]
+        lines = judgement.sealed(pending)
+        if self.way.action != "stamp":
+            self._judge(pending, lines, empty=whole, seen=seen)
+        if lock.pooled:
+            log.warning(
+                "a pooler stands between us and the database (%s); set MIGRATE_DATABASE_URL to a direct connection",
+                self.settings.migrate_variable,
+            )
+        if not seen.has_ledger:
+            self.account.asking(_make_ledger)
+        with Runner(self.way, lines, self.settings, lock, self.patience, self.run) as carrier:
+            try:
+                after = self._attempts(carrier, whole=whole)
+            except Interrupted as interrupted:
+                interrupted.half_done = carrier.current.revision if carrier.left and carrier.current else None
+                raise
+            finally:
+                self.done += carrier.done
+        self.account.keep_catalog()
+        return after
+
+    def _attempts(self, carrier: Runner, *, whole: bool) -> frozenset[str]:
+        """Try until it is done, until waiting is no longer allowed, or until it cannot be done."""
+        while True:
+            try:
+                return carrier.attempt(whole=whole)
+            except LockLost as error:
+                raise _Lost(error, carrier.current) from error
+            except Stop as stop:
+                raise self.account.failed(stop, carrier) from stop
+            except Exception as error:
+                watchdog.assert_undisturbed()
+                self.answered = time.monotonic()
+                cause = diagnosis.cause(error)
+                if retry.may_repeat(carrier, self.way) and database.is_lock_miss(cause):
+                    self._missed(error, carrier, carrier.uncommitted)
+                elif retry.may_repeat(carrier, self.way) and retry.is_lost(error, self.account):
+                    # a standby is no revision's fault
+                    step = None if retry.is_refused_change(error) else carrier.current
+                    raise _Lost(error, step, carrier.silence) from error
+                elif whole and retry.may_repeat(carrier, self.way) and diagnosis.is_too_much_at_once(cause):
+                    log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)
+                    whole = False
+                elif retry.was_overtaken(carrier, self.account):
+                    raise _Lost(error, carrier.current) from error
+                else:
+                    raise self.account.failed(None, carrier, error) from error
+
+    def _missed(self, error: Exception, carrier: Runner, wasted: float) -> None:
+        """Sleep before the next attempt; say who was in the way."""
+        who = carrier.blockers
+        step = carrier.current
+        log.info(
+            "%s: %s did not get its locks within %.0f ms, rolled back; in the way: %s",
+            self.way.action,
+            step.revision if step else "the run",
+            self.patience.lock_timeout * 1000,
+            "; ".join(map(str, who)) or "nobody any more",
+        )
+        self.patience.miss(wasted)
+        if self.patience.left <= 0:
+            stop = diagnosis.table_busy(error, step, self.account.place(), self._waited(), who)
+            raise self.account.failed(stop, carrier) from error
+
+    def _survive(self, lost: _Lost) -> None:
+        """Return when the story may be told once more; raise Stop when the budget is spent."""
+        revision = lost.step.revision if lost.step else None
+        self.losses[revision] = self.losses.pop(revision, 0) + 1
+        told = (
+            "the migration lock was lost"
+            if isinstance(lost.error, LockLost)
+            else database.said(diagnosis.cause(lost.error))
+        )
+        deadly = revision is not None and self.losses[revision] > MOST_LOSSES
+        if self.patience.left <= 0 or deadly:
+            raise self._given_up(told, lost.error) from lost.error
+        log.warning("%s; connecting again and looking where the database is", told)
+        self.patience.rest(lost.silence)
+        if min(database.SHORTEST_ATTEMPT, lost.silence) > self.patience.left:  # nor would the next answer come in time
+            time.sleep(self.patience.left)
+            raise self._given_up(told, lost.error) from lost.error
+        self.allowance = Allowance(self.patience.left, "MIGRATE_WAIT_LOCK")
+
+    def _given_up(self, told: str, error: Exception | None = None) -> Stop:
+        if error and database.is_lock_miss(diagnosis.cause(error)):
+            who = self.account.asking(lambda one: blockers.found(one, blockers.OWNERS_OF_TABLES))
+            return diagnosis.table_busy(error, None, _KEPT_FROM_LOOKING, self._waited(), who)
+        *_, (revision, _) = self.losses.items()
+        return diagnosis.connection_lost(revision, told, sum(self.losses.values()), self._waited())
+
+    def _verify(self, after: frozenset[str] | None) -> tuple[str, ...]:
+        """Look from outside, through every URL there is, that it is really done. Returns what this run has applied."""
+        self.answered = time.monotonic()
+        seen = proof.look(self.settings, self.way.action, self.run, self.allowance, self.account)
+        here = seen[0].look
+        there = (
+            frozenset(here.versions) == after if after is not None else self.ahead or not self.way.steps(here.versions)
+        )
+        if not there:
+            raise diagnosis.not_verified(", ".join(sorted(after or ())) or self.way.target, here.place)
+        proof.assert_written(seen[0], self.done)
+        proof.assert_same(seen, self.settings)
+        self.after = here.versions
+        return seen[0].applied
+
+    def _outcome(self, applied: tuple[str, ...]) -> Outcome:
+        duration = time.monotonic() - self.started
+        return Outcome(self.way.action, self.account.before or (), self.after, applied, self.patience.spent, duration)
+
+    def _waited(self) -> Allowance:
+        return Allowance(self.settings.wait_lock, "MIGRATE_WAIT_LOCK")
+
+    def _judge(self, pending: Sequence[Revision], lines: judgement.Sealed, *, empty: bool, seen: Look) -> None:
+        """Refuse, before anything is touched, what could not be mended after a crash and what would block a large table."""
+        history = self.way.history
+        judgement.assert_repeatable(pending, lines, history, self.way.action, seen.place, empty=empty)
+        if self.way.action == "upgrade":
+            judgement.warn_of_unsealed(pending, lines, self.settings)
+        if self.way.action == "upgrade" and not empty:
+            judgement.judge(pending, lines, history, self.settings, self._sizes, seen.place)
+
+    def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
+        """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
+        return self.account.asking(lambda one: judgement.sizes_of(one, tables))
+
+
+class _Lost(Exception):
+    """A connection or the lock was lost; what was not committed is rolled back."""
+
+    def __init__(self, error: Exception, step: Step | None, silence: float = 0.0) -> None:
+        """`silence` is for how many seconds nobody had answered before we saw it."""
+        super().__init__(str(error))
+        self.error = error
+        self.step = step
+        self.silence = silence
+
+
+def _make_ledger(connection: Connection) -> None:
+    with watchdog.limit(connection, watchdog.ANSWER_TIMEOUT):
+        ledger.create(connection)

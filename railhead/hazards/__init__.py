@@ -1,0 +1,1 @@
+"""Would a revision hurt, and how does it read without what hurts?"""

@@ -1,0 +1,318 @@
+"""What does a revision really do to PostgreSQL? Run once on a scratch database, with open eyes.
+
+Forwards, backwards, forwards again, and once more after a crash at each point where one leaves something behind. No database
+that is in use is touched.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+import alembic.context
+import sqlalchemy
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.script import ScriptDirectory
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import connection as Driver
+from psycopg2.extensions import cursor as Cursor
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+
+from railhead.devserver import scratch
+from railhead.diagnosis import refusals
+from railhead.hazards.footprint import Footprint
+from railhead.hazards.tracer import Eyes, Notices, Point, notices
+from railhead.history import planner as revisions
+from railhead.history.graph import History, Revision
+from railhead.logs import log
+from railhead.operations import verbs as operations
+from railhead.postgres import connection as database
+from railhead.schema import catalog
+from railhead.schema.catalog import Catalog
+from railhead.settings import Dsn
+
+
+def footprints(
+    server: Dsn, history: History, wanted: Iterable[str], tell: Callable[[str], None], config: Config | None = None
+) -> Iterator[Footprint]:
+    """Yield the footprint of each wanted revision, in the order of the history. Changes scratch databases only.
+
+    `tell` gets the id of each revision before it is replayed; `config` names another folder of revisions than the
+    project's. Raises Failed when a revision does not run from empty, psycopg2.Error where there may be no scratch database.
+    """
+    todo = set(wanted)
+    order = list(history.by_id.values())
+    start = 0
+    while todo:
+        with scratch.made_on(server) as dsn, _Replay(dsn, config) as replay:
+            first = next(index for index, one in enumerate(order) if index >= start and one.id in todo)
+            replay.up(order[:first])
+            for index in range(first, len(order)):
+                if not todo:
+                    return
+                revision = order[index]
+                if revision.id not in todo:
+                    replay.up([revision])
+                    continue
+                todo.remove(revision.id)
+                tell(revision.id)
+                footprint, spoilt = replay.examine(revision)
+                yield footprint
+                if spoilt:  # what it left behind would be in the way of the next one
+                    start = index + 1
+                    break
+            else:
+                return
+
+
+def build(dsn: Dsn, history: History) -> None:
+    """Bring an empty scratch database to head. Changes the schema. Raises Failed."""
+    with _Replay(dsn) as replay:
+        replay.up(list(history.by_id.values()))
+
+
+def catalogs(server: Dsn, history: History) -> Iterator[tuple[str, Catalog]]:
+    """Yield the catalog after each revision, oldest first. Changes a scratch database only. Raises Failed."""
+    with scratch.made_on(server) as dsn, _Replay(dsn) as replay:
+        for revision in history.by_id.values():
+            replay.up([revision])
+            yield revision.id, replay.catalog()
+
+
+class Failed(Exception):
+    """A revision does not run on a scratch database that the ones before it have made."""
+
+    def __init__(self, revision: Revision, error: Exception) -> None:
+        super().__init__(f"{revision.id}: {_said(error)}")
+        self.revision = revision
+        self.error = error
+
+    @property
+    def cause(self) -> BaseException:
+        """Return the driver's error below SQLAlchemy's, or the error itself."""
+        return getattr(self.error, "orig", None) or self.error
+
+
+class _Replay:
+    """One scratch database, and Alembic at work in it."""
+
+    def __init__(self, dsn: Dsn, config: Config | None = None) -> None:
+        self._dsn = dsn
+        self._config = config or revisions.config()
+        self._script = ScriptDirectory.from_config(self._config)
+        self._eyes: Eyes | None = None
+        self._before: Catalog | None = None
+        self._examined: Revision | None = None
+
+    def __enter__(self) -> Self:
+        self._onlooker = database.connect(self._dsn, "railhead replay")
+        self._engine = sqlalchemy.create_engine(
+            "postgresql+psycopg2://", creator=self._session, pool_size=1, max_overflow=0
+        )
+        event.listen(self._engine, "checkout", _as_new)
+        event.listen(self._engine, "before_cursor_execute", self._probe)
+        event.listen(self._engine, "after_cursor_execute", self._look)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._engine.dispose()
+        self._onlooker.close()
+
+    def up(self, wanted: Sequence[Revision]) -> None:
+        """Apply these revisions. Raises Failed."""
+        doing = iter(wanted)
+        one = next(doing, None)
+
+        def steps() -> Iterator[RevisionStep]:
+            nonlocal one
+            while one is not None:
+                yield self._step(one, up=True)
+                one = next(doing, None)
+
+        self._before = None
+        if one is not None:
+            try:
+                self._run(steps())
+            except Exception as error:
+                assert one is not None
+                raise Failed(one, error) from error
+
+    def catalog(self) -> Catalog:
+        """Return the schema as it is now. Read-only."""
+        return catalog.read(self._onlooker, often=True)
+
+    def examine(self, revision: Revision) -> tuple[Footprint, bool]:
+        """Apply a revision with open eyes, and back, and again. Tells also whether the database is spoilt by it."""
+        self._examined = revision
+        before = self._before or self.catalog()
+        eyes = Eyes(self._onlooker)
+        try:
+            self._run([self._step(revision, up=True)], eyes)
+        except Exception as error:
+            raise Failed(revision, error) from error
+        after = self.catalog()
+        undone, spoilt = self._undone(revision, before, after)
+        repeated = None
+        if eyes.points and not spoilt:
+            repeated, spoilt = self._repeated(revision, after, eyes.points)
+        footprint = Footprint(revision.id, tuple(eyes.statements), before, after, eyes.tables, undone, repeated)
+        self._before = None if spoilt else after
+        return footprint, spoilt
+
+    def _undone(self, revision: Revision, before: Catalog, after: Catalog) -> tuple[str | None, bool]:
+        """Return why the way back does not lead back, and whether the database is spoilt now."""
+        try:
+            self._run([self._step(revision, up=False)])
+        except Exception as error:
+            return f"its downgrade fails: {_said(error)}", bool(catalog.difference(after, self.catalog()))
+        told = _left(before, self.catalog())
+        try:
+            self._run([self._step(revision, up=True)])
+        except Exception as error:
+            return told or f"it cannot be applied again after its downgrade: {_said(error)}", True
+        again = catalog.difference(after, self.catalog())
+        return told or (f"applied again it gives another {again[0].object}" if again else None), bool(again)
+
+    def _repeated(self, revision: Revision, after: Catalog, points: Sequence[Point]) -> tuple[str | None, bool]:
+        """Crash at each point and run it again from the top; return why that fails, and whether all is spoilt."""
+        for point in points:
+            try:
+                self._run([self._step(revision, up=False)])
+            except Exception:
+                return None, True  # without a way back there is nothing to repeat it on
+            where = f"run again after a crash {point}"
+            try:
+                self._crash(revision, point)
+                if revision.id not in self._versions():
+                    self._run([self._step(revision, up=True)])
+            except Exception as error:
+                return f"{where} it fails: {_said(error)}", True
+            left = catalog.difference(after, self.catalog())
+            if left:
+                invalid = "INVALID" in (left[0].after or "")
+                return f"{where} it {'keeps an INVALID' if invalid else 'gives another'} {left[0].object}", True
+        return None, False
+
+    def _crash(self, revision: Revision, point: Point) -> None:
+        """Begin a revision and leave the database as a crash at this point would."""
+        eyes = Eyes(self._onlooker, crash_after=point.number)
+        try:
+            self._run([self._step(revision, up=True)], eyes)
+        except Exception:
+            if len(eyes.statements) < point.number:  # it failed before it could crash
+                raise
+        if point.unfinished:
+            with self._onlooker.cursor() as cursor:
+                cursor.execute(_INVALID, (point.unfinished,))
+
+    def _step(self, revision: Revision, *, up: bool) -> RevisionStep:
+        script = self._script.get_revision(revision.id)
+        assert script is not None
+        return RevisionStep(self._script.revision_map, script, up)
+
+    def _run(self, steps: Iterable[RevisionStep], eyes: Eyes | None = None) -> None:
+        def plan(_heads: object, _context: MigrationContext) -> Iterator[RevisionStep]:
+            for step in steps:
+                self._eyes = eyes
+                yield step
+                self._eyes = None
+
+        try:
+            with _quietly(), self._environment() as environment, self._engine.connect() as connection:
+                environment.configure(connection=connection, fn=plan, transaction_per_migration=True)
+                with environment.begin_transaction():
+                    environment.run_migrations()
+        finally:
+            self._eyes = None
+
+    @contextmanager
+    def _environment(self) -> Iterator[EnvironmentContext]:
+        """Give an environment of Alembic's. Its proxy for revisions, `alembic.context`, cannot be installed twice."""
+        environment = EnvironmentContext(self._config, self._script)
+        if hasattr(alembic.context, "config"):  # we are called by a command that Alembic runs
+            yield environment
+        else:
+            with environment:
+                yield environment
+
+    def _session(self) -> Driver:
+        driver = database.connect(self._dsn, "railhead replay")
+        driver.notices = Notices()  # type: ignore[assignment]  # psycopg2 asks for nothing but `append`
+        driver.autocommit = False
+        return driver
+
+    def _versions(self) -> set[str]:
+        return {str(row[0]) for row in database.rows(self._onlooker, "SELECT version_num FROM alembic_version")}
+
+    def _probe(
+        self, connection: Connection, _cursor: object, statement: str, values: object, _context: object, many: bool
+    ) -> None:
+        if self._eyes and "alembic_version" not in statement:
+            self._eyes.probe(_driver(connection), statement, values, many=many)
+
+    def _look(
+        self, connection: Connection, cursor: Cursor, statement: str, _values: object, _context: object, _many: bool
+    ) -> None:
+        if self._eyes is None or "alembic_version" in statement:
+            return
+        driver = _driver(connection)
+        if not driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
+            raise refusals.stolen(self._examined)
+        self._eyes.look(driver, statement, (cursor.statusmessage or "").split(" ")[0])
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Inside, verbs do not tell how they get on: on a scratch database that is no news."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _left(before: Catalog, now: Catalog) -> str | None:
+    """Return what a downgrade leaves behind, None when it is nothing."""
+    left = catalog.difference(before, now)
+    if not left:
+        return None
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    return f"its downgrade leaves {left[0].object} {left[0].kind}{more}"
+
+
+def _as_new(driver: Driver, _record: object, _proxy: object) -> None:
+    """Make a session as good as new, which a crash may have left in its transaction: a fifth of what a new one costs."""
+    driver.rollback()
+    driver.autocommit = True
+    with driver.cursor() as cursor:
+        if driver.info.transaction_status != TRANSACTION_STATUS_IDLE:
+            cursor.execute("ROLLBACK")
+        cursor.execute("DISCARD ALL")
+        cursor.execute("SET client_min_messages = debug1")
+    driver.autocommit = False
+    notices(driver).taken()
+
+
+def _driver(connection: Connection) -> Driver:
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    return driver  # type: ignore[return-value]  # SQLAlchemy's type is any driver's
+
+
+def _said(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    return database.said(cause).splitlines()[0]
+
+
+assert operations.REPEATABLE  # importing it registers the verbs that revisions use
+
+_INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = (SELECT oid FROM pg_class WHERE relname = %s AND relkind = 'i')"

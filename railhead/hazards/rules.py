@@ -1,0 +1,403 @@
+"""What could hurt about a revision?
+
+Each hazard is one record: when it is there, why it hurts, what to write instead. They judge footprints, that is what
+PostgreSQL itself said about a revision, and not SQL. How large the tables are is judged elsewhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
+from railhead.history.graph import Revision, source_of
+from railhead.operations.verbs import REPEATABLE
+from railhead.schema import catalog
+from railhead.schema import compatibility as breaking
+
+Hit = tuple[str, str]
+"""A table (empty where it is about the revision as a whole), and what in it is meant, in words."""
+
+_HARMLESS = frozenset({"get_context", "get_bind", "f", "inline_literal"})
+
+
+class Hazard(NamedTuple):
+    """One thing that could hurt."""
+
+    slug: str
+    danger: str
+    """One sentence; `{table}` and `{thing}` become the reader's own names."""
+    thing: str
+    """What `{thing}` is when only the table is known."""
+    instead: str
+    """What to write instead, with the same names."""
+    blocking: bool
+    """Whether traffic waits for as long as it takes, so that it is refused on a large table."""
+    check: Callable[[Footprint], Iterable[Hit]]
+    story: str
+    """For the guide: what happens, and why."""
+
+
+class Finding(NamedTuple):
+    """A hazard in a revision."""
+
+    slug: str
+    table: str = ""
+    thing: str = ""
+
+    @property
+    def hazard(self) -> Hazard:
+        """Return the record."""
+        return HAZARDS[self.slug]
+
+    @property
+    def danger(self) -> str:
+        """Return the danger in the reader's own names."""
+        return self._filled(self.hazard.danger)
+
+    @property
+    def instead(self) -> str:
+        """Return what to write instead, in the reader's own names."""
+        return self._filled(self.hazard.instead)
+
+    @property
+    def token(self) -> str:
+        """Return `slug:table`, as the manifest lists it."""
+        return f"{self.slug}:{self.table}" if self.table else self.slug
+
+    @classmethod
+    def parse(cls, token: str) -> Finding:
+        """Return the finding that `token` names; what is meant in its table it does not tell."""
+        slug, _, table = token.partition(":")
+        return cls(slug, table)
+
+    def __str__(self) -> str:
+        return f"{self.slug}: {self.table}" if self.table else self.slug
+
+    def _filled(self, text: str) -> str:
+        filled = text.format(
+            table=self.table or "a table", thing=self.thing or self.hazard.thing.format(table=self.table)
+        )
+        return filled[:1].upper() + filled[1:]
+
+
+def findings(footprint: Footprint, revision: Revision | None = None) -> list[Finding]:
+    """Return what could hurt about a revision, each hazard once for each table and thing.
+
+    Given the revision, its author's `breaking = False` is believed. What `accepted_hazards` accepts is found all the same.
+    """
+    found = [Finding(hazard.slug, *hit) for hazard in HAZARDS.values() for hit in hazard.check(footprint)]
+    believed = revision is not None and revision.breaking is False
+    return [one for one in dict.fromkeys(found) if not (believed and one.slug == "breaks-previous-release")]
+
+
+def accepted(revision: Revision, finding: Finding) -> str | None:
+    """Return the reason for which a revision's file accepts a hazard, None when it does not.
+
+    `accepted_hazards` names a slug, or `slug:table` for one table only. Without a reason nothing is accepted.
+    """
+    given: Mapping[str, str] = revision.accepted_hazards
+    reason = given.get(finding.token, given.get(finding.slug))
+    return str(reason).strip() or None if reason is not None else None
+
+
+def unknown_slugs(revision: Revision) -> list[str]:
+    """Return what `accepted_hazards` names and no hazard is called."""
+    return [name for name in revision.accepted_hazards if name.partition(":")[0] not in HAZARDS]
+
+
+def is_breaking(footprint: Footprint, revision: Revision) -> bool:
+    """Tell whether the previous release stops working; what the author says (`breaking = False`) goes before the catalogs."""
+    if revision.breaking is not None:
+        return revision.breaking
+    return bool(breaking.breaks(footprint.before, footprint.after))
+
+
+def mixes(file: Path, function: str) -> bool:
+    """Tell whether `upgrade` or `downgrade` of a revision file works both inside its transaction and outside of it.
+
+    Such a revision cannot be mended after a crash half way: run again, it fails on what it has already done. Read from the
+    module's structure, so it knows what is written in the function itself and not what other functions do for it; the
+    runner asks PostgreSQL about those, at the moment when the transaction is left.
+    """
+    source = source_of(file)
+    if "autocommit_block" not in source and not any(verb in source for verb in REPEATABLE):
+        return False
+    bodies = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == function]
+    calls = [call for body in bodies for call in _operations(body)]
+    leaves = any(verb in REPEATABLE or verb == "autocommit_block" for verb, _ in calls)
+    stays = any(
+        not outside and verb not in REPEATABLE and verb not in _HARMLESS and verb != "autocommit_block"
+        for verb, outside in calls
+    )
+    return leaves and stays
+
+
+def _operations(node: ast.AST, *, outside: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield the name of each `op.name(...)` and of each `autocommit_block`, and whether it stands inside such a block."""
+    if isinstance(node, ast.With):
+        blocks = [item for item in node.items if "autocommit_block" in ast.dump(item.context_expr)]
+        if blocks:
+            yield "autocommit_block", outside
+            for statement in node.body:
+                yield from _operations(statement, outside=True)
+            return
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        receiver = node.func.value
+        if isinstance(receiver, ast.Name) and receiver.id in {"op", "batch_op"}:
+            yield node.func.attr, outside
+    for child in ast.iter_child_nodes(node):
+        yield from _operations(child, outside=outside)
+
+
+def _rewrites(footprint: Footprint) -> Iterator[Hit]:
+    for statement in footprint.statements:
+        for table in statement.rewritten:
+            yield table, _first_words(statement)
+    rewritten = {table for statement in footprint.statements for table in statement.rewritten}
+    for table in _zoned(footprint) - rewritten:
+        for statement in footprint.statements:
+            if statement.held.get(table) == EXCLUSIVE and re.search(r"\bTYPE\b", statement.sql, re.IGNORECASE):
+                yield table, _first_words(statement)
+
+
+def _zoned(footprint: Footprint) -> set[str]:
+    """Return the tables with a timestamp that gets a time zone or loses it.
+
+    Where `TimeZone` is UTC, as on a scratch database, PostgreSQL need not write the rows: anywhere else it does.
+    """
+    old, new = footprint.before.definitions, footprint.after.definitions
+    kinds = ((old[thing], new[thing], catalog.split(thing)) for thing in old.keys() & new.keys())
+    return {
+        table
+        for was, now, (noun, table, _) in kinds
+        if noun == "column" and was.startswith("timestamp") and now.startswith("timestamp")
+        if (" with time zone" in was) != (" with time zone" in now)
+    }
+
+
+def _scans(footprint: Footprint) -> Iterator[Hit]:
+    for statement in footprint.statements:
+        for table in statement.scanned:
+            if _blocks(statement, table) and table not in statement.rewritten:
+                yield table, _first_words(statement)
+
+
+def _indexes(footprint: Footprint) -> Iterator[Hit]:
+    for statement in footprint.statements:
+        for index, table in statement.indexed:
+            if _blocks(statement, table) and table not in statement.rewritten:
+                yield table, f"the index {index}"
+
+
+def _foreign_keys(footprint: Footprint) -> Iterator[Hit]:
+    for statement in footprint.statements:
+        for name, table in statement.foreign_keys:
+            if _blocks(statement, table) and table not in statement.rewritten:
+                yield table, f"the foreign key {name}"
+
+
+def _blocks(statement: Statement, table: str) -> bool:
+    return statement.held.get(table, -1) >= BLOCKS_WRITES
+
+
+def _writes(footprint: Footprint) -> Iterator[Hit]:
+    for statement in footprint.statements:
+        if statement.alone or not statement.outside:  # what a verb commits in batches is neither
+            for table in statement.written:
+                yield table, _first_words(statement)
+
+
+def _chains(footprint: Footprint) -> Iterator[Hit]:
+    most: list[str] = []
+    for statement in footprint.statements:
+        held = [table for table, mode in statement.held.items() if mode == EXCLUSIVE]
+        last = [table for table in held if statement.taken.get(table) == EXCLUSIVE]
+        if len(held) > max(len(most), 1):
+            most = [*(table for table in held if table not in last), *last]
+    if most:
+        yield most[-1], " and ".join(most[:-1])
+
+
+def _breaks(footprint: Footprint) -> Iterator[Hit]:
+    for broken in breaking.breaks(footprint.before, footprint.after):
+        yield broken.object, broken.why
+
+
+def _rejects(footprint: Footprint) -> Iterator[Hit]:
+    old, new = footprint.before.definitions, footprint.after.definitions
+    for thing in sorted(new.keys() - old.keys()):
+        noun, table, name = catalog.split(thing)
+        definition = new[thing].split("\n")[0]
+        is_rule = noun == "constraint" or (noun == "index" and definition.startswith("CREATE UNIQUE"))
+        if is_rule and f"table {table}" in old and f"table {table}" in new:
+            columns = [column for kind, place, column in map(catalog.split, old) if (kind, place) == ("column", table)]
+            if _speaks_of(definition, columns) or _has_default(definition, table, new, old):
+                yield table, f"the {'constraint' if noun == 'constraint' else 'unique index'} {name}"
+
+
+def _speaks_of(definition: str, columns: Iterable[str]) -> bool:
+    """Tell whether a rule is about columns that were there before: on new ones the previous release writes nothing."""
+    ruled = re.sub(r"'(?:[^']|'')*'| REFERENCES .*|^CREATE UNIQUE INDEX .*? USING \w+ ", "", definition)
+    return any(re.search(rf'(?<![\w"]){re.escape(column)}(?![\w"])', ruled) for column in columns)
+
+
+def _has_default(definition: str, table: str, new: dict[str, str], old: dict[str, str]) -> bool:
+    fresh = {thing: text for thing, text in new.items() if thing not in old and thing.startswith(f"column {table}.")}
+    with_default = [catalog.split(thing)[2] for thing, text in fresh.items() if " default " in text]
+    return not definition.startswith("CHECK") and _speaks_of(definition, with_default)
+
+
+def _not_repeatable(footprint: Footprint) -> Iterator[Hit]:
+    if footprint.repeated:
+        yield "", footprint.repeated
+
+
+def _not_reversible(footprint: Footprint) -> Iterator[Hit]:
+    if footprint.undone:
+        yield "", footprint.undone
+
+
+def _first_words(statement: Statement) -> str:
+    words = " ".join(statement.sql.split())
+    return words if len(words) <= 80 else f"{words[:77]}..."
+
+
+_RECORDS = (
+    Hazard(
+        slug="rewrites-table",
+        danger="{thing} writes all of {table} anew, and nobody can read or write {table} until that is done.",
+        thing="one statement",
+        instead="Three steps, in three releases that each work with the one before:\n"
+        "1. add a column of the new kind to {table}, without a default that has to be computed for each row;\n"
+        "   let the application write both\n"
+        '2. op.backfill("{table}", "new = old", "new IS NULL AND old IS NOT NULL")\n'
+        "3. let the application read the new column; drop the old one a release later",
+        blocking=True,
+        check=_rewrites,
+        story="Most changes of a type, a new column whose default differs from row to row (`gen_random_uuid()`, an identity,\n"
+        "a stored generated column) and `VACUUM FULL`, `CLUSTER` or `REFRESH MATERIALIZED VIEW` copy the whole table while\n"
+        "they hold it under ACCESS EXCLUSIVE: every query on it waits, for as long as the copy takes. PostgreSQL copies some\n"
+        "100 MB a second at best, and builds all indexes again.",
+    ),
+    Hazard(
+        slug="scans-under-lock",
+        danger="{thing} reads every row of {table} while it keeps others from writing it.",
+        thing="one statement",
+        instead="Let a constraint that is NOT VALID hold for new rows first, and look at the old ones without a lock:\n"
+        'op.set_not_null("{table}", "column")\n'
+        'or op.create_check_constraint_not_valid("name", "{table}", "condition")\n'
+        '   op.validate_constraint("name", "{table}")',
+        blocking=True,
+        check=_scans,
+        story="`SET NOT NULL` and a CHECK constraint have to hold for the rows that are there, so PostgreSQL reads them all, under\n"
+        "ACCESS EXCLUSIVE. Added NOT VALID a constraint holds for what is written from now on and takes a moment; VALIDATE then\n"
+        "reads the old rows while everybody goes on reading and writing. A validated `column IS NOT NULL` also proves\n"
+        "`SET NOT NULL`, which then reads nothing: that is what `op.set_not_null` does.",
+    ),
+    Hazard(
+        slug="index-blocks-writes",
+        danger="building {thing} blocks every write to {table} until it is finished.",
+        thing="an index",
+        instead="Build it concurrently, in a revision of its own:\n"
+        'op.create_index_concurrently("name", "{table}", ["column"])\n'
+        'or op.create_unique_constraint_concurrently("name", "{table}", ["column"])',
+        blocking=True,
+        check=_indexes,
+        story="CREATE INDEX and ADD UNIQUE take a lock that lets others read and makes every write wait until the index is built:\n"
+        "seconds for a million rows, minutes for a hundred. CONCURRENTLY builds it beside the traffic. It cannot run inside a\n"
+        "transaction and leaves an INVALID index behind when it fails; `op.create_index_concurrently` drops such a leftover and\n"
+        "may be run again.",
+    ),
+    Hazard(
+        slug="foreign-key-blocks-writes",
+        danger="{thing} of {table} is checked for every row, while nobody can write {table} or the table that it refers to.",
+        thing="a foreign key",
+        instead="Add it for new rows, then check the old ones without a lock, in a revision of its own:\n"
+        'op.create_foreign_key_not_valid("name", "{table}", "other", ["column"], ["id"])\n'
+        'op.validate_constraint("name", "{table}")',
+        blocking=True,
+        check=_foreign_keys,
+        story="A new foreign key is checked for all rows under SHARE ROW EXCLUSIVE on both tables: reads go on, writes to either wait.\n"
+        "NOT VALID it takes a moment and holds for new rows; VALIDATE checks the old ones while both tables are written.",
+    ),
+    Hazard(
+        slug="writes-rows",
+        danger="{thing} changes rows of {table} in one transaction, and keeps each of them locked until it ends.",
+        thing="one statement",
+        instead="Write them in batches, in a revision of its own:\n"
+        'op.backfill("{table}", "column = value", "column IS NULL")',
+        blocking=True,
+        check=_writes,
+        story="An UPDATE of many rows locks each of them until the migration commits: whoever wants to change one of them waits. It\n"
+        "also doubles the table's size, and keeps VACUUM from its work everywhere. `op.backfill` commits every few thousand\n"
+        "rows, may be stopped at any moment and goes on where it was. Rows that are inserted one by one are no hazard.",
+    ),
+    Hazard(
+        slug="long-lock-chain",
+        danger="Locking {table} while {thing} is locked makes traffic on all of them stand still until the last lock is there.",
+        thing="another table",
+        instead="One revision for each table, so that each gives its lock back before the next one waits. What needs two tables\n"
+        "by its nature (dropping a foreign key or a table that has some) gives way by itself: it waits for at most\n"
+        "MIGRATE_LOCK_TIMEOUT, is rolled back and tried again.",
+        blocking=False,
+        check=_chains,
+        story="A transaction keeps every lock until it ends. While it waits for the second table, everybody waits for the first; and\n"
+        "an application that takes the two in the other order can end in a deadlock.",
+    ),
+    Hazard(
+        slug="breaks-previous-release",
+        danger="The release before this one misses something: {thing}.",
+        thing="something of {table} that it uses is gone or narrower",
+        instead="Two releases: the first no longer uses what goes away and fills what must have a value, the second changes {table} and\n"
+        "says in its file\n"
+        "breaking = False  # release 41 is ready for it\n"
+        "A new column that must have a value is no danger with a server default.",
+        blocking=False,
+        check=_breaks,
+        story="While a deploy goes on, the release before it still serves requests on the new schema, and a rollback brings it back\n"
+        "for longer. Whatever it names has to stay until no running release names it: expand first, contract a release later.\n"
+        "A renamed column is a dropped one to the code that knows the old name.",
+    ),
+    Hazard(
+        slug="may-reject-writes",
+        danger="{thing} of {table} rejects writes that were right until now; the release before this one may still make them.",
+        thing="a new rule",
+        instead="Let a release go out first that keeps to the rule, and mend the rows that are there. Then say so in the file:\n"
+        'accepted_hazards = {{"may-reject-writes": "since release 41 nothing else is written"}}',
+        blocking=False,
+        check=_rejects,
+        story="A new unique, check or foreign key on a table that is in use turns requests into errors when running code does not\n"
+        "keep to it, and the migration itself fails on the first row that does not. A rule on columns that are new in the same\n"
+        "revision troubles nobody: no running code writes them yet.",
+    ),
+    Hazard(
+        slug="not-repeatable",
+        danger="After a crash half way the revision cannot be mended by running it again: {thing}.",
+        thing="it works both inside its transaction and outside of it",
+        instead="Split it: what leaves the transaction (op.create_index_concurrently, op.backfill, ...) goes into a revision of its own,\n"
+        "and `with op.get_context().autocommit_block()` gives way to those verbs, which may be run again from the top.",
+        blocking=False,
+        check=_not_repeatable,
+        story="What is done outside a transaction stays when the process dies: half of the revision is there, and the version is not.\n"
+        "Started again it fails on its own first half (`already exists`). A revision either stays in its transaction, or holds\n"
+        "only verbs that may be run again. Unless it is accepted, such a revision is refused on every database that has tables.",
+    ),
+    Hazard(
+        slug="not-reversible",
+        danger="Going back does not give the schema from before: {thing}.",
+        thing="something is left, or it fails",
+        instead="Write into downgrade() the opposite of each step of upgrade(), in the opposite order.\n"
+        "A type that op.create_table made is not dropped with the table: op.execute('DROP TYPE ...').",
+        blocking=False,
+        check=_not_reversible,
+        story="A downgrade is rarely needed and then in a hurry. One that leaves something behind makes the next upgrade fail on it.\n"
+        "What truly cannot be taken back is accepted with its reason.",
+    ),
+)
+
+HAZARDS: Mapping[str, Hazard] = {hazard.slug: hazard for hazard in _RECORDS}
+"""All hazards by slug, the worst first."""

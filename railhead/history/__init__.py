@@ -1,0 +1,1 @@
+"""Revision files and their order. Asks no database."""

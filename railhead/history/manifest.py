@@ -1,0 +1,316 @@
+"""What is our history on disk, without importing Alembic?
+
+`migrations/manifest.txt` lists every revision once, oldest first. It makes a start with nothing to do cheap, and it makes two
+branches that each add a revision conflict in git. Nothing that is correct may rest on it: what does not fit is not believed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from railhead.settings import ROOT
+
+FOLDER = ROOT / "migrations" / "versions"
+FILE = ROOT / "migrations" / "manifest.txt"
+
+_TITLE = "# Railhead manifest 1. Written by `python utils/migrate.py seal`; after a conflict rebase one branch, then seal again."
+_COLUMNS = "# file revision parent checksum catalog previous-release hazards"
+_SEAL = "# sealed"
+_NOTHING = "-"
+_NO_REVISIONS = {"__init__.py", "__pycache__"}
+
+
+class Entry(NamedTuple):
+    """One line: a revision, its file and what is known of it; `-` where nothing is."""
+
+    file: str
+    revision: str
+    parent: str
+    """The parents' ids, joined by commas; `-` for the first."""
+    checksum: str
+    catalog: str = _NOTHING
+    """The fingerprint of the catalog after it."""
+    previous: str = _NOTHING
+    """`works` or `breaks`: whether the previous release keeps working."""
+    hazards: str = _NOTHING
+    """`slug:table`, joined by commas; see `listed`."""
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Return the ids of the revisions that this one builds on."""
+        return () if self.parent == _NOTHING else tuple(self.parent.split(","))
+
+    @property
+    def breaking(self) -> bool | None:
+        """Tell whether the previous release stops working; None when nobody has found out."""
+        return {"works": False, "breaks": True}.get(self.previous)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Return the hazards as they were given to `listed`."""
+        return () if self.hazards == _NOTHING else tuple(map(_read, self.hazards.split(",")))
+
+    @property
+    def is_replayed(self) -> bool:
+        """Tell whether what it does was found out; `seal --no-replay` lists it only."""
+        return self.catalog != _NOTHING
+
+
+class Manifest(NamedTuple):
+    """The manifest as it was sealed."""
+
+    entries: tuple[Entry, ...]
+    files_digest: str
+    """Of the bytes of all revision files when it was sealed."""
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Return the ids that are nobody's parent, sorted."""
+        parents = {parent for entry in self.entries for parent in entry.parents}
+        return tuple(sorted(entry.revision for entry in self.entries if entry.revision not in parents))
+
+    def entry(self, revision: str) -> Entry | None:
+        """Return the line of `revision`, None when it is not sealed."""
+        return next((entry for entry in self.entries if entry.revision == revision), None)
+
+    def lists(self, folder: Path = FOLDER) -> bool:
+        """Tell whether `folder` holds exactly the files that were sealed."""
+        return sorted(entry.file for entry in self.entries) == sorted(revision_files(folder))
+
+    def is_true(self, folder: Path = FOLDER) -> bool:
+        """Tell whether every file still has the bytes that were sealed. Reads them all."""
+        return self.lists(folder) and self.files_digest == files_digest(folder)
+
+
+def read(file: Path = FILE) -> Manifest | None:
+    """Return the manifest; None when it is missing, cut short, in conflict, or changed by anything but `seal`."""
+    whole = _whole(file)
+    if whole is None:
+        return None
+    body, seal = whole
+    try:
+        entries = tuple(_entry(line) for line in body.split("\n") if line and not line.startswith("# "))
+    except TypeError:
+        return None
+    return Manifest(entries, seal.files)
+
+
+def entries() -> dict[str, Entry]:
+    """Return what is sealed of each revision, by its id; nothing when there is no manifest to believe."""
+    manifest = read()
+    return {entry.revision: entry for entry in manifest.entries} if manifest else {}
+
+
+def render(entries: Iterable[Entry], folder: Path = FOLDER) -> str:
+    """Return the text of a manifest with these lines, sealed for the files in `folder` as they are now."""
+    entries = tuple(entries)
+    lines = (" ".join([*map(_written, entry[:3]), *entry[3:]]) for entry in entries)
+    body = "\n".join([_TITLE, _COLUMNS, *lines, ""])
+    heads = ",".join(_written(head, ",") for head in Manifest(entries, "").heads) or _NOTHING
+    names = _names_digest(entry.file for entry in entries)
+    digest = _digest(f"{body}{heads}".encode())
+    return f"{body}{_SEAL} {digest} {files_digest(folder)} {names} {heads}\n"
+
+
+def listed(tokens: Iterable[str]) -> str:
+    """Return hazards for a line of the manifest: `slug:table`, joined by commas; a table may be called anything."""
+    return ",".join(_written(token, ",") for token in tokens) or _NOTHING
+
+
+def head_without_alembic(file: Path = FILE, folder: Path = FOLDER) -> tuple[str, ...] | None:
+    """Return the heads that the manifest gives when it can be believed at a glance, else None.
+
+    Believed: its seal holds, the folder holds the same files, and the file of each head means what was sealed and gives
+    itself the same name and the same parents.
+    """
+    whole = _whole(file)
+    if whole is None:
+        return None
+    body, seal = whole
+    if seal.heads == _NOTHING or not _holds(folder, seal.names):
+        return None
+    found = [_entry(_line_with(f" {head} ", body)) for head in seal.heads.split(",")]
+    if not all(_is_as_sealed(folder / entry.file, entry) for entry in found):
+        return None
+    return tuple(sorted(entry.revision for entry in found))
+
+
+class _Seal(NamedTuple):
+    """The last line: digests, and what a start needs to know without reading the others."""
+
+    body: str
+    files: str
+    names: str
+    heads: str
+
+
+def _whole(file: Path) -> tuple[str, _Seal] | None:
+    """Return the lines of a manifest as one text, and its seal; None unless it is there and the seal holds."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    body, separator, words = text.rpartition(f"{_SEAL} ")
+    if not separator or len(words.split()) != len(_Seal._fields):
+        return None
+    seal = _Seal(*words.split())
+    return (body, seal) if seal.body == _digest(f"{body}{seal.heads}".encode()) else None
+
+
+def _holds(folder: Path, sealed: str) -> bool:
+    """Tell whether the names of the revision files are those that were sealed."""
+    try:
+        names = {*os.listdir(folder)} - _NO_REVISIONS
+    except OSError:
+        return False
+    # Most folders hold nothing else, and to look at each of a thousand names costs as much as all the rest.
+    return sealed == _names_digest(names) or sealed == _names_digest(revision_files(folder))
+
+
+def _names_digest(names: Iterable[str]) -> str:
+    return _digest("\n".join(sorted(names)).encode())
+
+
+def revision_files(folder: Path = FOLDER) -> list[str]:
+    """Return the names of the revision files in `folder`, unsorted."""
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py"]
+    except OSError:
+        return []
+
+
+def files_digest(folder: Path = FOLDER) -> str:
+    """Return one digest of the names and bytes of all revision files in `folder`."""
+    digest = sha256()
+    for name in sorted(revision_files(folder)):
+        content = (folder / name).read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def checksum_of(file: Path) -> str | None:
+    """Return the checksum of a file's meaning; None when it cannot be read or parsed."""
+    try:
+        return checksum(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def checksum(source: bytes | str) -> str:
+    """Return a digest of what a module means: equal after reformatting, and on every Python from 3.11.
+
+    Comments, layout and docstrings do not count. `ast.dump` would not do: it differs between Python versions.
+    Raises SyntaxError or ValueError for what is no Python.
+    """
+    return _checksum(_parsed(source))
+
+
+def _parsed(source: bytes | str) -> object:
+    return compile(source, "<revision>", "exec", _ONLY_AST, dont_inherit=True)
+
+
+def _checksum(tree: object) -> str:
+    return _digest("\n".join(_walk(tree)).encode("utf-8", "surrogatepass"))
+
+
+def _is_as_sealed(file: Path, entry: Entry) -> bool:
+    try:
+        tree = _parsed(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    names = _assigned(tree)
+    same_names = names.get("revision") == (entry.revision,) and names.get("down_revision", ()) == entry.parents
+    return same_names and _checksum(tree) == entry.checksum
+
+
+def _assigned(tree: object) -> dict[str, tuple[object, ...]]:
+    """Return the values that a module gives to names at its top: those of a constant, or of a tuple or list of them."""
+    found = {}
+    for node in getattr(tree, "body", ()):
+        target = getattr(node, "target", None) or next(iter(getattr(node, "targets", ())), None)
+        value = getattr(node, "value", None)
+        items = getattr(value, "elts", [value])
+        constants = tuple(getattr(item, "value", None) for item in items)
+        found[getattr(target, "id", "")] = () if constants == (None,) else constants
+    return found
+
+
+_ONLY_AST = 0x400  # ast.PyCF_ONLY_AST, without importing ast
+_VARYING = frozenset({"type_params", "type_comment", "type_ignores", "kind", "ctx", "default_value"})
+"""Fields that some Python versions have and others have not, or that mean nothing."""
+_HAVE_DOCSTRING = frozenset({"Module", "FunctionDef", "AsyncFunctionDef", "ClassDef"})
+
+
+def _walk(node: object) -> Iterator[str]:
+    """Yield the tree in order: the type of each node, the names of its fields that hold something, each constant."""
+    fields = getattr(node, "_fields", None)
+    if fields is None:
+        yield f"{type(node).__name__} {node!r}"
+        return
+    kind = type(node).__name__
+    yield f"({kind}"
+    for field in fields:
+        if field in _VARYING:
+            continue
+        value = getattr(node, field, None)
+        if (value is None and kind != "Constant") or value == []:
+            continue
+        yield field
+        if isinstance(value, list):
+            for item in _meant(kind, field, value):
+                yield from _walk(item)
+        else:
+            yield from _walk(value)
+    yield ")"
+
+
+def _meant(kind: str, field: str, items: list[object]) -> list[object]:
+    """Return what counts of a list: no docstring, and no empty piece of an f-string, which Python 3.12 has now and then."""
+    if field == "body" and kind in _HAVE_DOCSTRING:
+        return _without_docstring(items)
+    if kind == "JoinedStr":
+        return [item for item in items if getattr(item, "value", None) != ""]
+    return items
+
+
+def _without_docstring(body: list[object]) -> list[object]:
+    first = getattr(body[0], "value", None) if type(body[0]).__name__ == "Expr" else None
+    return body[1:] if isinstance(getattr(first, "value", None), str) else body
+
+
+def _entry(line: str) -> Entry:
+    fields = line.split(" ")
+    return Entry(*map(_read, fields[:3]), *fields[3:])
+
+
+def _written(text: str, more: str = "") -> str:
+    """Return text without blanks, line ends and percent signs, which are written as in URLs."""
+    return re.sub(rf"[\s%{more}]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
+
+
+def _line_with(word: str, body: str) -> str:
+    """Return the first line that has this word; a head, which is nobody's parent, is in one line only."""
+    place = body.index(word)
+    return body[body.rindex("\n", 0, place) + 1 : body.index("\n", place)]
+
+
+def _read(text: str) -> str:
+    if "%" not in text:
+        return text
+    bytes_of = re.compile(r"(?:%[0-9A-F]{2})+")
+    return bytes_of.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), text)
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]
+
+
+def number(revision: str) -> int | None:
+    """Return the number that a revision id starts with (`0003_add_due_date` is 3), None when it has none."""
+    match = re.match(r"(\d+)_", revision)
+    return int(match[1]) if match else None

@@ -1,0 +1,42 @@
+"""What keeps a session from freezing traffic, and from outliving its client?"""
+
+from __future__ import annotations
+
+from railhead.settings import Settings
+
+TCP = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""With these the server notices within about 25 s that a client's host has vanished; milliseconds for the last, else seconds."""
+
+
+def statements(local: str, version: int, lock_timeout: float, settings: Settings) -> str:
+    """Return the statements that keep a migration from freezing traffic and from outliving its client.
+
+    `local` is `LOCAL ` where they shall last for one transaction, else empty; `version` is the server's, like 180006.
+    `client_connection_check_interval` (PostgreSQL 14) ends a statement whose client has died; the server must be able
+    to notice, which it only is on Linux. A client whose whole machine has vanished is noticed by TCP only: without its
+    limits the server would keep the tables locked for a quarter of an hour, or for two hours if it has nothing to send.
+    """
+    limits = [
+        f"SET {local}lock_timeout = {milliseconds(lock_timeout)}",
+        f"SET {local}statement_timeout = '{round(settings.statement_timeout * 1000)}ms'",
+        f"SET {local}idle_in_transaction_session_timeout = 0",
+        *(f"SET {local}{name} = {value}" for name, value in TCP.items()),
+    ]
+    if version >= 140000:
+        scope = "true" if local else "false"
+        limits.append(
+            f"SELECT set_config('client_connection_check_interval', '500ms', {scope}) WHERE version() LIKE '%linux%'"
+        )
+    if version >= 170000:
+        limits.append(f"SET {local}transaction_timeout = 0")
+    return "; ".join(limits)
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a lock timeout as SQL writes it, at least 1 ms: 0 would mean for ever."""
+    return f"'{max(1, round(seconds * 1000))}ms'"

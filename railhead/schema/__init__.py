@@ -1,0 +1,1 @@
+"""What a schema is, what differs, and what somebody needs of it."""

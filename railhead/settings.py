@@ -1,0 +1,449 @@
+"""What were we told? Sole reader of os.environ.
+
+Reads the environment and `.env` once and gives one frozen `Settings`. Never connects, never prints a password,
+never lets `.env` override the real environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+from urllib.parse import parse_qsl, quote, unquote
+
+from railhead.errors import Stop
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PG_VARIABLES = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGUSER": "user", "PGPASSWORD": "password"}
+_PLACES = {"PGHOSTADDR": "hostaddr", "PGSERVICE": "service"}
+"""Further variables that lead libpq to a database, wherever the others point."""
+
+_DEFAULT_PORT = "5432"
+
+T = TypeVar("T")
+_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_LONGEST = 2_147_483.0
+"""Seconds that PostgreSQL can count in its milliseconds: 24 days."""
+_YES = {"1", "true", "yes", "on"}
+_NO = {"0", "false", "no", "off"}
+
+
+class Dsn(str):
+    """A libpq connection string that shows its password to nobody but the driver: `str`, `repr` and `redacted` hide it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, **parameters: str) -> Dsn:
+        """Return the key=value form that libpq reads, each value quoted."""
+        return cls(" ".join(f"{key}='{_escape(value)}'" for key, value in parameters.items() if value))
+
+    def parameters(self) -> dict[str, str]:
+        """Return what `of` was given."""
+        pairs = re.findall(r"(\w+)='((?:[^'\\]|\\.)*)'", self, re.DOTALL)
+        return {key: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for key, value in pairs}
+
+    def redacted(self) -> str:
+        """Return a URL fit for people: user, hosts, ports, database; `***` for a password."""
+        parameters = self.parameters()
+        hosts = parameters.get("host", "").split(",")
+        ports = parameters.get("port", "").split(",")
+        places = [_place(host, ports[index % len(ports)]) for index, host in enumerate(hosts)]
+        user = quote(parameters.get("user", ""), safe="")
+        secret = ":***" if parameters.get("password") else ""
+        who = f"{user}{secret}@" if user or secret else ""
+        sockets = all(not host or host.startswith("/") for host in hosts)
+        where = "" if sockets else ",".join(places)
+        port = f"&port={ports[0]}" if ports[0] not in {"", _DEFAULT_PORT} else ""
+        path = f"?host={hosts[0]}{port}" if sockets and hosts[0] else ""
+        return f"postgresql://{who}{where}/{parameters.get('dbname', '')}{path}"
+
+    def with_(self, **parameters: str) -> Dsn:
+        """Return a copy with these parameters put in the place of its own."""
+        return Dsn.of(**{**self.parameters(), **parameters})
+
+    def is_local(self) -> bool:
+        """Tell whether every host named is this machine (a socket folder, localhost, 127.x, ::1, or none).
+
+        Which host a `service` names only libpq knows: that is not this machine.
+        """
+        parameters = self.parameters()
+        if "service" in parameters:
+            return False
+        hosts = (parameters.get("hostaddr") or parameters.get("host") or "").lower().split(",")
+        return all(
+            host in {"", "localhost", "::1"} or host.startswith(("/", "@")) or re.fullmatch(r"127(\.\d+){3}", host)
+            for host in hosts
+        )
+
+    def __str__(self) -> str:
+        return self.redacted()
+
+    def __repr__(self) -> str:
+        return f"Dsn({self.redacted()})"
+
+
+class Address(NamedTuple):
+    """Where a database is, which setting says so, and from which replica it is spoken to."""
+
+    dsn: Dsn
+    variable: str
+    replica: str = "localhost"
+
+    def session_name(self, command: str) -> str:
+        """Return the application name under which pg_stat_activity shows the sessions of a command."""
+        return f"railhead {command} @ {self.replica}"[:63]
+
+    def __str__(self) -> str:
+        return f"{self.dsn.redacted()} ({self.variable})"
+
+
+class Secret(str):
+    """A string whose `repr` hides it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+class Settings(NamedTuple):
+    """What the operator said, checked and with units resolved. Durations are seconds."""
+
+    database: Dsn | None = None
+    """Where the application reads and writes; None when nobody named a database."""
+    migrate_database: Dsn | None = None
+    """Where migrations connect; the same unless a variable names another."""
+    database_variable: str = "DATABASE_URL"
+    migrate_variable: str = "DATABASE_URL"
+    production: bool = False
+    dev_create_tables: bool = False
+    migrate_on_start: str = "upgrade"
+    wait_database: float = 60.0
+    wait_lock: float = 240.0
+    lock_timeout: float = 0.9
+    statement_timeout: float = 0.0
+    hazards: str = "refuse"
+    large_table: int = 100_000
+    admin_password: Secret | None = None
+    secret_key: Secret | None = None
+    release: str | None = None
+    replica: str = "localhost"
+    log_format: str = "text"
+    log_level: str = "info"
+    port: int = 8000
+    web_concurrency: int = 2
+
+    @property
+    def application(self) -> Address:
+        """Return where the application reads and writes. There must be a database: `embedded.fill` has seen to that."""
+        assert self.database is not None
+        return Address(self.database, self.database_variable, self.replica)
+
+    @property
+    def migrations(self) -> Address:
+        """Return where migrations connect. There must be a database."""
+        assert self.migrate_database is not None
+        return Address(self.migrate_database, self.migrate_variable, self.replica)
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Return every different address of the database, the migrations' first."""
+        ours, theirs = self.application, self.migrations
+        return (theirs,) if ours.dsn == theirs.dsn else (theirs, ours)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Return the settings that `environ` gives. Raises Stop(`settings`) that lists every wrong one at once."""
+        read = _Reader(environ)
+        database, database_variable = _database(read)
+        migrate_database, migrate_variable = _migrate_database(read, database, database_variable)
+        production = _is_production(read, database, migrate_database)
+        admin_password = read.text("ADMIN_PASSWORD")
+        secret_key = read.text("SECRET_KEY")
+        if production and admin_password and not secret_key:
+            read.wrong("SECRET_KEY", "is required in production when ADMIN_PASSWORD is set; write a long random text")
+        settings = cls(
+            database=database,
+            migrate_database=migrate_database,
+            database_variable=database_variable,
+            migrate_variable=migrate_variable,
+            production=production,
+            dev_create_tables=read.value("DEV_CREATE_TABLES", False, _boolean, "true or false"),
+            migrate_on_start=read.choice("MIGRATE_ON_START", "upgrade", "check", "off"),
+            wait_database=read.duration("MIGRATE_WAIT_DATABASE", "60s"),
+            wait_lock=read.duration("MIGRATE_WAIT_LOCK", "240s"),
+            lock_timeout=read.duration("MIGRATE_LOCK_TIMEOUT", "900ms", positive=True),
+            statement_timeout=read.duration("MIGRATE_STATEMENT_TIMEOUT", "0s"),
+            hazards=read.choice("MIGRATE_HAZARDS", "refuse", "warn", "ignore"),
+            large_table=read.integer("MIGRATE_LARGE_TABLE", 100_000, 0, 10**15),
+            admin_password=Secret(admin_password) if admin_password else None,
+            secret_key=Secret(secret_key) if secret_key else None,
+            release=read.name("APP_RELEASE") or read.name("RAILWAY_GIT_COMMIT_SHA"),
+            replica=read.name("RAILWAY_REPLICA_ID") or socket.gethostname(),
+            log_format=read.choice("LOG_FORMAT", *(("json", "text") if production else ("text", "json"))),
+            log_level=read.choice("LOG_LEVEL", "info", "debug", "warning", "error", "critical"),
+            port=read.integer("PORT", 8000, 1, 65535),
+            web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 1024),
+        )
+        read.refuse_misspelt()
+        read.finish()
+        return settings
+
+
+def load(root: Path = ROOT) -> Settings:
+    """Return the settings of this process: the environment, and `.env` in `root` where the environment is silent.
+
+    What `.env` names enters os.environ, because libpq reads further PG* variables from there. Raises Stop(`settings`).
+    """
+    dotenv_file = root / ".env"
+    if dotenv_file.is_file():
+        _load(dotenv_file)
+    return Settings.from_env(os.environ)
+
+
+def parse_url(text: str) -> Dsn:
+    """Return the Dsn of a `postgresql://` or `postgres://` URL, whatever its driver suffix.
+
+    As forgiving as it can be with passwords that nobody escaped: the last `@` before the query ends them, and a percent
+    sign that starts no escape stands for itself. Raises ValueError, without any part of the URL that could be a secret.
+    """
+    scheme, separator, rest = text.strip().partition("://")
+    if not separator or not re.fullmatch(r"[\w+.-]*", scheme):
+        raise ValueError("is not a URL")
+    dialect = scheme.partition("+")[0].lower()
+    if dialect not in {"postgresql", "postgres"}:
+        raise ValueError(f"names {dialect or 'no database'}, and Railhead speaks PostgreSQL only")
+    before_query, _, query = rest.partition("?")
+    user_info, _, location = before_query.rpartition("@")
+    authority, _, dbname = location.partition("/")
+    user, _, password = user_info.partition(":")
+    parameters = {"user": unquote(user), "password": unquote(password)}
+    parameters["host"], parameters["port"] = _hosts(authority.split(","))
+    parameters["dbname"] = unquote(dbname)
+    _add_query(parameters, query)
+    return _checked(Dsn.of(**parameters))
+
+
+def duration(text: str) -> float:
+    """Return the seconds that `500ms`, `2s`, `5min` or a bare `0` stand for. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)", text.strip())
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if (match is None and text.strip() != "0") or seconds > _LONGEST:
+        raise ValueError(text)
+    return seconds
+
+
+def _load(dotenv_file: Path) -> None:
+    """Put what the file names into os.environ where that is silent. Raises Stop(`settings`) that shows no line of it."""
+    from dotenv import load_dotenv, parser  # costs 5 to 23 ms, and production has no .env
+
+    read = _Reader({})
+    try:
+        text = dotenv_file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        text = ""
+        read.wrong(".env", f"cannot be read ({error.strerror})")
+    except UnicodeDecodeError:
+        text = ""
+        read.wrong(".env", "is not UTF-8; save it as UTF-8 (PowerShell's > writes UTF-16)")
+    for binding in parser.parse_stream(StringIO(text)):
+        if binding.error or "\0" in binding.original.string:
+            read.wrong(f".env, line {binding.original.line},", "cannot be read; write NAME=value")
+    read.finish()
+    load_dotenv(stream=StringIO(text), override=False)
+
+
+class _Reader:
+    """Reads one variable at a time and remembers everything that is wrong, so that it can be said at once."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.mistakes: list[tuple[str, str]] = []
+        self._known: set[str] = set()
+
+    def pg_variables(self) -> dict[str, str]:
+        return {key: self.environ.get(variable, "") for variable, key in {**PG_VARIABLES, **_PLACES}.items()}
+
+    def text(self, name: str) -> str | None:
+        self._known.add(name)
+        return self.environ.get(name, "").strip() or None
+
+    def name(self, name: str) -> str | None:
+        """Return a text that goes into the ledger."""
+        text = self.text(name)
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            self.wrong(name, "is not UTF-8")
+            return None
+        return text
+
+    def wrong(self, name: str, why: str) -> None:
+        self.mistakes.append((name, why))
+
+    def value(self, name: str, default: T, parse: Callable[[str], T], examples: str) -> T:
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except ValueError:
+            self.wrong(name, f"is {text!r}; write {examples}")
+            return default
+
+    def choice(self, name: str, default: str, *others: str) -> str:
+        return self.value(
+            name, default, lambda text: _one_of(text.lower(), (default, *others)), _listed(default, *others)
+        )
+
+    def duration(self, name: str, default: str, *, positive: bool = False) -> float:
+        def parse(text: str) -> float:
+            seconds = duration(text)
+            if positive and seconds <= 0:
+                raise ValueError(text)
+            return seconds
+
+        return self.value(name, duration(default), parse, f"a duration such as 500ms, 2s or 5min (default {default})")
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        def parse(text: str) -> int:
+            number = int(text)
+            if not least <= number <= most:
+                raise ValueError(text)
+            return number
+
+        return self.value(name, default, parse, f"a whole number from {least} to {most}, for instance {default}")
+
+    def url(self, name: str) -> Dsn | None:
+        """What the URL leaves out comes from the PG* variables: libpq does so in any case, and this way we know it."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            named = parse_url(text).parameters()
+            return _checked(Dsn.of(**{**named, **self.pg_variables(), **named}))
+        except ValueError as error:
+            hint = "write postgresql://user:password@host:5432/name"
+            embedded = "or leave it out: development then gets the embedded PostgreSQL in .data/"
+            self.wrong(name, f"{error}; {hint}, {embedded}")
+            return None
+
+    def refuse_misspelt(self) -> None:
+        """Call wrong what is almost one of our names: whoever wrote MIGRATE_ON_STRAT=off must not be migrated."""
+        ours = [name for name in self.environ if name.startswith(("MIGRATE_", "DEV_CREATE_"))]
+        for name in sorted({*ours} - self._known):
+            from difflib import get_close_matches  # 2 ms that only those pay who have such a name
+
+            meant = get_close_matches(name, self._known, 1, 0.9)
+            if meant and self.environ[name].strip():
+                self.wrong(name, f"is no setting; did you mean {meant[0]}?")
+
+    def finish(self) -> None:
+        if self.mistakes:
+            count = len(self.mistakes)
+            raise Stop(
+                "settings",
+                "a setting is wrong" if count == 1 else f"{count} settings are wrong",
+                facts=[("setting", f"{name} {why}") for name, why in self.mistakes],
+                database="not touched",
+                next_step="correct the environment (or .env), then start again; .env.example lists every setting",
+            )
+
+
+def _database(read: _Reader) -> tuple[Dsn | None, str]:
+    if read.text("DATABASE_URL"):
+        return read.url("DATABASE_URL"), "DATABASE_URL"
+    named = read.pg_variables()
+    if not any(value.strip() for value in named.values()):
+        return None, "DATABASE_URL"
+    try:
+        return _checked(Dsn.of(**named)), "PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD"
+    except ValueError as error:
+        read.wrong("PGHOST, PGPORT, ...", f"{error}")
+        return None, "PGHOST"
+
+
+def _migrate_database(read: _Reader, database: Dsn | None, variable: str) -> tuple[Dsn | None, str]:
+    for name in ("MIGRATE_DATABASE_URL", "DATABASE_UNPOOLED_URL"):
+        if read.text(name):
+            return read.url(name), name
+    return database, variable
+
+
+def _is_production(read: _Reader, *databases: Dsn | None) -> bool:
+    local = all(database is None or database.is_local() for database in databases)
+    railway = any(name.startswith("RAILWAY_") and value for name, value in read.environ.items())
+    default = "development" if local and not railway else "production"
+    return read.choice("APP_ENV", default, "development" if default == "production" else "production") == "production"
+
+
+def _hosts(places: list[str]) -> tuple[str, str]:
+    """Return libpq's comma lists of hosts and ports from `host:port` places, IPv6 in brackets."""
+    hosts, ports = [], []
+    for place in places:
+        match = re.fullmatch(r"\[([^\]]*)\](?::(\d*))?|([^:\[\]]*)(?::(\d*))?", place)
+        if match is None:
+            raise ValueError("has a host or port that cannot be read (IPv6 addresses go in brackets)")
+        hosts.append(unquote(match[1] if match[1] is not None else match[3]))
+        ports.append(match[2] or match[4] or "")
+    return (",".join(hosts) if any(hosts) else ""), (",".join(ports) if any(ports) else "")
+
+
+def _add_query(parameters: dict[str, str], query: str) -> None:
+    # As libpq reads it: a plus sign stands for itself, and `ssl=true` for `sslmode=require`.
+    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+    pairs = [("sslmode", "require") if pair == ("ssl", "true") else pair for pair in pairs]
+    if not all(re.fullmatch(r"\w+", key) for key, _ in pairs):
+        raise ValueError("has a part after the question mark that cannot be read (a ? in a password is written %3F)")
+    hosts = [value for key, value in pairs if key == "host"]
+    parameters.update(pairs)
+    if len(hosts) > 1:  # SQLAlchemy's way of naming several hosts
+        parameters["host"], parameters["port"] = _hosts(hosts)
+
+
+def _checked(dsn: Dsn) -> Dsn:
+    """Return `dsn` when libpq can read it. Raises ValueError with libpq's reason, which names no value."""
+    from psycopg2 import ProgrammingError  # settings alone must not cost the driver
+    from psycopg2.extensions import parse_dsn
+
+    try:
+        parse_dsn(dsn)
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8") from None
+    except ProgrammingError as error:
+        raise ValueError(f"is refused by libpq ({str(error).strip()})") from None
+    ports = dsn.parameters().get("port", "")
+    if any(port and not (port.isdigit() and 0 < int(port) < 65536) for port in ports.split(",")):
+        raise ValueError("has a port that is not a number from 1 to 65535")
+    return dsn
+
+
+def _place(host: str, port: str) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{port}" if port else shown
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in _YES | _NO:
+        return text.lower() in _YES
+    raise ValueError(text)
+
+
+def _one_of(text: str, choices: tuple[str, ...]) -> str:
+    if text not in choices:
+        raise ValueError(text)
+    return text
+
+
+def _listed(*words: str) -> str:
+    return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else words[0]

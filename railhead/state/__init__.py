@@ -1,0 +1,1 @@
+"""Where is this database, and what happened to it before?"""
