@@ -1,9 +1,27 @@
-"""Which project is migrated, and what are the engine's own tables in it called?"""
+"""Which project is migrated: where its files are, where its models come from, and what people type there?"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
 
 VERSION_TABLE = "alembic_version"
 LEDGER_TABLE = "migration_ledger"
 
 OWN_TABLES = frozenset({VERSION_TABLE, LEDGER_TABLE})
 """The engine's own tables, which are no part of anybody's schema."""
+
+
+class Project(NamedTuple):
+    """What an application hands to the engine. Everything else follows from its folder."""
+
+    root: Path
+    """The folder with alembic.ini."""
+    models: Callable[[], MetaData]
+    """Returns what the schema should be. Called only where that matters: importing models is not free, and they may be broken."""
+    command: str = "railhead"
+    """What people type to get here, for messages and help texts."""

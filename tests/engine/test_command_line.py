@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from railhead.cli import _parser
 from railhead.settings import Dsn
 from tests.ground import Tree, environment, rows_of
 from tests.workshop import Workshop
-from utils.migrate import _parser
 
-COMMANDS = sorted(next(action for action in _parser()._actions if action.dest == "command").choices or ())
+COMMANDS = sorted(
+    next(action for action in _parser("python utils/migrate.py")._actions if action.dest == "command").choices or ()
+)
 
 
 def status_of(workshop: Workshop) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from railhead import errors
+from railhead import cli, errors
 from railhead.settings import ROOT
 from tests.ground import MIGRATE
 from tests.workshop import Workshop
@@ -84,7 +84,7 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 def _usage() -> str:
-    parser = migrate._parser()
+    parser = cli._parser(migrate.PROJECT.command)
     action = next(action for action in parser._actions if action.dest == "command")
     return "{" + ",".join(action.choices or ()) + "}"
 

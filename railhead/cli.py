@@ -1,0 +1,313 @@
+"""The command line: arguments, and one function a command.
+
+Imports what a command needs only when it runs: a command with nothing to do costs neither Alembic nor SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from railhead import errors, logs
+from railhead.errors import Stop
+from railhead.fast_path import at_head
+from railhead.postgres import connection as database
+from railhead.postgres import interrupts as watchdog
+from railhead.project import Project
+from railhead.settings import Settings, load
+from railhead.startup import not_served, refusals_told, with_database
+
+
+class Call(NamedTuple):
+    """One call of the command line."""
+
+    arguments: argparse.Namespace
+    settings: Settings
+    project: Project
+
+
+Command = Callable[[Call], int]
+
+
+def main(project: Project, arguments: Sequence[str] | None = None) -> int:
+    """Run one command of the command line and return its exit code."""
+    parsed = _parser(project.command).parse_args(arguments)
+    command: str = parsed.command or "upgrade"
+    try:
+        with watchdog.watching(), refusals_told(f"{project.command} {command}"):
+            settings = load() if parsed.alone else with_database(load())
+            logs.configure(settings)
+            run: Command = parsed.run
+            code = run(Call(parsed, settings, project))
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:  # `| head -1` has read what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.DONE
+    except Stop as stop:
+        if getattr(parsed, "json", False):
+            print(_as_json(stop.record()))
+        print(stop.render(command), file=sys.stderr)
+        return stop.exit_code
+    except watchdog.Interrupted as interrupted:
+        print(f"{command} stopped: {interrupted}", file=sys.stderr)
+        return interrupted.exit_code
+
+
+def _upgrade(call: Call) -> int:
+    target: str = call.arguments.revision
+    if target == "head" and not call.arguments.dry_run and (heads := at_head(call.settings)) is not None:
+        print(f"upgrade: nothing to do, the database is at {', '.join(heads)}")
+        return errors.DONE
+    if call.arguments.dry_run:
+        return _plan(call)
+    from railhead.execution import entry as upgrade
+
+    print(upgrade.run("upgrade", target, call.settings))
+    return errors.DONE
+
+
+def _status(call: Call) -> int:
+    if call.arguments.exit_code and not call.arguments.json and (heads := at_head(call.settings)) is not None:
+        print(f"current: the database is at {', '.join(heads)}")
+        return errors.DONE
+    from railhead.commands import report
+    from railhead.state import status
+
+    found = status.read(call.settings, models=call.project.models)
+    print(report.as_json(found.record()) if call.arguments.json else report.status_text(found))
+    return errors.NO if call.arguments.exit_code and found.state != "current" else errors.DONE
+
+
+def _plan(call: Call) -> int:
+    from railhead.commands import plan, report
+    from railhead.state import status
+
+    status.assert_one_database(call.settings)
+    made = plan.make(call.arguments.revision, call.settings)
+    print(report.as_json(made.record()) if getattr(call.arguments, "json", False) else report.plan_text(made))
+    return errors.DONE
+
+
+def _downgrade(call: Call) -> int:
+    from railhead.commands import data_loss as losses
+    from railhead.commands import report
+    from railhead.execution import entry as upgrade
+    from railhead.state import status
+
+    status.assert_one_database(call.settings)
+    steps = upgrade.plan("downgrade", call.arguments.revision, call.settings)
+    if not steps:
+        print("downgrade: nothing to do")
+        return errors.DONE
+    print(report.steps_text("downgrade", steps))
+    print("\n".join(losses.of_downgrade(steps, call.settings)))
+    if not call.arguments.yes:
+        _agree(call, "downgrade", f"downgrade {call.arguments.revision}")
+    print(upgrade.run("downgrade", call.arguments.revision, call.settings))
+    return errors.DONE
+
+
+def _drift(call: Call) -> int:
+    from railhead.commands import report
+    from railhead.history import planner as revisions
+    from railhead.state import status
+
+    status.assert_one_database(call.settings)
+    with revisions.no_garbage_collection():
+        found = status.drifted(call.settings, call.project.models)
+    print(report.as_json(found.record()) if call.arguments.json else report.drift_text(found))
+    return errors.NO if found.is_there else errors.DONE
+
+
+def _doctor(call: Call) -> int:
+    from railhead.commands import doctor, report
+
+    found = doctor.examine(call.settings, call.project.models)
+    print(report.as_json([one._asdict() for one in found]) if call.arguments.json else report.findings_text(found))
+    return errors.NO if found else errors.DONE
+
+
+def _adopt(call: Call) -> int:
+    from railhead.execution import entry as upgrade
+
+    print(
+        f"adopt: the database is at {upgrade.adopt(call.settings, call.arguments.revision, force=call.arguments.force)}"
+    )
+    return errors.DONE
+
+
+def _log(call: Call) -> int:
+    from railhead.commands import report
+    from railhead.state import ledger, status
+
+    status.assert_one_database(call.settings)
+    connection = database.open_now(call.settings.application, "log")
+    entries = ledger.entries(connection, call.arguments.limit)
+    connection.close()
+    print(report.as_json([entry.record() for entry in entries]) if call.arguments.json else report.log_text(entries))
+    return errors.DONE
+
+
+def _wait(call: Call) -> int:
+    there = at_head(call.settings) is not None
+    place = "at head"
+    if not there:
+        from railhead.execution import entry as upgrade
+
+        found = upgrade.wait(call.settings, call.project.models)
+        there = found.can_serve
+        if found.state == "ahead":
+            place = "ahead of this release, which may be served on it"
+        elif not there:
+            place = f"not at head after {call.settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
+        if not there and found.state != "behind":
+            raise not_served(found, ("waiting", "does not help: somebody has to do something first"))
+    print(f"wait: the database is {place}")
+    return errors.DONE if there else errors.NO
+
+
+def _seal(call: Call) -> int:
+    from railhead.commands import report, seal
+
+    if call.arguments.check:
+        told = seal.differences(seen=not call.arguments.no_replay)
+        print("\n".join(told) or "the manifest is true")
+        if told:
+            print(f"\nnext: {call.project.command} seal", file=sys.stderr)
+        return errors.NO if told else errors.DONE
+    sealed = seal.write(call.settings, look=not call.arguments.no_replay)
+    print(report.sealed_text(sealed))
+    if sealed.unseen:
+        print(f"\nlisted only: {', '.join(sealed.unseen)}; next: {call.project.command} seal", file=sys.stderr)
+    return errors.DONE
+
+
+def _rebase(call: Call) -> int:
+    from railhead.commands import rebase, report
+    from railhead.state import status
+
+    status.assert_one_database(call.settings)
+    print(report.rebased_text(rebase.rebase(call.arguments.revision, call.settings)))
+    return errors.DONE
+
+
+def _reset(call: Call) -> int:
+    from railhead.commands import data_loss as losses
+    from railhead.execution import entry as upgrade
+    from railhead.state import status
+
+    if call.settings.production:
+        raise Stop(
+            "not-in-production",
+            "reset drops everything, and this is production",
+            facts=[("production", "because of APP_ENV, a RAILWAY_* variable or a database on another machine")],
+            database="unchanged",
+            next_step=f"{call.project.command} downgrade REV",
+        )
+    status.assert_one_database(call.settings)
+    print("\n".join(losses.of_reset(call.settings)))
+    if not call.arguments.yes:
+        _agree(call, "reset", "reset")
+    upgrade.drop_everything(call.settings)
+    print(upgrade.run("upgrade", "head", call.settings))
+    return errors.DONE
+
+
+def _agree(call: Call, what: str, typed: str) -> None:
+    """Raise Stop unless somebody at a terminal says yes. In production nobody is asked: it takes `--yes`."""
+    if call.settings.production or not sys.stdin.isatty():
+        raise Stop(
+            "not-agreed",
+            f"{what} may lose data, and nobody agreed",
+            facts=[("asked", "nobody: this is production" if call.settings.production else "nobody: no terminal")],
+            database="unchanged",
+            next_step=f"{call.project.command} {typed} --yes",
+            exit_code=errors.USAGE,
+        )
+    if _answer("go on? [y/N] ") not in {"y", "yes"}:
+        raise Stop(
+            "not-agreed", f"{what} was not agreed to", database="unchanged", next_step="nothing", exit_code=errors.NO
+        )
+
+
+def _answer(question: str) -> str:
+    try:
+        return input(question).strip().lower()
+    except EOFError:  # Ctrl-D
+        return ""
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program,
+        formatter_class=_formatter,
+        description="Bring the database to head, or say where it is. Without a command: upgrade.",
+        epilog="exit codes: 0 done or yes, 1 the answer is no, 2 usage, 3 could not, 4 the lock stayed busy, "
+        "5 failed and rolled back, 6 failed and left something behind",
+    )
+    parser.set_defaults(run=_upgrade, command=None, alone=False, revision="head", dry_run=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog=program)
+
+    def add(name: str, run: Command, does: str) -> argparse.ArgumentParser:
+        about = f"{does[0].upper()}{does[1:]}."
+        added = commands.add_parser(name, help=does, description=about, formatter_class=_formatter)
+        added.set_defaults(run=run)
+        return added
+
+    upgrade = add("upgrade", _upgrade, "migrate to head, or to a revision")
+    upgrade.add_argument("revision", nargs="?", default="head", metavar="REV", help="id, prefix, +N or head (default)")
+    upgrade.add_argument("--dry-run", action="store_true", help="show what would be done")
+    status = add("status", _status, "say where the database is")
+    status.add_argument("--exit-code", action="store_true", help="exit 1 unless the database is at head")
+    downgrade = add("downgrade", _downgrade, "go back to a revision, after showing what will be lost")
+    downgrade.add_argument("revision", metavar="REV", help="id, prefix, -N or base")
+    plan = add("plan", _plan, "show what an upgrade would do: SQL, locks, hazards on tables of this size")
+    plan.add_argument("revision", nargs="?", default="head", metavar="REV", help="id, prefix, +N or head (default)")
+    drift = add("drift", _drift, "say where models.py, the migrations and the database differ; exit 1 when they do")
+    ledger = add("log", _log, "show the ledger: who did what, when, how long, which release")
+    ledger.add_argument("--limit", type=_count, metavar="N", default=50, help="the newest N rows (default 50)")
+    adopt = add("adopt", _adopt, "take over a database that has tables but no version")
+    adopt.add_argument(
+        "revision", nargs="?", metavar="REV", help="the revision that it is at; found by itself when left out"
+    )
+    adopt.add_argument("--force", action="store_true", help="take it for REV although its schema differs")
+    seal = add("seal", _seal, "write migrations/manifest.txt, or check it")
+    seal.set_defaults(alone=True)  # it makes a server of its own only if there is something to replay
+    seal.add_argument("--check", action="store_true", help="change nothing; exit 1 when the manifest is not true")
+    seal.add_argument("--no-replay", action="store_true", help="list files, parents and checksums only")
+    add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")
+    rebase = add("rebase", _rebase, "put a branch on top of the other head: new numbers, new parent, new file names")
+    rebase.add_argument("revision", metavar="REVISION", help="id or file of the revision to move")
+    reset = add("reset", _reset, "development only: drop everything and migrate from nothing")
+    doctor = add("doctor", _doctor, "look for everything that could bite; exit 1 when there is something")
+    for told in (status, plan, drift, ledger, doctor):
+        told.add_argument("--json", action="store_true", help="the same record as JSON")
+    for asking in (downgrade, reset):
+        asking.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def _count(text: str) -> int:
+    """Return a number of rows. Raises ArgumentTypeError."""
+    if not text.isdecimal() or not 0 < int(text) < 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows, such as 50")
+    return int(text)
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return the formatter of help texts. Given a width, argparse does not import shutil to find one: 5 ms at every start."""
+    try:
+        width = os.get_terminal_size().columns - 2
+    except OSError:
+        width = 98
+    return argparse.HelpFormatter(prog, width=width)
+
+
+def _as_json(record: object) -> str:
+    import json
+
+    return json.dumps(record, indent=2, ensure_ascii=False)

@@ -1,0 +1,39 @@
+"""Is the database at head? One round trip, without Alembic or SQLAlchemy.
+
+What is unexpected is not judged here: then it takes a closer look.
+"""
+
+from __future__ import annotations
+
+import psycopg2
+
+from railhead.history import manifest
+from railhead.postgres import connection as database
+from railhead.settings import Settings
+
+_GLANCE = 3
+"""Seconds that the first look may take before a closer one, which waits for longer and says what it waits for."""
+
+_VERSIONS = "SELECT version_num FROM alembic_version"
+_VERSIONS_AND_PLACE = f"SELECT version_num, place.* FROM alembic_version, ({database.IDENTITY}) AS place"
+
+
+def at_head(settings: Settings) -> tuple[str, ...] | None:
+    """Return the heads when one glance shows that the database is there; None when it takes a closer look. Read-only."""
+    if settings.database is None or settings.migrate_database is None:
+        return None
+    addresses = settings.addresses
+    question = _VERSIONS if len(addresses) == 1 else _VERSIONS_AND_PLACE
+    asked: list[database.Question] = []
+    try:
+        asked += (database.Question(address, "start", question, timeout=_GLANCE) for address in addresses)
+        heads = manifest.head_without_alembic()  # while the server lets us in
+        found = [one.answer() for one in asked] if heads else []
+    except psycopg2.Error:
+        return None
+    finally:
+        for one in asked:
+            one.close()  # where nobody has waited for the answer
+    versions = {tuple(sorted(str(row[0]) for row in rows)) for rows in found}
+    places = {row[1:] for rows in found for row in rows}
+    return heads if versions == {heads} and len(places) == 1 else None

@@ -1,0 +1,133 @@
+"""What happens before an application serves?
+
+The pieces of a start, which the front door puts together: `utils/migrate.py` here. Changes the schema.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg2
+
+from railhead import errors
+from railhead.errors import Stop
+from railhead.fast_path import at_head
+from railhead.logs import log
+from railhead.postgres import connection as database
+from railhead.postgres import interrupts as watchdog
+from railhead.project import Project
+from railhead.settings import Settings
+
+if TYPE_CHECKING:
+    from railhead.state.status import Status
+
+
+def bring_to_head(settings: Settings, project: Project) -> None:
+    """Return when the application may serve, by what MIGRATE_ON_START says. Changes the schema, writes the ledger. Raises Stop."""
+    if settings.migrate_on_start == "off":
+        log.info("start: MIGRATE_ON_START=off, the schema is not looked at")
+    elif settings.migrate_on_start == "check":
+        check(settings, project)
+    elif (heads := at_head(settings)) is not None:
+        log.info("start: the database is at head, %s", ", ".join(heads))
+    else:
+        from railhead.execution import entry
+
+        log.info("%s", entry.run("upgrade", "head", settings))
+
+
+def check(settings: Settings, project: Project) -> None:
+    """Raise Stop unless the database is where this code can serve. Read-only. Waits up to MIGRATE_WAIT_DATABASE for it to answer."""
+    if at_head(settings) is not None:
+        return
+    from railhead.state import status
+
+    allowance = database.Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
+    place = status.read(settings, models=project.models, closely=False, allowance=allowance)
+    if not place.can_serve:
+        raise not_served(place, ("setting", "MIGRATE_ON_START=check: this process does not migrate"))
+
+
+def not_served(found: Status, fact: errors.Fact) -> Stop:
+    """Return the refusal of a database that this code cannot serve, by a process that does not migrate."""
+    from railhead.commands import report
+    from railhead.diagnosis import messages as diagnosis
+    from railhead.history import graph as history
+    from railhead.history import planner as revisions
+
+    problem = revisions.history().problem if found.state == "forked" else None
+    if problem:
+        return problem
+    place = f"at {', '.join(found.current)}" if found.current else "without a version"
+    if found.state == "ahead" and found.unmet:
+        return diagnosis.ahead(found.unknown, list(found.unmet), found.newer_release, place)
+    if found.state == "unknown":
+        return history.unknown_version(found.current, found.heads, found.redundant)
+    let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
+    return Stop(
+        "not-at-head",
+        report.sentence(found),
+        facts=[fact],
+        database=f"unchanged, {place}",
+        next_step=f"{let}{report.next_step(found)}",
+    )
+
+
+def may_create_tables(settings: Settings, stop: Stop) -> bool:
+    """Tell whether DEV_CREATE_TABLES is asked for, and heeded, after a failure that it may help against."""
+    if not settings.dev_create_tables or isinstance(stop, errors.TwoDatabases):
+        return False
+    if settings.production:
+        log.warning("DEV_CREATE_TABLES is ignored: this is production")
+    return not settings.production
+
+
+def create_tables(settings: Settings, project: Project) -> None:
+    """Make the tables that are missing from the models, and say how to get back. Changes the schema, writes the ledger."""
+    from railhead.execution import entry
+
+    entry.create_tables(settings, project.models())
+    log.warning(
+        "DEV_CREATE_TABLES: migrating failed, so the tables that were missing were made from models.py; correct the migration, then: "
+        "%s reset",
+        project.command,
+    )
+
+
+def with_database(settings: Settings) -> Settings:
+    """Return the settings with a database: the embedded server when none is named, which development only has."""
+    if settings.database is not None:
+        return settings
+    from railhead.devserver import shared as embedded
+
+    return embedded.fill(settings)
+
+
+@contextmanager
+def ending_the_process(doing: str) -> Iterator[None]:
+    """End the process after one message when something stops us. Status 3 also halts gunicorn's master."""
+    try:
+        yield
+    except Stop as stop:
+        log.error("%s", stop.render(doing))
+        sys.exit(errors.IMPOSSIBLE)
+    except watchdog.Interrupted as interrupted:
+        log.warning("%s stopped: %s", doing, interrupted)
+        sys.exit(interrupted.exit_code)
+    except Exception:  # a bug of ours must end the process just as surely
+        log.exception("%s stopped by an error of our own", doing)
+        sys.exit(errors.IMPOSSIBLE)
+
+
+@contextmanager
+def refusals_told(again: str) -> Iterator[None]:
+    """Turn what PostgreSQL refuses outside of any migration into a Stop that ends with the command to repeat."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        from railhead.diagnosis import messages as diagnosis
+
+        raise diagnosis.refused(error, "unchanged", again=again) from error
