@@ -18,7 +18,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from railhead.diagnosis import refusals
 from railhead.errors import Stop
@@ -72,12 +72,16 @@ class Runner:
         self._run = run
         self._name = settings.migrations.session_name(way.action)
         self._monitor = Monitor(self._dsn, self._name, pooled=lock.pooled)
-        self._engine = self._make_engine()
+        self._engine = sqlalchemy.create_engine(
+            "postgresql+psycopg2://", creator=self._session, poolclass=sqlalchemy.NullPool
+        )
         self._began = 0.0
         self._committed = 0.0
         self._whole = False
         self._recorded = False
         self._rolled_back = False
+        self._migrates = False
+        """Whether the connection of this attempt is there, so that each further one is a revision's own."""
         self._prepared: bool | None = None
         """Whether the session holds the ledger's statement; None until it is wanted."""
         self._heads: frozenset[str] = frozenset()
@@ -125,10 +129,11 @@ class Runner:
         self._written = self._heads  # what the attempt before has not written is rolled back
         self.current = self.source = None
         self._committed = time.monotonic()
-        self._rolled_back = False
+        self._rolled_back = self._migrates = False
         self._monitor.forget_blockers()
         environment = self._way.environment
         with no_garbage_collection(wanted=whole), self._engine.connect() as connection:
+            self._watch(connection)
             environment.configure(
                 connection=connection,
                 transaction_per_migration=not whole,
@@ -350,21 +355,24 @@ class Runner:
         revision = self._way.history.by_id.get(step.revision)
         return revision.is_breaking(self._sealed.get(step.revision)) if revision else None
 
-    def _make_engine(self) -> Engine:
-        engine = sqlalchemy.create_engine(
-            "postgresql+psycopg2://", creator=self._session, poolclass=sqlalchemy.NullPool
-        )
-        event.listen(engine, "begin", self._on_begin)
-        event.listen(engine, "before_cursor_execute", self._on_execute)
-        event.listen(engine, "commit", self._on_commit)
-        event.listen(engine, "rollback", self._on_rollback)
-        return engine
-
-    def _session(self) -> Driver:
-        """Return a new connection for migrations, under our eyes. Read-only."""
-        driver = database.connect(self._dsn, self._name)
+    def _watch(self, connection: Connection) -> None:
+        """Take the connection for the one that migrates. Others, which a revision opens of `op.get_bind().engine`, are its own."""
+        self._migrates = True
+        driver = _driver(connection)
         self._prepared = False if self._lock.pooled else None
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
+        event.listen(connection, "begin", self._on_begin)
+        event.listen(connection, "before_cursor_execute", self._on_execute)
+        event.listen(connection, "commit", self._on_commit)
+        event.listen(connection, "rollback", self._on_rollback)
+
+    def _session(self) -> Driver:
+        """Return a new connection. A second one stands in no lock queue for longer than the one that migrates. Read-only."""
+        driver = database.connect(self._dsn, self._name)
+        if self._migrates and not self._lock.pooled:
+            told = limits.statements("", driver.server_version, self._patience.lock_timeout, self._settings)
+            with driver.cursor() as cursor:
+                cursor.execute(told)
         driver.autocommit = False
         return driver
 

@@ -113,8 +113,8 @@ class _Replay:
     def __enter__(self) -> Self:
         self._onlooker = database.connect(self._dsn, "railhead replay")
         self._engine = sqlalchemy.create_engine(
-            "postgresql+psycopg2://", creator=self._session, pool_size=1, max_overflow=0
-        )
+            "postgresql+psycopg2://", creator=self._session, pool_size=1, max_overflow=-1
+        )  # one is kept; a revision may open others of `op.get_bind().engine`
         event.listen(self._engine, "checkout", _as_new)
         event.listen(self._engine, "before_cursor_execute", self._probe)
         event.listen(self._engine, "after_cursor_execute", self._look)
