@@ -22,23 +22,25 @@ from app.database import PATIENCE, Patient, connect
 from app.paging import Page
 from app.tables import Table
 from models import Base
+from railhead.autogenerate import model_diff
+from railhead.autogenerate.model_diff import Difference
 from railhead.commands import report
 from railhead.errors import Stop
-from railhead.hazards import gate as judgement
+from railhead.hazards import gate, table_sizes
 from railhead.hazards.gate import Weighed
-from railhead.history import manifest
-from railhead.history import planner as revisions
+from railhead.history import loader, manifest
 from railhead.history.graph import History, Revision
-from railhead.postgres import blockers
-from railhead.postgres import connection as database
-from railhead.postgres.blockers import Blocker
+from railhead.postgres import failures
+from railhead.postgres.blockers import Blocker, blockers_of
+from railhead.postgres.connection import fetch_all, is_pooled
 from railhead.schema import catalog
 from railhead.schema.catalog import Catalog
 from railhead.settings import Settings
-from railhead.state import drift, ledger, status
-from railhead.state.drift import Difference, Drift
-from railhead.state.ledger import Entry, Filter
-from railhead.state.status import Look, Status
+from railhead.state import drift, inspection, ledger
+from railhead.state.drift import Drift
+from railhead.state.inspection import Snapshot
+from railhead.state.ledger import Filter, LedgerRow, count
+from railhead.state.status import Status, edited, status_of
 
 CONNECT_TIMEOUT = "3"
 """Seconds: nobody who looks at a page, no health check either, waits for longer."""
@@ -84,7 +86,7 @@ class Milestone(NamedTuple):
     """`applied`, `pending`, or `newer` for those that this code does not have."""
     breaking: bool | None
     hazards: tuple[str, ...]
-    entry: Entry | None
+    entry: LedgerRow | None
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -161,7 +163,7 @@ class Console(NamedTuple):
     revisions: tuple[Milestone, ...]
     """Newest first, the page that is shown."""
     revisions_page: Page
-    ledger: tuple[Entry, ...]
+    ledger: tuple[LedgerRow, ...]
     ledger_page: Page
     drift: Drift | None
     """None while a migration runs, or while somebody holds a table for herself."""
@@ -196,7 +198,7 @@ def history() -> History:
     """Return the revisions on disk; read once."""
     with _once:  # Alembic loads modules, which is not for two threads at once
         if "history" not in _known:
-            _known["history"] = revisions.history()
+            _known["history"] = loader.history()
         return _known["history"]
 
 
@@ -210,7 +212,7 @@ def observing(settings: Settings) -> Iterator[Connection]:
     """Give a connection that can change nothing and waits for nobody for long. Raises Stop when there is no server."""
     connection = _open(settings)
     try:
-        scope = "LOCAL" if database.is_pooled(connection) else "SESSION"  # a pooler would hand SESSION on to others
+        scope = "LOCAL" if is_pooled(connection) else "SESSION"  # a pooler would hand SESSION on to others
         connection.set_session(readonly=True, autocommit=False)
         with connection.cursor() as cursor:
             cursor.execute(f"SET {scope} statement_timeout = '5s'; SET {scope} lock_timeout = '500ms'")
@@ -226,7 +228,7 @@ def _open(settings: Settings) -> Patient:
     try:
         connection = connect(settings, connect_timeout=CONNECT_TIMEOUT, application_name=name)
     except psycopg2.OperationalError as error:
-        raise database.cannot_connect(error, settings.application) from error
+        raise failures.cannot_connect(error, settings.application) from error
     connection.autocommit = True
     connection.patience = PATIENCE
     return connection
@@ -236,10 +238,10 @@ def read(settings: Settings, only: Filter) -> Console:
     """Return everything, in a handful of queries on one connection. Read-only. Raises Stop or psycopg2.Error."""
     found = history()
     with observing(settings) as connection:
-        seen = status.look(connection, closely=True)
-        now = status.of(connection, settings, found, models, seen=seen)
+        seen = inspection.snapshot(connection, closely=True)
+        now = status_of(connection, settings, found, models, seen=seen)
         arrivals = ledger.arrivals(connection) if seen.has_ledger else {}
-        total = ledger.count(connection, only) if seen.has_ledger else 0
+        total = count(connection, only) if seen.has_ledger else 0
         ledger_page = Page.asked_for("ledger", total, LEDGER_PAGE)
         entries = ledger.entries(connection, LEDGER_PAGE, offset=ledger_page.offset, only=only) if total else []
         work = _work(connection, seen) if seen.holder else ()
@@ -278,11 +280,11 @@ def _unless_locked(connection: Connection, ask: Callable[[], T]) -> T | None:
             return None
 
 
-def _drift(connection: Connection, now: Status, seen: Look) -> Drift:
+def _drift(connection: Connection, now: Status, seen: Snapshot) -> Drift:
     """Compare with what the last run kept, and models.py with the database where both should say the same."""
     there = catalog.read(connection)
     outside = drift.outside(connection, there) if seen.kept else None
-    comparable = now.state in status.COMPARABLE
+    comparable = now.state in inspection.COMPARABLE
     return Drift.of(outside, _models_ahead(connection, there) if comparable else None)
 
 
@@ -291,22 +293,22 @@ def _models_ahead(connection: Connection, there: Catalog) -> list[Difference]:
     with _once:
         if there.fingerprint not in _compared:
             _compared.clear()
-            _compared[there.fingerprint] = drift.models_ahead(models(), connection)
+            _compared[there.fingerprint] = model_diff.models_ahead(models(), connection)
         return _compared[there.fingerprint]
 
 
-def _flags(now: Status, seen: Look, found: History) -> Iterator[Flag]:
+def _flags(now: Status, seen: Snapshot, found: History) -> Iterator[Flag]:
     for name in now.flags:
-        files = tuple(status.edited(seen, found)) if name == "edited" else ()
+        files = tuple(edited(seen, found)) if name == "edited" else ()
         yield Flag(name, *_FLAGS[name], files)
 
 
-def _milestones(now: Status, found: History, arrivals: Mapping[str, Entry]) -> list[Milestone]:
+def _milestones(now: Status, found: History, arrivals: Mapping[str, LedgerRow]) -> list[Milestone]:
     """Return all revisions, newest first: those that only the database has, then those of the files."""
     pending = {one.revision for one in now.pending}
     applied = found.ancestors(now.current)
     sealed = {one: line for one, line in manifest.entries().items() if one not in pending}
-    sealed.update(judgement.sealed(one for one in found.by_id.values() if one.id in pending))
+    sealed.update(gate.sealed(one for one in found.by_id.values() if one.id in pending))
     ours = [
         _milestone(one, "pending" if one.id in pending else "applied", sealed, arrivals.get(one.id))
         for one in found.by_id.values()
@@ -316,7 +318,9 @@ def _milestones(now: Status, found: History, arrivals: Mapping[str, Entry]) -> l
     return [*reversed(newer), *reversed(ours)]
 
 
-def _milestone(one: Revision, place: str, sealed: Mapping[str, manifest.Entry], entry: Entry | None) -> Milestone:
+def _milestone(
+    one: Revision, place: str, sealed: Mapping[str, manifest.SealedRevision], entry: LedgerRow | None
+) -> Milestone:
     line = sealed.get(one.id)
     said = one.is_breaking(line)
     return Milestone(
@@ -333,29 +337,31 @@ def _milestone(one: Revision, place: str, sealed: Mapping[str, manifest.Entry], 
 def _planned(connection: Connection, settings: Settings, now: Status, found: History) -> tuple[Planned, ...]:
     """Weigh what the manifest says of the pending revisions against the sizes of the tables, as the start would."""
     pending = [found.by_id[one.revision] for one in now.pending]
-    sealed = judgement.sealed(pending)
+    sealed = gate.sealed(pending)
 
     def sizes(names: Sequence[str]) -> Mapping[str, float]:
         try:
-            return judgement.sizes_of(connection, names)
+            return table_sizes.sizes_of(connection, names)
         except psycopg2.errors.LockNotAvailable:
             return {}
 
-    weighed = judgement.weigh(judgement.known(pending, sealed), pending, settings, sizes)
+    weighed = gate.weigh(gate.known(pending, sealed), pending, settings, sizes)
     return tuple(_plan(one, found, [own for own in weighed if own.revision.id == one.id], sealed) for one in pending)
 
 
-def _plan(one: Revision, found: History, weighed: Sequence[Weighed], sealed: Mapping[str, manifest.Entry]) -> Planned:
+def _plan(
+    one: Revision, found: History, weighed: Sequence[Weighed], sealed: Mapping[str, manifest.SealedRevision]
+) -> Planned:
     against = [own.finding for own in weighed if own.accepted is None]
     return Planned(
         milestone=_milestone(one, "pending", sealed, None),
         weighed=tuple(weighed),
         code=_code(one.file),
-        instead=judgement.rewritten(one, found, against) if against else "",
+        instead=gate.rewritten(one, found, against) if against else "",
     )
 
 
-def _newer(revision: str, entry: Entry | None) -> Milestone:
+def _newer(revision: str, entry: LedgerRow | None) -> Milestone:
     return Milestone(revision, None, "", "newer", entry.breaking if entry else None, (), entry)
 
 
@@ -369,10 +375,10 @@ def _code(file: str) -> str | None:
     return ast.get_source_segment(source, found)
 
 
-def _work(connection: Connection, seen: Look) -> tuple[Work, ...]:
+def _work(connection: Connection, seen: Snapshot) -> tuple[Work, ...]:
     """Return what the lock holder's process is at. Behind a pooler, or for another role, PostgreSQL may not tell."""
     assert seen.holder is not None
-    found: Sequence[tuple[object, ...]] = database.rows(connection, _WORK, (seen.holder.application, seen.holder.pid))
+    found: Sequence[tuple[object, ...]] = fetch_all(connection, _WORK, (seen.holder.application, seen.holder.pid))
     current_app.logger.debug("%d sessions of %s at work", len(found), seen.holder)
     return tuple(
         Work(
@@ -381,7 +387,7 @@ def _work(connection: Connection, seen: Look) -> tuple[Work, ...]:
             query=str(query),
             phase=None if phase is None else str(phase),
             percent=None if percent is None else int(str(percent)),
-            blockers=tuple(blockers.of(connection, int(str(pid)))),
+            blockers=tuple(blockers_of(connection, int(str(pid)))),
         )
         for pid, age, query, phase, percent in found
     )

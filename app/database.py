@@ -21,9 +21,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from models import Base
-from railhead.devserver import shared as embedded
-from railhead.postgres import interrupts as watchdog
-from railhead.settings import Dsn, Settings
+from railhead.devserver import shared
+from railhead.dsn import Dsn
+from railhead.postgres import interrupts
+from railhead.settings import Settings
 
 T = TypeVar("T", bound=Base)
 Values = Sequence[object] | Mapping[str, object] | None
@@ -71,12 +72,12 @@ class Patient(extensions.connection):
 
     def commit(self) -> None:
         """Commit. Raises psycopg2.OperationalError when nobody answers; what became of it is not known then."""
-        with watchdog.guard(self, self.patience):
+        with interrupts.guard(self, self.patience):
             super().commit()
 
     def rollback(self) -> None:
         """Roll back. Raises psycopg2.OperationalError when nobody answers."""
-        with watchdog.guard(self, self.patience):
+        with interrupts.guard(self, self.patience):
             super().rollback()
 
 
@@ -85,7 +86,7 @@ class _Cursor(extensions.cursor):
 
     def execute(self, query: str | bytes | Composable, vars: Values = None) -> None:  # noqa: A002  psycopg2's name
         assert isinstance(self.connection, Patient)
-        with watchdog.guard(self.connection, self.connection.patience):
+        with interrupts.guard(self.connection, self.connection.patience):
             super().execute(query, vars)
 
 
@@ -94,7 +95,7 @@ def connect(settings: Settings, **more: str) -> Patient:
 
     Without a name, as in `flask shell`, it leads to the embedded server, which then starts. Raises psycopg2.OperationalError.
     """
-    named = embedded.fill(settings).database
+    named = shared.fill(settings).database
     assert named is not None
     name = {"application_name": f"railhead web @ {settings.replica}"}
     dsn = Dsn.of(**{**_REACH, **name, **named.parameters(), **more})

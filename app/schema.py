@@ -15,7 +15,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from app import errors, picture
 from app.sign_in import Access, access, writers_only
 from railhead.errors import Stop
-from railhead.postgres import connection as database
+from railhead.postgres import failures
 from railhead.settings import Settings
 from railhead.state import ledger
 from railhead.state.ledger import Filter
@@ -142,7 +142,7 @@ def _read() -> Console:
         raise Stop(
             "unreadable",
             "the database did not answer while it was read",
-            facts=[("PostgreSQL", database.said(error))],
+            facts=[("PostgreSQL", failures.server_words(error))],
             database="unchanged",
             next_step="load the page again",
         ) from error

@@ -21,7 +21,7 @@ from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, connection
 
 from benchmarks import places
 from railhead.devserver.server import Server as Embedded
-from railhead.settings import Dsn, parse_url
+from railhead.dsn import Dsn, parse_url
 
 CATALOG = """
 SELECT format('%s.%s %s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,

@@ -3,7 +3,7 @@
 from alembic import context
 from sqlalchemy import MetaData
 
-from railhead.execution import entry as upgrade
+from railhead.execution import entry
 from railhead.operations import verbs  # noqa: F401  registers the verbs that migrations use
 
 
@@ -14,4 +14,4 @@ def models() -> MetaData:
     return Base.metadata
 
 
-upgrade.enter(context, models)
+entry.enter(context, models)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from railhead import errors, logs
 from railhead.errors import Stop
 from railhead.fast_path import at_head
-from railhead.postgres import connection as database
-from railhead.postgres import interrupts as watchdog
+from railhead.postgres import interrupts
+from railhead.postgres.connection import open_now
 from railhead.project import Project
 from railhead.settings import Settings, load
 from railhead.startup import not_served, refusals_told, with_database
@@ -37,7 +37,7 @@ def main(project: Project, arguments: Sequence[str] | None = None) -> int:
     parsed = _parser(project.command).parse_args(arguments)
     command: str = parsed.command or "upgrade"
     try:
-        with watchdog.watching(), refusals_told(f"{project.command} {command}"):
+        with interrupts.watching(), refusals_told(f"{project.command} {command}"):
             settings = load() if parsed.alone else with_database(load())
             logs.configure(settings)
             run: Command = parsed.run
@@ -52,7 +52,7 @@ def main(project: Project, arguments: Sequence[str] | None = None) -> int:
             print(_as_json(stop.record()))
         print(stop.render(command), file=sys.stderr)
         return stop.exit_code
-    except watchdog.Interrupted as interrupted:
+    except interrupts.Interrupted as interrupted:
         print(f"{command} stopped: {interrupted}", file=sys.stderr)
         return interrupted.exit_code
 
@@ -64,9 +64,9 @@ def _upgrade(call: Call) -> int:
         return errors.DONE
     if call.arguments.dry_run:
         return _plan(call)
-    from railhead.execution import entry as upgrade
+    from railhead.execution.entry import migrate
 
-    print(upgrade.run("upgrade", target, call.settings))
+    print(migrate("upgrade", target, call.settings))
     return errors.DONE
 
 
@@ -75,64 +75,66 @@ def _status(call: Call) -> int:
         print(f"current: the database is at {', '.join(heads)}")
         return errors.DONE
     from railhead.commands import report
-    from railhead.state import status
+    from railhead.state.status import read
 
-    found = status.read(call.settings, models=call.project.models)
+    found = read(call.settings, models=call.project.models)
     print(report.as_json(found.record()) if call.arguments.json else report.status_text(found))
     return errors.NO if call.arguments.exit_code and found.state != "current" else errors.DONE
 
 
 def _plan(call: Call) -> int:
-    from railhead.commands import plan, report
-    from railhead.state import status
+    from railhead.commands import report
+    from railhead.commands.plan import make
+    from railhead.state.status import assert_one_database
 
-    status.assert_one_database(call.settings)
-    made = plan.make(call.arguments.revision, call.settings)
+    assert_one_database(call.settings)
+    made = make(call.arguments.revision, call.settings)
     print(report.as_json(made.record()) if getattr(call.arguments, "json", False) else report.plan_text(made))
     return errors.DONE
 
 
 def _downgrade(call: Call) -> int:
-    from railhead.commands import data_loss as losses
-    from railhead.commands import report
+    from railhead.commands import data_loss, report
     from railhead.execution import entry as upgrade
-    from railhead.state import status
+    from railhead.execution.entry import migrate
+    from railhead.state.status import assert_one_database
 
-    status.assert_one_database(call.settings)
+    assert_one_database(call.settings)
     steps = upgrade.plan("downgrade", call.arguments.revision, call.settings)
     if not steps:
         print("downgrade: nothing to do")
         return errors.DONE
     print(report.steps_text("downgrade", steps))
-    print("\n".join(losses.of_downgrade(steps, call.settings)))
+    print("\n".join(data_loss.of_downgrade(steps, call.settings)))
     if not call.arguments.yes:
         _agree(call, "downgrade", f"downgrade {call.arguments.revision}")
-    print(upgrade.run("downgrade", call.arguments.revision, call.settings))
+    print(migrate("downgrade", call.arguments.revision, call.settings))
     return errors.DONE
 
 
 def _drift(call: Call) -> int:
     from railhead.commands import report
-    from railhead.history import planner as revisions
-    from railhead.state import status
+    from railhead.history import loader
+    from railhead.state.status import assert_one_database, drifted
 
-    status.assert_one_database(call.settings)
-    with revisions.no_garbage_collection():
-        found = status.drifted(call.settings, call.project.models)
+    assert_one_database(call.settings)
+    with loader.no_garbage_collection():
+        found = drifted(call.settings, call.project.models)
     print(report.as_json(found.record()) if call.arguments.json else report.drift_text(found))
     return errors.NO if found.is_there else errors.DONE
 
 
 def _doctor(call: Call) -> int:
-    from railhead.commands import doctor, report
+    from railhead.commands import report
+    from railhead.commands.doctor import examine
 
-    found = doctor.examine(call.settings, call.project.models)
+    found = examine(call.settings, call.project.models)
     print(report.as_json([one._asdict() for one in found]) if call.arguments.json else report.findings_text(found))
     return errors.NO if found else errors.DONE
 
 
 def _adopt(call: Call) -> int:
-    from railhead.execution import entry as upgrade
+    from railhead.commands import adopt as upgrade
 
     print(
         f"adopt: the database is at {upgrade.adopt(call.settings, call.arguments.revision, force=call.arguments.force)}"
@@ -142,10 +144,11 @@ def _adopt(call: Call) -> int:
 
 def _log(call: Call) -> int:
     from railhead.commands import report
-    from railhead.state import ledger, status
+    from railhead.state import ledger
+    from railhead.state.status import assert_one_database
 
-    status.assert_one_database(call.settings)
-    connection = database.open_now(call.settings.application, "log")
+    assert_one_database(call.settings)
+    connection = open_now(call.settings.application, "log")
     entries = ledger.entries(connection, call.arguments.limit)
     connection.close()
     print(report.as_json([entry.record() for entry in entries]) if call.arguments.json else report.log_text(entries))
@@ -156,9 +159,9 @@ def _wait(call: Call) -> int:
     there = at_head(call.settings) is not None
     place = "at head"
     if not there:
-        from railhead.execution import entry as upgrade
+        from railhead.commands import wait
 
-        found = upgrade.wait(call.settings, call.project.models)
+        found = wait.wait(call.settings, call.project.models)
         there = found.can_serve
         if found.state == "ahead":
             place = "ahead of this release, which may be served on it"
@@ -171,15 +174,16 @@ def _wait(call: Call) -> int:
 
 
 def _seal(call: Call) -> int:
-    from railhead.commands import report, seal
+    from railhead.commands import report
+    from railhead.commands.seal import differences, write
 
     if call.arguments.check:
-        told = seal.differences(seen=not call.arguments.no_replay)
+        told = differences(seen=not call.arguments.no_replay)
         print("\n".join(told) or "the manifest is true")
         if told:
             print(f"\nnext: {call.project.command} seal", file=sys.stderr)
         return errors.NO if told else errors.DONE
-    sealed = seal.write(call.settings, look=not call.arguments.no_replay)
+    sealed = write(call.settings, look=not call.arguments.no_replay)
     print(report.sealed_text(sealed))
     if sealed.unseen:
         print(f"\nlisted only: {', '.join(sealed.unseen)}; next: {call.project.command} seal", file=sys.stderr)
@@ -188,17 +192,17 @@ def _seal(call: Call) -> int:
 
 def _rebase(call: Call) -> int:
     from railhead.commands import rebase, report
-    from railhead.state import status
+    from railhead.state.status import assert_one_database
 
-    status.assert_one_database(call.settings)
+    assert_one_database(call.settings)
     print(report.rebased_text(rebase.rebase(call.arguments.revision, call.settings)))
     return errors.DONE
 
 
 def _reset(call: Call) -> int:
-    from railhead.commands import data_loss as losses
-    from railhead.execution import entry as upgrade
-    from railhead.state import status
+    from railhead.commands.reset import empty_database, of_reset
+    from railhead.execution.entry import migrate
+    from railhead.state.status import assert_one_database
 
     if call.settings.production:
         raise Stop(
@@ -208,12 +212,12 @@ def _reset(call: Call) -> int:
             database="unchanged",
             next_step=f"{call.project.command} downgrade REV",
         )
-    status.assert_one_database(call.settings)
-    print("\n".join(losses.of_reset(call.settings)))
+    assert_one_database(call.settings)
+    print("\n".join(of_reset(call.settings)))
     if not call.arguments.yes:
         _agree(call, "reset", "reset")
-    upgrade.drop_everything(call.settings)
-    print(upgrade.run("upgrade", "head", call.settings))
+    empty_database(call.settings)
+    print(migrate("upgrade", "head", call.settings))
     return errors.DONE
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import psycopg2
 
 from railhead.history import manifest
-from railhead.postgres import connection as database
+from railhead.postgres.connection import IDENTITY, Question
 from railhead.settings import Settings
 
 _GLANCE = 3
 """Seconds that the first look may take before a closer one, which waits for longer and says what it waits for."""
 
 _VERSIONS = "SELECT version_num FROM alembic_version"
-_VERSIONS_AND_PLACE = f"SELECT version_num, place.* FROM alembic_version, ({database.IDENTITY}) AS place"
+_VERSIONS_AND_PLACE = f"SELECT version_num, place.* FROM alembic_version, ({IDENTITY}) AS place"
 
 
 def at_head(settings: Settings) -> tuple[str, ...] | None:
@@ -24,9 +24,9 @@ def at_head(settings: Settings) -> tuple[str, ...] | None:
         return None
     addresses = settings.addresses
     question = _VERSIONS if len(addresses) == 1 else _VERSIONS_AND_PLACE
-    asked: list[database.Question] = []
+    asked: list[Question] = []
     try:
-        asked += (database.Question(address, "start", question, timeout=_GLANCE) for address in addresses)
+        asked += (Question(address, "start", question, timeout=_GLANCE) for address in addresses)
         heads = manifest.head_without_alembic()  # while the server lets us in
         found = [one.answer() for one in asked] if heads else []
     except psycopg2.Error:

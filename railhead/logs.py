@@ -11,7 +11,8 @@ import logging
 import sys
 from typing import TextIO
 
-from railhead.settings import Dsn, Secret, Settings
+from railhead.dsn import Dsn
+from railhead.settings import Secret, Settings
 
 log = logging.getLogger("railhead")
 

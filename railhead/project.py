@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
+
 VERSION_TABLE = "alembic_version"
 LEDGER_TABLE = "migration_ledger"
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
-from urllib.parse import parse_qsl, quote, unquote
 
+from railhead.dsn import Address, Dsn, checked, parse_url
 from railhead.errors import Stop
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,84 +23,12 @@ PG_VARIABLES = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGU
 _PLACES = {"PGHOSTADDR": "hostaddr", "PGSERVICE": "service"}
 """Further variables that lead libpq to a database, wherever the others point."""
 
-_DEFAULT_PORT = "5432"
-
 T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
 _LONGEST = 2_147_483.0
 """Seconds that PostgreSQL can count in its milliseconds: 24 days."""
 _YES = {"1", "true", "yes", "on"}
 _NO = {"0", "false", "no", "off"}
-
-
-class Dsn(str):
-    """A libpq connection string that shows its password to nobody but the driver: `str`, `repr` and `redacted` hide it."""
-
-    __slots__ = ()
-
-    @classmethod
-    def of(cls, **parameters: str) -> Dsn:
-        """Return the key=value form that libpq reads, each value quoted."""
-        return cls(" ".join(f"{key}='{_escape(value)}'" for key, value in parameters.items() if value))
-
-    def parameters(self) -> dict[str, str]:
-        """Return what `of` was given."""
-        pairs = re.findall(r"(\w+)='((?:[^'\\]|\\.)*)'", self, re.DOTALL)
-        return {key: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for key, value in pairs}
-
-    def redacted(self) -> str:
-        """Return a URL fit for people: user, hosts, ports, database; `***` for a password."""
-        parameters = self.parameters()
-        hosts = parameters.get("host", "").split(",")
-        ports = parameters.get("port", "").split(",")
-        places = [_place(host, ports[index % len(ports)]) for index, host in enumerate(hosts)]
-        user = quote(parameters.get("user", ""), safe="")
-        secret = ":***" if parameters.get("password") else ""
-        who = f"{user}{secret}@" if user or secret else ""
-        sockets = all(not host or host.startswith("/") for host in hosts)
-        where = "" if sockets else ",".join(places)
-        port = f"&port={ports[0]}" if ports[0] not in {"", _DEFAULT_PORT} else ""
-        path = f"?host={hosts[0]}{port}" if sockets and hosts[0] else ""
-        return f"postgresql://{who}{where}/{parameters.get('dbname', '')}{path}"
-
-    def with_(self, **parameters: str) -> Dsn:
-        """Return a copy with these parameters put in the place of its own."""
-        return Dsn.of(**{**self.parameters(), **parameters})
-
-    def is_local(self) -> bool:
-        """Tell whether every host named is this machine (a socket folder, localhost, 127.x, ::1, or none).
-
-        Which host a `service` names only libpq knows: that is not this machine.
-        """
-        parameters = self.parameters()
-        if "service" in parameters:
-            return False
-        hosts = (parameters.get("hostaddr") or parameters.get("host") or "").lower().split(",")
-        return all(
-            host in {"", "localhost", "::1"} or host.startswith(("/", "@")) or re.fullmatch(r"127(\.\d+){3}", host)
-            for host in hosts
-        )
-
-    def __str__(self) -> str:
-        return self.redacted()
-
-    def __repr__(self) -> str:
-        return f"Dsn({self.redacted()})"
-
-
-class Address(NamedTuple):
-    """Where a database is, which setting says so, and from which replica it is spoken to."""
-
-    dsn: Dsn
-    variable: str
-    replica: str = "localhost"
-
-    def session_name(self, command: str) -> str:
-        """Return the application name under which pg_stat_activity shows the sessions of a command."""
-        return f"railhead {command} @ {self.replica}"[:63]
-
-    def __str__(self) -> str:
-        return f"{self.dsn.redacted()} ({self.variable})"
 
 
 class Secret(str):
@@ -207,29 +135,6 @@ def load(root: Path = ROOT) -> Settings:
     return Settings.from_env(os.environ)
 
 
-def parse_url(text: str) -> Dsn:
-    """Return the Dsn of a `postgresql://` or `postgres://` URL, whatever its driver suffix.
-
-    As forgiving as it can be with passwords that nobody escaped: the last `@` before the query ends them, and a percent
-    sign that starts no escape stands for itself. Raises ValueError, without any part of the URL that could be a secret.
-    """
-    scheme, separator, rest = text.strip().partition("://")
-    if not separator or not re.fullmatch(r"[\w+.-]*", scheme):
-        raise ValueError("is not a URL")
-    dialect = scheme.partition("+")[0].lower()
-    if dialect not in {"postgresql", "postgres"}:
-        raise ValueError(f"names {dialect or 'no database'}, and Railhead speaks PostgreSQL only")
-    before_query, _, query = rest.partition("?")
-    user_info, _, location = before_query.rpartition("@")
-    authority, _, dbname = location.partition("/")
-    user, _, password = user_info.partition(":")
-    parameters = {"user": unquote(user), "password": unquote(password)}
-    parameters["host"], parameters["port"] = _hosts(authority.split(","))
-    parameters["dbname"] = unquote(dbname)
-    _add_query(parameters, query)
-    return _checked(Dsn.of(**parameters))
-
-
 def duration(text: str) -> float:
     """Return the seconds that `500ms`, `2s`, `5min` or a bare `0` stand for. Raises ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)", text.strip())
@@ -327,7 +232,7 @@ class _Reader:
             return None
         try:
             named = parse_url(text).parameters()
-            return _checked(Dsn.of(**{**named, **self.pg_variables(), **named}))
+            return checked(Dsn.of(**{**named, **self.pg_variables(), **named}))
         except ValueError as error:
             hint = "write postgresql://user:password@host:5432/name"
             embedded = "or leave it out: development then gets the embedded PostgreSQL in .data/"
@@ -363,7 +268,7 @@ def _database(read: _Reader) -> tuple[Dsn | None, str]:
     if not any(value.strip() for value in named.values()):
         return None, "DATABASE_URL"
     try:
-        return _checked(Dsn.of(**named)), "PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD"
+        return checked(Dsn.of(**named)), "PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD"
     except ValueError as error:
         read.wrong("PGHOST, PGPORT, ...", f"{error}")
         return None, "PGHOST"
@@ -381,56 +286,6 @@ def _is_production(read: _Reader, *databases: Dsn | None) -> bool:
     railway = any(name.startswith("RAILWAY_") and value for name, value in read.environ.items())
     default = "development" if local and not railway else "production"
     return read.choice("APP_ENV", default, "development" if default == "production" else "production") == "production"
-
-
-def _hosts(places: list[str]) -> tuple[str, str]:
-    """Return libpq's comma lists of hosts and ports from `host:port` places, IPv6 in brackets."""
-    hosts, ports = [], []
-    for place in places:
-        match = re.fullmatch(r"\[([^\]]*)\](?::(\d*))?|([^:\[\]]*)(?::(\d*))?", place)
-        if match is None:
-            raise ValueError("has a host or port that cannot be read (IPv6 addresses go in brackets)")
-        hosts.append(unquote(match[1] if match[1] is not None else match[3]))
-        ports.append(match[2] or match[4] or "")
-    return (",".join(hosts) if any(hosts) else ""), (",".join(ports) if any(ports) else "")
-
-
-def _add_query(parameters: dict[str, str], query: str) -> None:
-    # As libpq reads it: a plus sign stands for itself, and `ssl=true` for `sslmode=require`.
-    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
-    pairs = [("sslmode", "require") if pair == ("ssl", "true") else pair for pair in pairs]
-    if not all(re.fullmatch(r"\w+", key) for key, _ in pairs):
-        raise ValueError("has a part after the question mark that cannot be read (a ? in a password is written %3F)")
-    hosts = [value for key, value in pairs if key == "host"]
-    parameters.update(pairs)
-    if len(hosts) > 1:  # SQLAlchemy's way of naming several hosts
-        parameters["host"], parameters["port"] = _hosts(hosts)
-
-
-def _checked(dsn: Dsn) -> Dsn:
-    """Return `dsn` when libpq can read it. Raises ValueError with libpq's reason, which names no value."""
-    from psycopg2 import ProgrammingError  # settings alone must not cost the driver
-    from psycopg2.extensions import parse_dsn
-
-    try:
-        parse_dsn(dsn)
-    except UnicodeEncodeError:
-        raise ValueError("is not UTF-8") from None
-    except ProgrammingError as error:
-        raise ValueError(f"is refused by libpq ({str(error).strip()})") from None
-    ports = dsn.parameters().get("port", "")
-    if any(port and not (port.isdigit() and 0 < int(port) < 65536) for port in ports.split(",")):
-        raise ValueError("has a port that is not a number from 1 to 65535")
-    return dsn
-
-
-def _place(host: str, port: str) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    return f"{shown}:{port}" if port else shown
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _boolean(text: str) -> bool:

@@ -16,8 +16,7 @@ from railhead import errors
 from railhead.errors import Stop
 from railhead.fast_path import at_head
 from railhead.logs import log
-from railhead.postgres import connection as database
-from railhead.postgres import interrupts as watchdog
+from railhead.postgres import interrupts, retry_budget
 from railhead.project import Project
 from railhead.settings import Settings
 
@@ -36,7 +35,7 @@ def bring_to_head(settings: Settings, project: Project) -> None:
     else:
         from railhead.execution import entry
 
-        log.info("%s", entry.run("upgrade", "head", settings))
+        log.info("%s", entry.migrate("upgrade", "head", settings))
 
 
 def check(settings: Settings, project: Project) -> None:
@@ -45,7 +44,7 @@ def check(settings: Settings, project: Project) -> None:
         return
     from railhead.state import status
 
-    allowance = database.Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
+    allowance = retry_budget.Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
     place = status.read(settings, models=project.models, closely=False, allowance=allowance)
     if not place.can_serve:
         raise not_served(place, ("setting", "MIGRATE_ON_START=check: this process does not migrate"))
@@ -54,18 +53,17 @@ def check(settings: Settings, project: Project) -> None:
 def not_served(found: Status, fact: errors.Fact) -> Stop:
     """Return the refusal of a database that this code cannot serve, by a process that does not migrate."""
     from railhead.commands import report
-    from railhead.diagnosis import messages as diagnosis
-    from railhead.history import graph as history
-    from railhead.history import planner as revisions
+    from railhead.diagnosis import messages
+    from railhead.history import errors, loader
 
-    problem = revisions.history().problem if found.state == "forked" else None
+    problem = loader.history().problem if found.state == "forked" else None
     if problem:
         return problem
     place = f"at {', '.join(found.current)}" if found.current else "without a version"
     if found.state == "ahead" and found.unmet:
-        return diagnosis.ahead(found.unknown, list(found.unmet), found.newer_release, place)
+        return messages.ahead(found.unknown, list(found.unmet), found.newer_release, place)
     if found.state == "unknown":
-        return history.unknown_version(found.current, found.heads, found.redundant)
+        return errors.unknown_version(found.current, found.heads, found.redundant)
     let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
     return Stop(
         "not-at-head",
@@ -87,7 +85,7 @@ def may_create_tables(settings: Settings, stop: Stop) -> bool:
 
 def create_tables(settings: Settings, project: Project) -> None:
     """Make the tables that are missing from the models, and say how to get back. Changes the schema, writes the ledger."""
-    from railhead.execution import entry
+    from railhead.commands import create_tables as entry
 
     entry.create_tables(settings, project.models())
     log.warning(
@@ -101,9 +99,9 @@ def with_database(settings: Settings) -> Settings:
     """Return the settings with a database: the embedded server when none is named, which development only has."""
     if settings.database is not None:
         return settings
-    from railhead.devserver import shared as embedded
+    from railhead.devserver import shared
 
-    return embedded.fill(settings)
+    return shared.fill(settings)
 
 
 @contextmanager
@@ -114,7 +112,7 @@ def ending_the_process(doing: str) -> Iterator[None]:
     except Stop as stop:
         log.error("%s", stop.render(doing))
         sys.exit(errors.IMPOSSIBLE)
-    except watchdog.Interrupted as interrupted:
+    except interrupts.Interrupted as interrupted:
         log.warning("%s stopped: %s", doing, interrupted)
         sys.exit(interrupted.exit_code)
     except Exception:  # a bug of ours must end the process just as surely
@@ -128,6 +126,6 @@ def refusals_told(again: str) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
-        from railhead.diagnosis import messages as diagnosis
+        from railhead.diagnosis import messages
 
-        raise diagnosis.refused(error, "unchanged", again=again) from error
+        raise messages.refused(error, "unchanged", again=again) from error

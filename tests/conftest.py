@@ -17,10 +17,11 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from railhead.devserver import shared as embedded
+from railhead.devserver import shared
+from railhead.dsn import Dsn, parse_url
 from railhead.errors import Stop
-from railhead.execution import entry as upgrade
-from railhead.settings import Dsn, Settings, parse_url
+from railhead.execution import entry
+from railhead.settings import Settings
 from tests.ground import Databases, Tree, copy_project, eventually, memory, rows_of
 from tests.workshop import Workshop
 
@@ -116,8 +117,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Return when our server has gone."""
     folder = config.stash.get(_FOLDER, None)
     if folder:
-        embedded.leave(folder)
-        eventually(lambda: embedded.gone(folder), within=30, what="the server of the tests ends")
+        shared.leave(folder)
+        eventually(lambda: shared.gone(folder), within=30, what="the server of the tests ends")
         shutil.rmtree(folder)
 
 
@@ -128,7 +129,7 @@ def _server(config: pytest.Config) -> Dsn:
         rows_of(dsn, "SELECT 1")
         return dsn
     folder = config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="railhead-tests-", dir=memory()))
-    return embedded.use(folder, _NOT_SAFE, linger=0).with_(dbname="postgres")
+    return shared.use(folder, _NOT_SAFE, linger=0).with_(dbname="postgres")
 
 
 def _skipped(config: pytest.Config) -> list[str]:
@@ -164,7 +165,7 @@ def head(pytestconfig: pytest.Config) -> Iterator[str]:
     ground = pytestconfig.stash[_GROUND]
     made = Databases(ground.server, f"{_prefix(ground)}_head_{uuid.uuid4().hex[:8]}")
     dsn = made.new()
-    upgrade.run("upgrade", "head", Settings(database=dsn, migrate_database=dsn))
+    entry.migrate("upgrade", "head", Settings(database=dsn, migrate_database=dsn))
     yield dsn.parameters()["dbname"]
     made.drop()
 

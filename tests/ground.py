@@ -20,7 +20,8 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from railhead.settings import ROOT, Dsn
+from railhead.dsn import Dsn
+from railhead.settings import ROOT
 
 _KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR"}
 """What a process started by a test sees of our environment; all else is what the test says."""

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from alembic.script import ScriptDirectory
 
-from railhead.hazards import replay
-from railhead.hazards import rules as hazards
+from railhead.dsn import Dsn
+from railhead.hazards import replay, rules
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.rules import Finding
-from railhead.history import planner as revisions
+from railhead.history import loader
 from railhead.history.graph import History
-from railhead.settings import Dsn
 
 EXAMPLES = Path(__file__).with_name("examples")
 SCHEMA = EXAMPLES / "0001_schema.py"
@@ -22,10 +21,10 @@ SCHEMA = EXAMPLES / "0001_schema.py"
 
 def footprints_of(server: Dsn, folder: Path, wanted: Iterable[str] = ()) -> tuple[History, list[Footprint]]:
     """Return the history in `folder` and the footprints of the wanted revisions, else of the heads."""
-    config = revisions.config()
+    config = loader.config()
     config.set_main_option("version_locations", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
-    history = revisions.history(ScriptDirectory.from_config(config))
+    history = loader.history(ScriptDirectory.from_config(config))
     assert history.problem is None
     found = replay.footprints(server, history, wanted or history.heads, lambda _: None, config)
     return history, list(found)
@@ -40,6 +39,6 @@ def open_findings(server: Dsn, folder: Path, *files: Path) -> list[Finding]:
         finding
         for footprint in found
         for revision in [history.by_id[footprint.revision]]
-        for finding in hazards.findings(footprint, revision)
-        if hazards.accepted(revision, finding) is None
+        for finding in rules.findings(footprint, revision)
+        if rules.accepted(revision, finding) is None
     ]

@@ -12,8 +12,8 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from psycopg2.extensions import connection as Connection
 
-from railhead.operations import verbs as operations  # noqa: F401  registers the verbs
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
+from railhead.operations import verbs  # noqa: F401  registers the verbs
 from tests.ground import rows_of
 
 Call = Callable[[Operations], object]

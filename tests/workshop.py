@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from railhead.devserver import shared as embedded
+from railhead.devserver import shared
 from railhead.settings import ROOT
 from tests.ground import ALEMBIC, MIGRATE, Tree, environment, eventually
 
@@ -50,7 +50,7 @@ class Workshop(Tree):
         for name in (".env", ".data", "migrations", "models.py"):
             place = self.root / name
             if name == ".data" and place.exists():
-                eventually(partial(embedded.gone, place), within=30, what="the server of the test before ends")
+                eventually(partial(shared.gone, place), within=30, what="the server of the test before ends")
             shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         shutil.copytree(
             self._source / "migrations", self.root / "migrations", ignore=shutil.ignore_patterns("__pycache__")

@@ -11,9 +11,9 @@ from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
 from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
 from alembic_postgresql_enum.operations.sync_enum_values import SyncEnumValuesOp
 
-from railhead.autogenerate.files import CHANGE, VALUES, Change
+from railhead.autogenerate.files import CHANGE, VALUES, ProposedChange
 from railhead.autogenerate.render import Key, Remark, as_written
-from railhead.operations.autocommit import literal
+from railhead.postgres.quoting import literal
 
 Enum = CreateEnumOp | DropEnumOp | AddEnumValuesOp | SyncEnumValuesOp
 
@@ -56,7 +56,7 @@ def _default_text(default: object) -> str | None:
     return None if default is None else str(default)
 
 
-def more_values(operation: AddEnumValuesOp) -> Change:
+def more_values(operation: AddEnumValuesOp) -> ProposedChange:
     """Add values where they belong; a transaction of their own, because none may use them before it has ended."""
     forth: list[MigrateOperation] = []
     known = list(operation.old_values)
@@ -72,10 +72,10 @@ def more_values(operation: AddEnumValuesOp) -> Change:
         "PostgreSQL cannot take a value out of an enum: this makes the type anew and writes every row of its tables.",
         "It fails while a row has one of the new values.",
     )
-    return Change(VALUES, key(operation), forth, [remark, back], locks=True)
+    return ProposedChange(VALUES, key(operation), forth, [remark, back], locks=True)
 
 
-def other_values(operation: SyncEnumValuesOp) -> Change:
+def other_values(operation: SyncEnumValuesOp) -> ProposedChange:
     """Take values away, or give them another order: the type is made anew."""
     gone = [value for value in operation.old_values if value not in operation.new_values]
     come = [value for value in operation.new_values if value not in operation.old_values]
@@ -94,4 +94,4 @@ def other_values(operation: SyncEnumValuesOp) -> Change:
             f"op.execute({rename!r})",
         ]
     back: MigrateOperation = operation.reverse()  # type: ignore[no-untyped-call]  # the package's own
-    return Change(CHANGE, key(operation), [Remark(*lines), operation], [back], locks=True)
+    return ProposedChange(CHANGE, key(operation), [Remark(*lines), operation], [back], locks=True)

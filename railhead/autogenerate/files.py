@@ -14,7 +14,7 @@ PREPARE, VALUES, CHANGE, FINISH = range(4)
 built and looked at by verbs."""
 
 
-class Change(NamedTuple):
+class ProposedChange(NamedTuple):
     """One step: how it goes forth and back."""
 
     part: int
@@ -27,12 +27,12 @@ class Change(NamedTuple):
     """Whether it keeps everybody from an existing table until its transaction ends."""
 
 
-class Part(NamedTuple):
+class RevisionPart(NamedTuple):
     """What goes into one file."""
 
     ending: str
     """Of its id, when there are several files."""
-    changes: list[Change]
+    changes: list[ProposedChange]
 
     @property
     def tables(self) -> str:
@@ -43,9 +43,9 @@ class Part(NamedTuple):
         return ", ".join(names) + how
 
 
-def parts(changes: Sequence[Change]) -> list[Part]:
+def parts(changes: Sequence[ProposedChange]) -> list[RevisionPart]:
     """Return one part for what each file may hold: verbs, or what one transaction does to one table in use."""
-    groups: dict[Key | None, list[Change]] = {None: []}
+    groups: dict[Key | None, list[ProposedChange]] = {None: []}
     for change in changes:
         if change.part == CHANGE:
             place = change.table if change.locks else next(reversed(groups))
@@ -57,17 +57,17 @@ def parts(changes: Sequence[Change]) -> list[Part]:
     if not first:
         prepare, finish = [], [*prepare, *finish]
     files = [
-        Part("values", values),
-        Part("prepare", prepare),
-        Part("", first),
-        *(Part(group[0].table[1], group) for group in others),
-        Part("finish", finish),
+        RevisionPart("values", values),
+        RevisionPart("prepare", prepare),
+        RevisionPart("", first),
+        *(RevisionPart(group[0].table[1], group) for group in others),
+        RevisionPart("finish", finish),
     ]
     filled = [file for file in files if file.changes]
     return [filled[0]._replace(ending="")] if len(filled) == 1 else filled
 
 
-def _joined(groups: dict[Key | None, list[Change]]) -> list[list[Change]]:
+def _joined(groups: dict[Key | None, list[ProposedChange]]) -> list[list[ProposedChange]]:
     """Return the groups with what locks nothing put before the first that does."""
     free, *locking = groups.values()
     if not locking:

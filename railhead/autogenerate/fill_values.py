@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
-from railhead.operations.autocommit import literal
+from railhead.postgres.quoting import literal
 
 
 def of(column: sa.Column[object], context: MigrationContext) -> str | None:

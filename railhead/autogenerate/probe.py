@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from railhead.autogenerate.render import Key, as_written
 
 
-class Server:
+class Probe:
     """Questions to the database, each answered in a savepoint that is rolled back."""
 
     def __init__(self, context: MigrationContext) -> None:

@@ -17,17 +17,14 @@ from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
 from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
 from alembic_postgresql_enum.operations.sync_enum_values import SyncEnumValuesOp
 
-from railhead.autogenerate import comments as remarks
-from railhead.autogenerate import enums
-from railhead.autogenerate import fill_values as values
-from railhead.autogenerate import foreign_key_cycles as circles
-from railhead.autogenerate.files import CHANGE, FINISH, PREPARE, Change
-from railhead.autogenerate.probe import Server
+from railhead.autogenerate import comments, enums, fill_values, foreign_key_cycles
+from railhead.autogenerate.files import CHANGE, FINISH, PREPARE, ProposedChange
+from railhead.autogenerate.probe import Probe
 from railhead.autogenerate.render import Key, Remark, Renumbered, Retyped, Verb, as_written, key
-from railhead.operations.autocommit import literal
+from railhead.postgres.quoting import literal
 
 
-def changes(context: MigrationContext, proposed: ops.UpgradeOps) -> list[Change]:
+def changes(context: MigrationContext, proposed: ops.UpgradeOps) -> list[ProposedChange]:
     """Return what is to be done, in order. Read-only."""
     return _Proposal(context, proposed).changes()
 
@@ -37,15 +34,15 @@ class _Proposal:
 
     def __init__(self, context: MigrationContext, proposed: ops.UpgradeOps) -> None:
         self._context = context
-        self._proposed = [_named(one) for one in circles.opened(_flat(proposed.ops))]
+        self._proposed = [_named(one) for one in foreign_key_cycles.opened(_flat(proposed.ops))]
         self._created = {key(one) for one in self._proposed if isinstance(one, ops.CreateTableOp)}
         self._dropped = {key(one) for one in self._proposed if isinstance(one, ops.DropTableOp)}
-        self._server = Server(context)
+        self._server = Probe(context)
         self._partitioned = self._server.partitioned()
         self._replaced = _replaced(self._proposed)
 
-    def changes(self) -> list[Change]:
-        ordered = sorted(circles.drops_last(self._proposed), key=self._rank)
+    def changes(self) -> list[ProposedChange]:
+        ordered = sorted(foreign_key_cycles.drops_last(self._proposed), key=self._rank)
         return [*self._renames(), *(change for one in ordered for change in self._changes(one))]
 
     def _rank(self, operation: MigrateOperation) -> int:
@@ -61,12 +58,16 @@ class _Proposal:
                 return 2
         return 0
 
-    def _changes(self, operation: MigrateOperation) -> list[Change]:
+    def _changes(self, operation: MigrateOperation) -> list[ProposedChange]:
         match operation:
             case CreateEnumOp():
-                return [Change(CHANGE, enums.key(operation), [enums.create(operation)], [enums.drop(operation)])]
+                return [
+                    ProposedChange(CHANGE, enums.key(operation), [enums.create(operation)], [enums.drop(operation)])
+                ]
             case DropEnumOp():
-                return [Change(CHANGE, enums.key(operation), [enums.drop(operation)], [enums.create(operation)])]
+                return [
+                    ProposedChange(CHANGE, enums.key(operation), [enums.drop(operation)], [enums.create(operation)])
+                ]
             case AddEnumValuesOp():
                 self._server.read_defaults(operation)
                 return [enums.more_values(operation)]
@@ -91,12 +92,12 @@ class _Proposal:
                 return [_plain(operation, locks=False)]
         return [_plain(operation)]
 
-    def _index(self, operation: ops.CreateIndexOp | ops.DropIndexOp) -> list[Change]:
+    def _index(self, operation: ops.CreateIndexOp | ops.DropIndexOp) -> list[ProposedChange]:
         if isinstance(operation, ops.CreateIndexOp):
-            return [Change(FINISH, key(operation), [_build(operation)], [_drop_index(operation)])]
-        return [Change(PREPARE, key(operation), [_drop_index(operation)], [_build(operation.reverse())])]
+            return [ProposedChange(FINISH, key(operation), [_build(operation)], [_drop_index(operation)])]
+        return [ProposedChange(PREPARE, key(operation), [_drop_index(operation)], [_build(operation.reverse())])]
 
-    def _constraint(self, operation: ops.AddConstraintOp | ops.DropConstraintOp) -> list[Change]:
+    def _constraint(self, operation: ops.AddConstraintOp | ops.DropConstraintOp) -> list[ProposedChange]:
         if key(operation) in self._partitioned and not _is_check(operation):
             return [
                 _plain(
@@ -107,21 +108,23 @@ class _Proposal:
         replaced = self._replaced.get((key(operation), name))
         if isinstance(operation, ops.AddConstraintOp):
             before = _add_constraint(replaced.reverse()) if replaced else [_drop_constraint(operation.reverse())]
-            return [Change(FINISH, key(operation), _add_constraint(operation), before)]
+            return [ProposedChange(FINISH, key(operation), _add_constraint(operation), before)]
         if replaced:
             return []  # the new one takes its place
-        return [Change(PREPARE, key(operation), [_drop_constraint(operation)], _add_constraint(operation.reverse()))]
+        return [
+            ProposedChange(PREPARE, key(operation), [_drop_constraint(operation)], _add_constraint(operation.reverse()))
+        ]
 
-    def _add_column(self, operation: ops.AddColumnOp) -> list[Change]:
+    def _add_column(self, operation: ops.AddColumnOp) -> list[ProposedChange]:
         column = operation.column
         rewrites = column.server_default is not None and self._server.rewrites_when_added(operation)
         if rewrites and isinstance(column.server_default, sa.Identity | sa.Computed):
-            return [_plain(operation, remarks.rewrites("adding this column", operation))]
+            return [_plain(operation, comments.rewrites("adding this column", operation))]
         if not rewrites and (column.nullable or column.server_default is not None):
             return [_plain(operation)]
         return self._add_filled(operation, rewrites=rewrites)
 
-    def _add_filled(self, operation: ops.AddColumnOp, *, rewrites: bool) -> list[Change]:
+    def _add_filled(self, operation: ops.AddColumnOp, *, rewrites: bool) -> list[ProposedChange]:
         """Three steps: a column that may be NULL, a value for each row, NOT NULL."""
         bare = _with_column(operation, nullable=True, server_default=None)
         column = operation.column
@@ -132,15 +135,15 @@ class _Proposal:
                 "here, and the rows that are there in batches in the next file.",
             )
             forth.append(_alter(operation, modify_server_default=column.server_default))
-        changes = [Change(CHANGE, key(operation), forth, [operation.reverse()], locks=True)]
+        changes = [ProposedChange(CHANGE, key(operation), forth, [operation.reverse()], locks=True)]
         finish = self._fill(operation, column)
         back: list[MigrateOperation] = []
         if not column.nullable:
             finish.append(_not_null("set_not_null", operation, column.name))
             back = [_not_null("drop_not_null", operation, column.name)]
-        return [*changes, Change(FINISH, key(operation), finish, back)]
+        return [*changes, ProposedChange(FINISH, key(operation), finish, back)]
 
-    def _drop_column(self, operation: ops.DropColumnOp) -> list[Change]:
+    def _drop_column(self, operation: ops.DropColumnOp) -> list[ProposedChange]:
         """Take the NOT NULL away first: then the release that no longer knows the column can already write."""
         way_back = operation.reverse()
         column = way_back.column
@@ -150,11 +153,11 @@ class _Proposal:
         first = _not_null("drop_not_null", way_back, column.name)
         filled = [*self._fill(way_back, column), _not_null("set_not_null", way_back, column.name)]
         return [
-            Change(PREPARE, key(operation), [first], filled),
-            Change(CHANGE, key(operation), [operation], [bare], locks=True),
+            ProposedChange(PREPARE, key(operation), [first], filled),
+            ProposedChange(CHANGE, key(operation), [operation], [bare], locks=True),
         ]
 
-    def _alter_column(self, operation: ops.AlterColumnOp) -> list[Change]:
+    def _alter_column(self, operation: ops.AlterColumnOp) -> list[ProposedChange]:
         changes = []
         if operation.modify_type is not None:
             changes.append(self._retype(operation))
@@ -168,7 +171,7 @@ class _Proposal:
             changes.append(self._nullable(operation, nullable=operation.modify_nullable))
         return changes
 
-    def _default(self, operation: ops.AlterColumnOp) -> Change:
+    def _default(self, operation: ops.AlterColumnOp) -> ProposedChange:
         default = _alter(operation, modify_server_default=operation.modify_server_default)
         default.existing_server_default = operation.existing_server_default
         was = operation.existing_server_default
@@ -186,25 +189,25 @@ class _Proposal:
                 Remark("The numbers start at 1. To go on behind those that are there:", f"op.execute({next_number!r})")
             ]
         )
-        return Change(CHANGE, key(operation), [forth, *remarks], [forth.reverse()], locks=True)
+        return ProposedChange(CHANGE, key(operation), [forth, *remarks], [forth.reverse()], locks=True)
 
-    def _nullable(self, operation: ops.AlterColumnOp, *, nullable: bool) -> Change:
+    def _nullable(self, operation: ops.AlterColumnOp, *, nullable: bool) -> ProposedChange:
         name = operation.column_name
         free, bound = (_not_null(verb, operation, name) for verb in ("drop_not_null", "set_not_null"))
         if nullable:
-            return Change(
+            return ProposedChange(
                 PREPARE, key(operation), [free], [Remark("Fails while a row has NULL: give it a value first."), bound]
             )
         column = self._column(operation)
-        value = values.of(column, self._context) if column is not None else None
+        value = fill_values.of(column, self._context) if column is not None else None
         fill = _backfill(operation, name, value) if value else None
         remark = Remark(
             "Fails while a row has NULL, and leaves nothing behind then. To give those rows a value first:",
             f"op.backfill({operation.table_name!r}, {f'{as_written(name)} = ...'!r}, {f'{as_written(name)} IS NULL'!r})",
         )
-        return Change(FINISH, key(operation), [fill or remark, bound], [free])
+        return ProposedChange(FINISH, key(operation), [fill or remark, bound], [free])
 
-    def _retype(self, operation: ops.AlterColumnOp) -> Change:
+    def _retype(self, operation: ops.AlterColumnOp) -> ProposedChange:
         """Change a type in its transaction, with the conversion and the default that PostgreSQL asks for."""
         back = operation.reverse()
         column = self._column(operation)
@@ -213,7 +216,7 @@ class _Proposal:
             new_default = column.server_default if column is not None else operation.existing_server_default
         forth, remark = self._converted(operation, new_default)
         backwards, _ = self._converted(back, operation.existing_server_default)
-        return Change(CHANGE, key(operation), [*remark, *forth], backwards, locks=True)
+        return ProposedChange(CHANGE, key(operation), [*remark, *forth], backwards, locks=True)
 
     def _converted(
         self, operation: ops.AlterColumnOp, default: object
@@ -233,16 +236,16 @@ class _Proposal:
             if default:
                 steps.append(_alter(operation, modify_server_default=default))
         if rewrites:
-            return steps, [remarks.rewrites("this change of type", operation, conversion)]
+            return steps, [comments.rewrites("this change of type", operation, conversion)]
         checks = self._server.checks_on(operation)
-        return steps, [remarks.checks(operation, checks)] if checks else []
+        return steps, [comments.checks(operation, checks)] if checks else []
 
     def _fill(self, operation: ops.AddColumnOp, column: sa.Column[object]) -> list[MigrateOperation]:
         """Return the backfill of a new column, with what is to be said of the value."""
-        value = values.of(column, self._context)
+        value = fill_values.of(column, self._context)
         if value:
             return [_backfill(operation, column.name, value)]
-        guess = None if column.foreign_keys or self._is_unique(operation) else values.neutral(column.type)
+        guess = None if column.foreign_keys or self._is_unique(operation) else fill_values.neutral(column.type)
         if guess:
             return [
                 Remark(f"{guess} is only a guess: which {column.name} is right for the rows that are there?"),
@@ -276,22 +279,24 @@ class _Proposal:
                 return found
         return None
 
-    def _renames(self) -> Iterator[Change]:
+    def _renames(self) -> Iterator[ProposedChange]:
         """Yield a remark for each thing that goes while another of the same shape comes."""
         added = [one for one in self._proposed if isinstance(one, ops.AddColumnOp)]
         for gone in [one for one in self._proposed if isinstance(one, ops.DropColumnOp)]:
             old = gone.reverse().column
             for come in added:
                 if key(come) == key(gone) and self._server.name_of(come.column.type) == self._server.name_of(old.type):
-                    yield Change(
-                        CHANGE, key(gone), [remarks.renamed_column(gone, old.name, come.column.name)], [], locks=True
+                    yield ProposedChange(
+                        CHANGE, key(gone), [comments.renamed_column(gone, old.name, come.column.name)], [], locks=True
                     )
         created = [one for one in self._proposed if isinstance(one, ops.CreateTableOp)]
         for table in [one for one in self._proposed if isinstance(one, ops.DropTableOp)]:
             columns = _column_names(table.reverse())
             for new in created:
                 if _column_names(new) == columns:
-                    yield Change(CHANGE, key(new), [remarks.renamed_table(table.table_name, new.table_name)], [])
+                    yield ProposedChange(
+                        CHANGE, key(new), [comments.renamed_table(table.table_name, new.table_name)], []
+                    )
 
 
 def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
@@ -302,8 +307,8 @@ def _flat(operations: Iterable[MigrateOperation]) -> Iterator[MigrateOperation]:
             yield operation
 
 
-def _plain(operation: MigrateOperation, *remarks: MigrateOperation, locks: bool = True) -> Change:
-    return Change(CHANGE, key(operation), [*remarks, operation], [operation.reverse()], locks)
+def _plain(operation: MigrateOperation, *remarks: MigrateOperation, locks: bool = True) -> ProposedChange:
+    return ProposedChange(CHANGE, key(operation), [*remarks, operation], [operation.reverse()], locks)
 
 
 def _replaced(operations: Iterable[MigrateOperation]) -> dict[tuple[Key, str], ops.DropConstraintOp]:

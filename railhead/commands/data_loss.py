@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from railhead.history import planner as revisions
-from railhead.history.planner import Step
-from railhead.postgres import connection as database
-from railhead.postgres import session_limits as limits
+from railhead.history import offline_sql
+from railhead.history.planner import MigrationStep
+from railhead.postgres.connection import fetch_all, fetch_value, open_now
 from railhead.settings import Settings
 
 COUNT_UP_TO = 1_000_000
@@ -86,34 +84,36 @@ class _Losses:
         return bool(_KEEPS_ROWS.fullmatch(action))
 
 
-def of_downgrade(steps: Sequence[Step], settings: Settings) -> list[str]:
+def of_downgrade(steps: Sequence[MigrationStep], settings: Settings) -> list[str]:
     """Return one line for each table and column that these steps drop, with the rows that it holds now. Read-only.
 
     Nothing is said to be lost only when every statement is one that loses nothing; those that nobody can judge are shown.
     """
-    statements = revisions.downgrade_sql(steps)
+    statements = offline_sql.downgrade_sql(steps)
     if statements is None:
         return ["what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"]
     lost = _Losses(statements)
-    connection = _connect(settings, "downgrade")
+    connection = open_for(settings, "downgrade")
     try:
-        lines = [f"table {name}: {_rows(connection, name)}" for name in lost.tables]
+        lines = [f"table {name}: {row_count(connection, name)}" for name in lost.tables]
         for schema in lost.schemas:
-            inside = [str(row[0]) for row in database.rows(connection, _TABLES_OF, (schema,))]
-            lines += [f"table {name}: {_rows(connection, name)}" for name in inside] or [f"schema {schema}: no table"]
+            inside = [str(row[0]) for row in fetch_all(connection, _TABLES_OF, (schema,))]
+            lines += [f"table {name}: {row_count(connection, name)}" for name in inside] or [
+                f"schema {schema}: no table"
+            ]
         lines += [
             f"column {table}.{column}: {_values(connection, table, column)}"
             for table, column in lost.columns
             if table not in lost.tables
         ]
-        lines += [f"rows of {name}: of {_rows(connection, name)}" for name in lost.rows if name not in lost.tables]
+        lines += [f"rows of {name}: of {row_count(connection, name)}" for name in lost.rows if name not in lost.tables]
     finally:
         connection.close()
     if not lost.unknown:
-        return _told(lines)
+        return as_lines(lines)
     shown = [one if len(one) <= _SHOWN else f"{one[: _SHOWN - 3]}..." for one in lost.unknown]
     return [
-        *(_told(lines) if lines else []),
+        *(as_lines(lines) if lines else []),
         "what these lose nobody can tell in advance:",
         *(f"  {one}" for one in shown),
     ]
@@ -131,45 +131,23 @@ def _split(text: str, at: str) -> list[str]:
     return [one.strip() for one in parts]
 
 
-def of_reset(settings: Settings) -> list[str]:
-    """Return one line for each table there is, with its rows. Read-only."""
-    connection = _connect(settings, "reset")
-    try:
-        names = [str(row[0]) for row in database.rows(connection, _TABLES)]
-        return _told([f"table {name}: {_rows(connection, name)}" for name in names])
-    finally:
-        connection.close()
+def open_for(settings: Settings, doing: str) -> Connection:
+    """Return a connection with which losses are counted. Raises Stop. Read-only."""
+    return open_now(settings.migrations, doing)
 
 
-def drop_everything(connection: Connection, within: float) -> None:
-    """Empty every schema of the database but PostgreSQL's own, and leave an empty `public`. Changes the schema.
-
-    For development, under the migration lock. What extensions brought goes with them. Raises LockNotAvailable when somebody holds
-    a table for more than `within` seconds; then nothing is dropped.
-    """
-    names = [str(row[0]) for row in database.rows(connection, _SCHEMAS)]
-    drops = [sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)) for name in names]
-    limit = sql.SQL(f"SET lock_timeout = {limits.milliseconds(within)}")
-    statements = [limit, *drops, sql.SQL("CREATE SCHEMA public"), sql.SQL("GRANT USAGE ON SCHEMA public TO PUBLIC")]
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("; ").join(statements))
-
-
-def _connect(settings: Settings, doing: str) -> Connection:
-    return database.open_now(settings.migrations, doing)
-
-
-def _rows(connection: Connection, table: str) -> str:
-    found = database.scalar(connection, "SELECT to_regclass(%s)", (table,))
+def row_count(connection: Connection, table: str) -> str:
+    """Return for people how many rows a table has. Read-only."""
+    found = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
     if found is None:
         return "not there"
     return _counted(connection, "*", str(found), "row")
 
 
 def _values(connection: Connection, table: str, column: str) -> str:
-    found = database.scalar(connection, "SELECT to_regclass(%s)", (table,))
+    found = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
     name = column[1:-1].replace('""', '"') if column.startswith('"') else column.lower()
-    there = found and database.scalar(
+    there = found and fetch_value(
         connection,
         "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped",
         (table, name),
@@ -181,26 +159,21 @@ def _values(connection: Connection, table: str, column: str) -> str:
 
 def _counted(connection: Connection, what: str, table: str, noun: str) -> str:
     """Return how many there are, without reading more than COUNT_UP_TO rows: nobody waits for minutes to be asked."""
-    estimate = float(
-        str(database.scalar(connection, "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,)))
-    )
+    estimate = float(str(fetch_value(connection, "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,))))
     if estimate > COUNT_UP_TO:
         return f"about {estimate:,.0f} rows" if what == "*" else f"in about {estimate:,.0f} rows"
     limited = f"SELECT count({what}), count(*) FROM (SELECT * FROM {table} LIMIT {COUNT_UP_TO + 1}) AS sample"
-    count, rows = (int(str(one)) for one in database.rows(connection, limited)[0])
+    count, rows = (int(str(one)) for one in fetch_all(connection, limited)[0])
     more = "more than " if rows > COUNT_UP_TO else ""
     return f"{more}{min(count, COUNT_UP_TO):,} {noun}{'' if count == 1 else 's'}"
 
 
-def _told(lines: list[str]) -> list[str]:
+def as_lines(lines: list[str]) -> list[str]:
+    """Return the losses under their headline, or that there are none."""
     return ["will be lost:", *(f"  {line}" for line in lines)] if lines else ["nothing is dropped"]
 
 
-_SCHEMAS = """
-SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY nspname
-"""
-
-_TABLES = """
+TABLES = """
 SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY 1
 """

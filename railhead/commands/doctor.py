@@ -13,18 +13,23 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
+from railhead.autogenerate import model_diff
+from railhead.autogenerate.model_diff import Difference
 from railhead.commands import seal
-from railhead.diagnosis import messages as diagnosis
+from railhead.diagnosis import messages
+from railhead.dsn import Address
 from railhead.errors import Stop
-from railhead.history import planner as revisions
-from railhead.history.graph import LONGEST_ID, History
-from railhead.postgres import connection as database
+from railhead.history import loader
+from railhead.history.graph import History
+from railhead.history.naming import LONGEST_ID
+from railhead.postgres import failures
+from railhead.postgres.connection import database_identity, fetch_all, fetch_value, is_pooled, open_now, server_version
 from railhead.schema import catalog
-from railhead.settings import Address, Settings
-from railhead.state import drift, status
-from railhead.state.drift import Difference
+from railhead.settings import Settings
+from railhead.state import drift, inspection, status
+from railhead.state.inspection import Snapshot
 from railhead.state.ledger import TABLE
-from railhead.state.status import Look, Models
+from railhead.state.status import Models
 
 HEALTH_CHECK = 300.0
 """Seconds that Railway gives a new deployment until it answers: https://docs.railway.com/guides/healthchecks"""
@@ -41,7 +46,7 @@ MOST_NAMES = 8
 """How many names one finding lists; the rest is counted."""
 
 
-class Finding(NamedTuple):
+class CheckMessage(NamedTuple):
     """Something that could bite, and what to do about it."""
 
     slug: str
@@ -49,26 +54,28 @@ class Finding(NamedTuple):
     next: str
 
 
-def examine(settings: Settings, models: Models, *, long: float = LONG) -> list[Finding]:
+def examine(settings: Settings, models: Models, *, long: float = LONG) -> list[CheckMessage]:
     """Return everything that was found, settings first. Read-only. `long` is in seconds.
 
     A database that cannot be reached is a finding too, and a history that cannot be read.
     """
     found = list(_settings(settings))
-    history = revisions.history()
+    history = loader.history()
     found += _files(history)
     try:
         found += _reached(settings, history, models, long)
     except Stop as stop:
         found.append(_of_stop(stop))
     except psycopg2.Error as error:
-        found.append(Finding("unreachable", f"the database went away: {database.said(error)}", "look again"))
+        found.append(
+            CheckMessage("unreachable", f"the database went away: {failures.server_words(error)}", "look again")
+        )
     return found
 
 
-def _settings(settings: Settings) -> Iterator[Finding]:
+def _settings(settings: Settings) -> Iterator[CheckMessage]:
     if settings.wait_lock >= HEALTH_CHECK:
-        yield Finding(
+        yield CheckMessage(
             "wait-lock-long",
             f"MIGRATE_WAIT_LOCK is {settings.wait_lock:.0f} s, and Railway gives up on a start after {HEALTH_CHECK:.0f} s",
             "leave MIGRATE_WAIT_LOCK out (240 s), or below what your platform's health check allows",
@@ -76,58 +83,58 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     if not settings.production:
         return
     if settings.wait_database < PRIVATE_NETWORK:
-        yield Finding(
+        yield CheckMessage(
             "wait-database-short",
             f"MIGRATE_WAIT_DATABASE is {settings.wait_database:.0f} s, and private names may not resolve for {PRIVATE_NETWORK:.0f} s",
             "leave MIGRATE_WAIT_DATABASE out (60 s)",
         )
     if settings.dev_create_tables:
-        yield Finding(
+        yield CheckMessage(
             "dev-create-tables",
             "DEV_CREATE_TABLES is set in production, where it is ignored",
             "leave it out: in production a failed migration stops the start",
         )
     if not settings.secret_key:
-        yield Finding(
+        yield CheckMessage(
             "no-secret-key",
             "SECRET_KEY is not set: each start makes up its own, and every session and open form ends with it",
             'python -c "import secrets; print(secrets.token_hex(32))"',
         )
     if settings.hazards == "ignore":
-        yield Finding(
+        yield CheckMessage(
             "hazards-ignored",
             "MIGRATE_HAZARDS=ignore: a migration may freeze a large table without a word",
             "leave MIGRATE_HAZARDS out, and accept single hazards in the migration (accepted_hazards)",
         )
 
 
-def _files(history: History) -> Iterator[Finding]:
+def _files(history: History) -> Iterator[CheckMessage]:
     if history.problem:
         yield _of_stop(history.problem)
         return
     stale = seal.differences()
     if stale:
-        yield Finding("stale-manifest", "; ".join(_few(stale)), "python utils/migrate.py seal")
+        yield CheckMessage("stale-manifest", "; ".join(_few(stale)), "python utils/migrate.py seal")
 
 
-def _reached(settings: Settings, history: History, models: Models, long: float) -> Iterator[Finding]:
+def _reached(settings: Settings, history: History, models: Models, long: float) -> Iterator[CheckMessage]:
     """Look through both URLs, once each; the application's first."""
     places = [(settings.application, _as_application), (settings.migrations, _as_migrator)]
     identities = []
     for address, look in places:
-        connection = database.open_now(address, "doctor")
+        connection = open_now(address, "doctor")
         try:
-            identities.append(database.identity(connection))
+            identities.append(database_identity(connection))
             yield from look(connection, _Case(settings, history, models, long, address))
         except psycopg2.Error as error:
-            if database.is_lost(error):
+            if failures.is_lost(error):
                 raise
-            ask = partial(database.scalar, connection)
-            yield _of_stop(diagnosis.refused(error, "unchanged", ask=ask, again="python utils/migrate.py doctor"))
+            ask = partial(fetch_value, connection)
+            yield _of_stop(messages.refused(error, "unchanged", ask=ask, again="python utils/migrate.py doctor"))
         finally:
             connection.close()
     if len(set(identities)) > 1:
-        yield Finding(
+        yield CheckMessage(
             "two-databases",
             f"{settings.database_variable} and {settings.migrate_variable} name two different databases",
             f"make them name the same one: {settings.application.dsn} and {settings.migrations.dsn}",
@@ -144,96 +151,96 @@ class _Case(NamedTuple):
     address: Address
 
 
-def _as_application(connection: Connection, case: _Case) -> Iterator[Finding]:
+def _as_application(connection: Connection, case: _Case) -> Iterator[CheckMessage]:
     """Look at what does not depend on the role, and at what the application's role may."""
     if connection.server_version < OLDEST_SERVER:
-        yield Finding(
+        yield CheckMessage(
             "old-server",
-            f"{database.server_version(connection)} is older than 14, the oldest that Railhead is tested with",
+            f"{server_version(connection)} is older than 14, the oldest that Railhead is tested with",
             "upgrade the server: https://www.postgresql.org/docs/current/upgrading.html",
         )
-    seen = status.look(connection, closely=True)
+    seen = inspection.snapshot(connection, closely=True)
     yield from _place(connection, seen, case)
     yield from _schema(connection)
     yield from _sessions(connection, case.long)
-    if case.settings.production and database.scalar(connection, _IS_SUPERUSER):
-        yield Finding(
+    if case.settings.production and fetch_value(connection, _IS_SUPERUSER):
+        yield CheckMessage(
             "superuser",
             f"the application serves as a superuser ({case.address.variable}): what gets into it owns the server",
             "give the application a role of its own, and migrations the owner's (MIGRATE_DATABASE_URL)",
         )
-    missing = [str(row[0]) for row in database.rows(connection, _UNUSABLE)]
+    missing = [str(row[0]) for row in fetch_all(connection, _UNUSABLE)]
     if missing:
-        yield Finding(
+        yield CheckMessage(
             "missing-privilege",
             f"the application's role may not read and write {', '.join(_few(missing))}",
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(missing)} TO {_role(connection)};",
         )
 
 
-def _as_migrator(connection: Connection, case: _Case) -> Iterator[Finding]:
+def _as_migrator(connection: Connection, case: _Case) -> Iterator[CheckMessage]:
     """Look at the way that migrations take: a pooler, limits, and what their role may."""
-    if database.is_pooled(connection):
-        yield Finding(
+    if is_pooled(connection):
+        yield CheckMessage(
             "pooler",
             f"a pooler stands between migrations and the database ({case.address.variable})",
             "set MIGRATE_DATABASE_URL to a direct connection; Railway has it in DATABASE_UNPOOLED_URL",
         )
-    if database.scalar(
+    if fetch_value(
         connection, "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
     ):
-        yield Finding(
+        yield CheckMessage(
             "read-only",
             f"migrations cannot write there ({case.address.variable}): a standby, or default_transaction_read_only",
             "name the primary; with several hosts, add ?target_session_attrs=read-write",
         )
-    deadlock = float(str(database.scalar(connection, _DEADLOCK_TIMEOUT))) / 1000
+    deadlock = float(str(fetch_value(connection, _DEADLOCK_TIMEOUT))) / 1000
     if case.settings.lock_timeout >= deadlock:
-        yield Finding(
+        yield CheckMessage(
             "lock-timeout-long",
             f"MIGRATE_LOCK_TIMEOUT is {case.settings.lock_timeout * 1000:.0f} ms, and deadlock_timeout {deadlock * 1000:.0f} ms:"
             " in a deadlock the server may end traffic instead of the migration",
             "leave MIGRATE_LOCK_TIMEOUT out (900 ms), or below deadlock_timeout",
         )
     role = _role(connection)
-    if not database.scalar(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
-        schema = database.scalar(connection, "SELECT quote_ident(current_schema())") or "public"
-        yield Finding(
+    if not fetch_value(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
+        schema = fetch_value(connection, "SELECT quote_ident(current_schema())") or "public"
+        yield CheckMessage(
             "missing-privilege",
             f"the role of migrations may not create anything in {schema} ({case.address.variable})",
             f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};",
         )
-    foreign = [str(row[0]) for row in database.rows(connection, _NOT_OURS)]
+    foreign = [str(row[0]) for row in fetch_all(connection, _NOT_OURS)]
     if foreign:
-        owners = sorted({str(row[1]) for row in database.rows(connection, _NOT_OURS)})
-        yield Finding(
+        owners = sorted({str(row[1]) for row in fetch_all(connection, _NOT_OURS)})
+        yield CheckMessage(
             "not-owner",
             f"the role of migrations does not own {', '.join(_few(foreign))}, so it cannot alter them ({case.address.variable})",
             "\n".join(f"GRANT {owner} TO {role};" for owner in owners),
         )
 
 
-def _place(connection: Connection, seen: Look, case: _Case) -> Iterator[Finding]:
+def _place(connection: Connection, seen: Snapshot, case: _Case) -> Iterator[CheckMessage]:
     """Look at where the database is, and at what is not as the migrations left it."""
     history = case.history
-    where = status.state(seen, history, status.on_top(connection, seen, history))
+    where = inspection.state(seen, history, inspection.on_top(connection, seen, history))
     if where not in {"current", "forked"}:
-        yield Finding(where, f"the database is {where}: {seen.place}", "python utils/migrate.py status")
-    width = database.scalar(connection, _WIDTH)
+        yield CheckMessage(where, f"the database is {where}: {seen.place}", "python utils/migrate.py status")
+    width = fetch_value(connection, _WIDTH)
     long = [one for one in history.by_id if isinstance(width, int) and len(one) > width]
     if long:
-        yield Finding(
+        yield CheckMessage(
             "long-id", f"alembic_version holds {width} characters, too few for {', '.join(_few(long))}", _WIDER
         )
     edited = status.edited(seen, history)
     if edited:
-        yield Finding(
+        yield CheckMessage(
             "edited",
             f"{', '.join(_few(edited))} was applied and means something else now",
             "take the change back (git log -p), and write a new revision for it",
         )
     if seen.last and seen.last.outcome == "started" and not seen.holder:
-        yield Finding(
+        yield CheckMessage(
             "half-done",
             f"{seen.last.revision} was begun outside a transaction and never finished",
             "python utils/migrate.py upgrade",
@@ -245,66 +252,68 @@ def _place(connection: Connection, seen: Look, case: _Case) -> Iterator[Finding]
         yield _of_stop(stop)
 
 
-def _drift(connection: Connection, case: _Case, *, at_head: bool) -> Iterator[Finding]:
+def _drift(connection: Connection, case: _Case, *, at_head: bool) -> Iterator[CheckMessage]:
     outside = drift.outside(connection)
     if outside:
-        yield Finding("drifted", f"changed outside the migrations: {_listed(outside)}", "python utils/migrate.py drift")
+        yield CheckMessage(
+            "drifted", f"changed outside the migrations: {_listed(outside)}", "python utils/migrate.py drift"
+        )
     if not at_head:
         return
     metadata = case.models()
-    differing = drift.enums(metadata, connection)
+    differing = model_diff.enums(metadata, connection)
     if differing:
         told = "; ".join(
             f"{one.object} is {one.expected} in models.py and {one.found} in the database" for one in differing
         )
-        yield Finding("enum-differs", told, drift.AUTOGENERATE)
+        yield CheckMessage("enum-differs", told, model_diff.AUTOGENERATE)
     told_already = {one.object for one in (*differing, *(outside or ()))}
-    ahead = [one for one in drift.models_ahead(metadata, connection) if one.object not in told_already]
+    ahead = [one for one in model_diff.models_ahead(metadata, connection) if one.object not in told_already]
     if ahead:
         names = "; ".join(_few([f"{one.object} {_BESIDE_MODELS[one.kind]}" for one in ahead]))
-        yield Finding("models-ahead", f"models.py and the migrations differ: {names}", drift.AUTOGENERATE)
+        yield CheckMessage("models-ahead", f"models.py and the migrations differ: {names}", model_diff.AUTOGENERATE)
 
 
-def _schema(connection: Connection) -> Iterator[Finding]:
-    for name, table in database.rows(connection, _INVALID_INDEXES):
-        yield Finding(
+def _schema(connection: Connection) -> Iterator[CheckMessage]:
+    for name, table in fetch_all(connection, _INVALID_INDEXES):
+        yield CheckMessage(
             "invalid-index",
             f"the index {name} on {table} is INVALID: it is written and never read",
             f"REINDEX INDEX CONCURRENTLY {name};",
         )
-    for name, table, plain, bare, schema in database.rows(connection, _NOT_VALIDATED):
+    for name, table, plain, bare, schema in fetch_all(connection, _NOT_VALIDATED):
         in_schema = f', schema="{schema}"' if schema != "public" else ""
-        yield Finding(
+        yield CheckMessage(
             "not-validated",
             f"the constraint {name} of {table} is NOT VALID: older rows were never looked at",
             f'op.validate_constraint("{plain}", "{bare}"{in_schema})',
         )
 
 
-def _sessions(connection: Connection, long: float) -> Iterator[Finding]:
-    for pid, application, state, age, query in database.rows(connection, _LONG_TRANSACTIONS, (long,)):
+def _sessions(connection: Connection, long: float) -> Iterator[CheckMessage]:
+    for pid, application, state, age, query in fetch_all(connection, _LONG_TRANSACTIONS, (long,)):
         idle = str(state).startswith("idle in transaction")
-        yield Finding(
+        yield CheckMessage(
             "idle-in-transaction" if idle else "long-transaction",
             f"pid {pid}, {application}, {state} for {float(str(age)):.0f} s: a migration of the same tables would wait: {query}",
             f"SELECT pg_terminate_backend({pid});",
         )
-    for name, owner, age, tables in database.rows(connection, _PREPARED):
+    for name, owner, age, tables in fetch_all(connection, _PREPARED):
         held = f", and holds locks on {tables}" if tables else ""
-        yield Finding(
+        yield CheckMessage(
             "prepared-transaction",
             f"{owner} prepared the transaction {name} {float(str(age)):.0f} s ago{held}",
             f"COMMIT PREPARED '{name}';   or   ROLLBACK PREPARED '{name}';",
         )
 
 
-def _of_stop(stop: Stop) -> Finding:
+def _of_stop(stop: Stop) -> CheckMessage:
     facts = "".join(f"\n{label:<11}{text}" for label, text in stop.facts)
-    return Finding(stop.slug, f"{stop.headline}{facts}", stop.next_step)
+    return CheckMessage(stop.slug, f"{stop.headline}{facts}", stop.next_step)
 
 
 def _role(connection: Connection) -> str:
-    return str(database.scalar(connection, "SELECT quote_ident(current_user)"))
+    return str(fetch_value(connection, "SELECT quote_ident(current_user)"))
 
 
 def _listed(differences: list[Difference]) -> str:

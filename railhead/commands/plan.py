@@ -14,22 +14,20 @@ from typing import NamedTuple
 import psycopg2
 
 from railhead.devserver import scratch
-from railhead.execution import entry as upgrade
+from railhead.execution.entry import plan
 from railhead.execution.migration_run import UNMANAGED
-from railhead.hazards import gate as judgement
-from railhead.hazards import replay
-from railhead.hazards import rules as hazards
+from railhead.hazards import gate, replay, rules, table_sizes
 from railhead.hazards.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from railhead.hazards.gate import Weighed
 from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
-from railhead.history import manifest
-from railhead.history import planner as revisions
+from railhead.history import loader, manifest, offline_sql
 from railhead.history.graph import History, Revision
-from railhead.postgres import connection as database
-from railhead.schema import compatibility as breaking
+from railhead.postgres import failures
+from railhead.postgres.connection import open_now
+from railhead.schema import compatibility
 from railhead.settings import Settings
-from railhead.state import status
+from railhead.state import inspection
 
 _FRAME = {"BEGIN", "COMMIT", "LOCK", "SELECT", "SET", "SHOW", "RESET", "WITH"}
 
@@ -102,14 +100,14 @@ def make(target: str, settings: Settings) -> Plan:
 
     Raises Stop when there is no way to `target` or the database cannot be reached.
     """
-    steps = upgrade.plan("upgrade", target, settings)
-    history = revisions.history()
+    steps = plan("upgrade", target, settings)
+    history = loader.history()
     pending = [history.by_id[step.revision] for step in steps if step.revision in history.by_id]
     place = ", ".join(sorted(steps[0].source)) if steps else "there already"
     footprints, note = _footprints(pending, history, settings) if pending else ({}, None)
     connection = _connect(settings)
     try:
-        where = status.state(status.look(connection), history)
+        where = inspection.state(inspection.snapshot(connection), history)
         planned = _planned(pending, history, footprints, settings, connection)
     finally:
         connection.close()
@@ -125,7 +123,7 @@ _NO_VERSION = (
 
 
 def _connect(settings: Settings) -> psycopg2.extensions.connection:
-    return database.open_now(settings.migrations, "plan")
+    return open_now(settings.migrations, "plan")
 
 
 def _footprints(
@@ -141,9 +139,9 @@ def _footprints(
         ):
             found[one.revision] = one
     except Failed as failed:
-        return found, f"{failed.revision.id} does not run on an empty database: {database.said(failed.cause)}"
+        return found, f"{failed.revision.id} does not run on an empty database: {failures.server_words(failed.cause)}"
     except psycopg2.Error as error:
-        return found, f"there is no scratch database to try it on: {database.said(error)}"
+        return found, f"there is no scratch database to try it on: {failures.server_words(error)}"
     return found, None
 
 
@@ -154,11 +152,11 @@ def _planned(
     settings: Settings,
     connection: psycopg2.extensions.connection,
 ) -> tuple[Planned, ...]:
-    sealed = judgement.sealed(pending)
+    sealed = gate.sealed(pending)
     known = [
         (one, finding) for one in pending for finding in _findings(one, footprints.get(one.id), sealed.get(one.id))
     ]
-    weighed = judgement.weigh(known, pending, settings, lambda tables: judgement.sizes_of(connection, tables))
+    weighed = gate.weigh(known, pending, settings, lambda tables: table_sizes.sizes_of(connection, tables))
     return tuple(
         _one(
             revision,
@@ -171,9 +169,9 @@ def _planned(
     )
 
 
-def _findings(revision: Revision, footprint: Footprint | None, entry: manifest.Entry | None) -> list[Finding]:
+def _findings(revision: Revision, footprint: Footprint | None, entry: manifest.SealedRevision | None) -> list[Finding]:
     if footprint is not None:
-        return hazards.findings(footprint, revision)
+        return rules.findings(footprint, revision)
     return [Finding.parse(token) for token in entry.tokens] if entry else []
 
 
@@ -181,7 +179,7 @@ def _one(
     revision: Revision,
     history: History,
     footprint: Footprint | None,
-    entry: manifest.Entry | None,
+    entry: manifest.SealedRevision | None,
     weighed: Sequence[Weighed],
 ) -> Planned:
     refused = [
@@ -197,10 +195,10 @@ def _one(
         source="replay" if footprint else "manifest" if entry else "nothing",
         statements=_effects(revision, footprint),
         hazards=tuple(weighed),
-        breaking=hazards.is_breaking(footprint, revision) if footprint else revision.is_breaking(entry),
-        breaks=tuple(one.why for one in breaking.breaks(footprint.before, footprint.after)) if footprint else (),
+        breaking=rules.is_breaking(footprint, revision) if footprint else revision.is_breaking(entry),
+        breaks=tuple(one.why for one in compatibility.breaks(footprint.before, footprint.after)) if footprint else (),
         back=back,
-        instead=judgement.rewritten(revision, history, refused) if refused else None,
+        instead=gate.rewritten(revision, history, refused) if refused else None,
     )
 
 
@@ -208,7 +206,7 @@ def _effects(revision: Revision, footprint: Footprint | None) -> tuple[Effect, .
     if footprint is not None:
         told = (Effect(_shown(one.sql), tuple(_does(one))) for one in footprint.statements if not _only_asks(one))
         return tuple(effect for effect, _ in groupby(told))  # a verb may take the same step many times
-    text = revisions.upgrade_sql(revision)
+    text = offline_sql.upgrade_sql(revision)
     return (Effect(text, ()),) if text else ()
 
 

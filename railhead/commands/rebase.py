@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from railhead.commands import seal
 from railhead.errors import Stop
-from railhead.history import manifest
-from railhead.history import planner as revisions
-from railhead.history.graph import LONGEST_ID, source_of
-from railhead.postgres import connection as database
+from railhead.history import checksum, loader, manifest, naming
+from railhead.history.graph import source_of
+from railhead.history.naming import LONGEST_ID
+from railhead.postgres.connection import open_now
 from railhead.settings import Settings
-from railhead.state import ledger, status
+from railhead.state import inspection, ledger
 
 
 class Moved(NamedTuple):
@@ -52,7 +52,7 @@ def rebase(wanted: str, settings: Settings) -> list[Moved]:
     base = _other_head(chosen, branch, files)
     _assert_not_applied(branch, files, settings)
     moved = _move(branch, base, files)
-    if revisions.history().problem is None:
+    if loader.history().problem is None:
         seal.write(settings, look=False)
     return moved
 
@@ -161,14 +161,14 @@ def _other_head(chosen: File, branch: Sequence[File], files: Sequence[File]) -> 
     others = _heads(rest)
     if not others:
         raise _broken(f"without {chosen.name} nothing is left to build on")
-    return max(others, key=lambda one: (manifest.number(one.revision) or 0, one.revision))
+    return max(others, key=lambda one: (naming.number(one.revision) or 0, one.revision))
 
 
 def _assert_not_applied(branch: Sequence[File], files: Sequence[File], settings: Settings) -> None:
     """Raise Stop when the database at hand has one of these revisions, or may have it. Read-only."""
-    connection = database.open_now(settings.migrations, "rebase")
+    connection = open_now(settings.migrations, "rebase")
     try:
-        versions = status.look(connection).versions
+        versions = inspection.snapshot(connection).versions
         booked = {one.revision: one for one in reversed(ledger.entries(connection)) if one.outcome == "applied"}
     finally:
         connection.close()
@@ -179,7 +179,7 @@ def _assert_not_applied(branch: Sequence[File], files: Sequence[File], settings:
         twins = [other for other in files if other.revision == one.revision and other != one]
         entry = booked.get(one.revision)
         known = entry.checksum if entry else None
-        is_other = bool(twins) and known is not None and known != manifest.checksum_of(manifest.FOLDER / one.name)
+        is_other = bool(twins) and known is not None and known != checksum.checksum_of(manifest.FOLDER / one.name)
         if one.revision in applied and not is_other:
             raise _applied(one, twins, ", ".join(versions) or "nothing")
 
@@ -204,7 +204,7 @@ def _move(branch: Sequence[File], base: File, files: Sequence[File]) -> list[Mov
 
 def _moves(branch: Sequence[File], base: File, rest: Sequence[File]) -> list[Moved]:
     """Return what each file of the branch becomes. Raises Stop when an id or a name is taken."""
-    number = max((manifest.number(one.revision) or manifest.number(one.name) or 0 for one in rest), default=0)
+    number = max((naming.number(one.revision) or naming.number(one.name) or 0 for one in rest), default=0)
     taken = {name for one in rest for name in (one.revision, one.name)}
     moved: list[Moved] = []
     parent = base.revision

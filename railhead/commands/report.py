@@ -10,17 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from railhead.errors import labelled
-from railhead.hazards import gate as judgement
-from railhead.history.graph import OVERLAPPING, deletion
+from railhead.hazards import gate
+from railhead.history.errors import OVERLAPPING, deletion
 
 if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
-    from railhead.commands.doctor import Finding
+    from railhead.autogenerate.model_diff import Difference
+    from railhead.commands.doctor import CheckMessage
     from railhead.commands.plan import Plan, Planned
     from railhead.commands.rebase import Moved
     from railhead.commands.seal import Sealed
-    from railhead.history.planner import Step
-    from railhead.state.drift import Difference, Drift
-    from railhead.state.ledger import Entry
+    from railhead.history.planner import MigrationStep
+    from railhead.state.drift import Drift
+    from railhead.state.ledger import LedgerRow
     from railhead.state.status import Pending, Status
 
 
@@ -90,7 +91,7 @@ def status_text(status: Status) -> str:
     return "\n".join(lines)
 
 
-def entry_line(entry: Entry) -> str:
+def entry_line(entry: LedgerRow) -> str:
     """Return one row of the ledger as one line."""
     seconds = f" in {entry.duration_ms} ms" if entry.duration_ms is not None else ""
     release = f", release {entry.release[:12]}" if entry.release else ""
@@ -122,18 +123,18 @@ def _half(title: str, differences: list[Difference] | None, without: str) -> str
     return "\n".join(lines)
 
 
-def findings_text(findings: Iterable[Finding]) -> str:
+def findings_text(findings: Iterable[CheckMessage]) -> str:
     """Return what the doctor found, and what to do about it."""
     told = ("\n".join([f"{one.what}  [{one.slug}]", *labelled("next", one.next)]) for one in findings)
     return "\n\n".join(told) or "nothing found"
 
 
-def log_text(entries: Iterable[Entry]) -> str:
+def log_text(entries: Iterable[LedgerRow]) -> str:
     """Return the ledger, newest first."""
     return "\n".join(map(entry_line, entries)) or "nothing in the ledger"
 
 
-def steps_text(action: str, steps: Iterable[Step]) -> str:
+def steps_text(action: str, steps: Iterable[MigrationStep]) -> str:
     """Return what a run would do."""
     lines = [
         f"  {action} {step.revision}" + (f"  (migrations/versions/{step.file})" if step.file else "") for step in steps
@@ -158,7 +159,7 @@ def _planned(step: Planned) -> Iterator[str]:
         does = f"\n  -- {', '.join(effect.does)}" if effect.does else ""
         yield from labelled("sql", f"{effect.sql}{does}")
     if step.source == "nothing":
-        yield from labelled("unsealed", f"nobody has looked at what this blocks:  {judgement.SEAL}")
+        yield from labelled("unsealed", f"nobody has looked at what this blocks:  {gate.SEAL}")
     for one in step.hazards:
         weight = " (large)" if one.large else ""
         accepted = f"\naccepted: {one.accepted}" if one.accepted else ""
@@ -180,7 +181,7 @@ def rebased_text(moved: Sequence[Moved]) -> str:
     lines = [f"rebase: {count} on top of {moved[0].parent}", ""]
     for one in moved:
         lines += labelled("moved", f"{one.was_file} -> {one.file}\ndown_revision = {one.parent}")
-    return "\n".join([*lines, "", *labelled("next", f"{judgement.SEAL}\npython utils/migrate.py upgrade")])
+    return "\n".join([*lines, "", *labelled("next", f"{gate.SEAL}\npython utils/migrate.py upgrade")])
 
 
 def sealed_text(sealed: Sealed) -> str:
@@ -204,7 +205,7 @@ def _found(sealed: Sealed, name: str) -> Iterator[str]:
         yield from labelled("hazard", f"{finding}\n{finding.danger}")
     worst = [one for one in own if one.hazard.blocking or one.slug == "not-repeatable"]
     if worst:
-        yield from labelled("next", judgement.rewritten(revision, sealed.history, worst))
+        yield from labelled("next", gate.rewritten(revision, sealed.history, worst))
 
 
 def _pending_line(one: Pending) -> str:

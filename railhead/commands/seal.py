@@ -16,21 +16,20 @@ from typing import NamedTuple, Self
 
 from railhead.devserver import scratch
 from railhead.diagnosis import refusals
+from railhead.dsn import Dsn
 from railhead.errors import Fact, Stop
-from railhead.hazards import gate as judgement
-from railhead.hazards import replay
-from railhead.hazards import rules as hazards
+from railhead.hazards import gate, replay, rules
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
-from railhead.history import manifest
-from railhead.history import planner as revisions
+from railhead.history import loader, manifest
+from railhead.history.checksum import checksum_of
 from railhead.history.graph import History, Revision
-from railhead.history.manifest import Entry
+from railhead.history.manifest import SealedRevision
 from railhead.logs import log
-from railhead.postgres import connection as database
+from railhead.postgres import failures
 from railhead.project import OWN_TABLES
-from railhead.settings import Dsn, Settings
+from railhead.settings import Settings
 
 _TELL_EVERY = 2.0
 
@@ -66,15 +65,15 @@ def write(settings: Settings, *, look: bool = True) -> Sealed:
     pairs = [
         (history.by_id[one], finding)
         for one, footprint in footprints.items()
-        for finding in hazards.findings(footprint, history.by_id[one])
+        for finding in rules.findings(footprint, history.by_id[one])
     ]
     return Sealed(
         revisions=len(entries),
         replayed=tuple(footprints),
         unseen=tuple(one for one, entry in entries.items() if not entry.is_replayed),
         changed=changed,
-        found=tuple((one, finding) for one, finding in pairs if hazards.accepted(one, finding) is None),
-        unknown=tuple((one, name) for one in history.by_id.values() for name in hazards.unknown_slugs(one)),
+        found=tuple((one, finding) for one, finding in pairs if rules.accepted(one, finding) is None),
+        unknown=tuple((one, name) for one in history.by_id.values() for name in rules.unknown_slugs(one)),
         history=history,
     )
 
@@ -108,10 +107,10 @@ def differences(*, seen: bool = True) -> list[str]:
     return told
 
 
-def _difference(revision: Revision, entry: Entry | None, kept: Mapping[str, Entry]) -> str | None:
+def _difference(revision: Revision, entry: SealedRevision | None, kept: Mapping[str, SealedRevision]) -> str | None:
     if entry is None:
         return f"{revision.file} is not sealed"
-    if entry.checksum != manifest.checksum_of(manifest.FOLDER / revision.file):
+    if entry.checksum != checksum_of(manifest.FOLDER / revision.file):
         return f"{revision.file} means something else than when it was sealed"
     if entry.parents != revision.parents:
         return f"{revision.file} builds on {', '.join(revision.parents) or 'nothing'}, not on {entry.parent} as when it was sealed"
@@ -121,17 +120,17 @@ def _difference(revision: Revision, entry: Entry | None, kept: Mapping[str, Entr
 
 
 def _history() -> History:
-    history = revisions.history()
+    history = loader.history()
     if history.problem:
         raise history.problem
     return history
 
 
-def _kept(history: History) -> dict[str, Entry]:
+def _kept(history: History) -> dict[str, SealedRevision]:
     """Return the lines that still hold: the file means the same, and so does everything that it builds on."""
     sealed = manifest.entries()
-    checksums = revisions.checksums({one.id: one.file for one in history.by_id.values()})
-    kept: dict[str, Entry] = {}
+    checksums = loader.checksums({one.id: one.file for one in history.by_id.values()})
+    kept: dict[str, SealedRevision] = {}
     for one in history.by_id.values():  # parents first
         entry = sealed.get(one.id)
         holds = entry is not None and entry.checksum == checksums.get(one.id) and entry.parents == one.parents
@@ -140,16 +139,16 @@ def _kept(history: History) -> dict[str, Entry]:
     return kept
 
 
-def _listed(revision: Revision) -> Entry:
-    checksum = manifest.checksum_of(manifest.FOLDER / revision.file) or "-"
-    return Entry(revision.file, revision.id, ",".join(revision.parents) or "-", checksum)
+def _listed(revision: Revision) -> SealedRevision:
+    checksum = checksum_of(manifest.FOLDER / revision.file) or "-"
+    return SealedRevision(revision.file, revision.id, ",".join(revision.parents) or "-", checksum)
 
 
-def _seen(entry: Entry, revision: Revision, footprint: Footprint) -> Entry:
-    tokens = dict.fromkeys(finding.token for finding in hazards.findings(footprint, revision))
+def _seen(entry: SealedRevision, revision: Revision, footprint: Footprint) -> SealedRevision:
+    tokens = dict.fromkeys(finding.token for finding in rules.findings(footprint, revision))
     return entry._replace(
         catalog=footprint.after.fingerprint,
-        previous="breaks" if hazards.is_breaking(footprint, revision) else "works",
+        previous="breaks" if rules.is_breaking(footprint, revision) else "works",
         hazards=manifest.listed(tokens),
     )
 
@@ -173,7 +172,7 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
     cause = failed.cause
     code = getattr(cause, "pgcode", None)
     who = "PostgreSQL" if code else "Python"
-    words = f"{database.said(cause)} (SQLSTATE {code})" if code else f"{type(cause).__name__}: {cause}"
+    words = f"{failures.server_words(cause)} (SQLSTATE {code})" if code else f"{type(cause).__name__}: {cause}"
     is_lost = code == "42P01" and any(f'"{name}"' in words for name in OWN_TABLES)
     correction = f"{refusals.out_of_reach(failed.revision.file)}\n" if is_lost else "correct the file, "
     facts: list[Fact] = [
@@ -186,10 +185,10 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
         f"{failed.revision.id} does not run on an empty database that the revisions before it have made",
         facts=facts,
         database=untouched,
-        next_step=f"{correction}then:\n{judgement.SEAL}\n"
+        next_step=f"{correction}then:\n{gate.SEAL}\n"
         "where the scratch server only lacks a role or an extension, name one that has it:\n"
-        f"DATABASE_URL=postgresql://... {judgement.SEAL}\n"
-        f"or list it without looking:\n{judgement.SEAL} --no-replay",
+        f"DATABASE_URL=postgresql://... {gate.SEAL}\n"
+        f"or list it without looking:\n{gate.SEAL} --no-replay",
     )
 
 

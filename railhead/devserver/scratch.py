@@ -15,10 +15,12 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from railhead.devserver import shared as embedded
+from railhead.devserver import shared
+from railhead.dsn import Dsn
 from railhead.logs import log
-from railhead.postgres import connection as database
-from railhead.settings import Dsn, Settings
+from railhead.postgres import failures
+from railhead.postgres.connection import connect, fetch_all, fetch_value
+from railhead.settings import Settings
 
 PREFIX = "railhead_scratch_"
 
@@ -30,26 +32,26 @@ def server(settings: Settings) -> Dsn:
     """
     named = settings.migrate_database
     if named is None or settings.production:
-        return embedded.use()
+        return shared.use()
     try:
-        connection = database.connect(named, "railhead replay")
+        connection = connect(named, "railhead replay")
     except psycopg2.OperationalError as error:
-        log.info("scratch databases are made on the embedded server: %s", database.said(error))
-        return embedded.use()
+        log.info("scratch databases are made on the embedded server: %s", failures.server_words(error))
+        return shared.use()
     try:
-        if database.scalar(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
+        if fetch_value(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
             return named
     finally:
         connection.close()
     log.info("scratch databases are made on the embedded server: the role may not create any on %s", named.redacted())
-    return embedded.use()
+    return shared.use()
 
 
 @contextmanager
 def made_on(server: Dsn) -> Iterator[Dsn]:
     """Give an empty database of our own on `server`, and drop it afterwards. Raises psycopg2.Error where we may not."""
     name = f"{PREFIX}{int(time.time()):x}_{secrets.token_hex(4)}"
-    admin = database.connect(server, "railhead replay")
+    admin = connect(server, "railhead replay")
     try:
         _sweep(admin)
         with admin.cursor() as cursor:
@@ -65,7 +67,7 @@ def made_on(server: Dsn) -> Iterator[Dsn]:
 
 def _sweep(admin: Connection) -> None:
     """Drop the scratch databases that killed processes left behind: an hour old, and nobody in them."""
-    for (name,) in database.rows(admin, _LEFT_BEHIND, (PREFIX,)):
+    for (name,) in fetch_all(admin, _LEFT_BEHIND, (PREFIX,)):
         born = re.match(rf"{PREFIX}([0-9a-f]+)_", str(name))
         if born and time.time() - int(born[1], 16) > 3600:
             with suppress(psycopg2.Error), admin.cursor() as cursor:

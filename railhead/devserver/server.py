@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from railhead.devserver import file_lock as filelock
-from railhead.devserver.binaries import ENVIRONMENT, Guise, binary, failure, guise_for
-from railhead.settings import Dsn
+from railhead.devserver import file_lock
+from railhead.devserver.binaries import binary, failure
+from railhead.devserver.run_as import ENVIRONMENT, RunAs, choose
+from railhead.dsn import Dsn
 
 if TYPE_CHECKING:
     from io import BufferedWriter
@@ -45,7 +46,7 @@ class Server:
         self.data = data
         self.options = {"listen_addresses": "", "port": "5432", "unix_socket_permissions": "0700", **(options or {})}
         self._process: Popen[bytes] | None = None
-        self._guise: Guise | None = None
+        self._guise: RunAs | None = None
         self._socket_folder: Path | None = None
 
     @property
@@ -66,7 +67,7 @@ class Server:
 
     def running(self) -> bool:
         """Tell whether any process of this server lives."""
-        return filelock.is_held(self._beside("lock")) or (self._process is not None and self._process.poll() is None)
+        return file_lock.is_held(self._beside("lock")) or (self._process is not None and self._process.poll() is None)
 
     def ready(self) -> bool:
         """Tell whether it takes connections."""
@@ -137,9 +138,9 @@ class Server:
         import subprocess
 
         guise = self._disguise()
-        lock = filelock.opened(self._beside("lock"))
+        lock = file_lock.opened(self._beside("lock"))
         try:
-            if not _until(lambda: filelock.taken(lock, filelock.ALONE), _START_WITHIN):
+            if not _until(lambda: file_lock.taken(lock, file_lock.ALONE), _START_WITHIN):
                 raise failure(self.data.parent, "processes of an earlier server do not end")
             self._forget_the_dead()
             sockets = self._sockets()
@@ -201,9 +202,9 @@ class Server:
         link.symlink_to(folder)
         return folder
 
-    def _disguise(self) -> Guise:
+    def _disguise(self) -> RunAs:
         if self._guise is None:
-            self._guise = guise_for(self.data if self.data.exists() else self.data.parent)
+            self._guise = choose(self.data if self.data.exists() else self.data.parent)
         return self._guise
 
     def _last_words(self) -> str:
@@ -216,7 +217,7 @@ class Server:
 
 def _written_anew(path: Path) -> BufferedWriter:
     path.unlink(missing_ok=True)
-    return open(filelock.opened(path), "wb")
+    return open(file_lock.opened(path), "wb")
 
 
 def _is_private(folder: Path, uid: int) -> bool:

@@ -14,20 +14,20 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
 
-from railhead.devserver import file_lock as filelock
+from railhead.devserver import file_lock
 from railhead.devserver.binaries import binary, failure
 from railhead.devserver.server import Server
+from railhead.dsn import Dsn
 from railhead.errors import Stop
 from railhead.logs import log
-from railhead.settings import ROOT, Dsn, Settings
+from railhead.settings import ROOT, Settings
 
 FOLDER = ROOT / ".data"
+PACKAGES = Path(__file__).resolve().parents[2]
+"""The folder that this package is imported from."""
 LINGER = 3.0
 """Seconds that the server outlives its last user, so that a chain of shell commands does not start it each time."""
-
-_LOOK_EVERY = 0.25
 
 _joined: dict[Path, int] = {}
 """Folders whose server this process uses, and the descriptor that holds the shared lock; forks inherit it, programs do not."""
@@ -78,32 +78,32 @@ def leave(folder: Path = FOLDER) -> None:
 
 def gone(folder: Path = FOLDER) -> bool:
     """Tell whether the server in `folder`, and whoever looks after it, has ended."""
-    return not filelock.is_held(folder / "warden.lock") and not filelock.is_held(folder / "postgres.lock")
+    return not file_lock.is_held(folder / "warden.lock") and not file_lock.is_held(folder / "postgres.lock")
 
 
 def _join(folder: Path) -> None:
     """Be a user of the server in `folder`; waits while it stops. A folder that was removed and made again is another one."""
-    while not (folder in _joined and filelock.is_same(_joined[folder], folder / "users.lock")):
+    while not (folder in _joined and file_lock.is_same(_joined[folder], folder / "users.lock")):
         leave(folder)
         if not folder.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            filelock.give(folder)
-        descriptor = filelock.opened(folder / "users.lock")
-        filelock.wait(descriptor, filelock.TOGETHER)
+            file_lock.give(folder)
+        descriptor = file_lock.opened(folder / "users.lock")
+        file_lock.wait(descriptor, file_lock.TOGETHER)
         _joined[folder] = descriptor
     os.utime(_joined[folder])
 
 
 def _runs(folder: Path, server: Server) -> bool:
-    return filelock.is_held(folder / "warden.lock") and server.ready()
+    return file_lock.is_held(folder / "warden.lock") and server.ready()
 
 
 def _start(folder: Path, server: Server, linger: float) -> None:
     """Start the server through a new warden, unless somebody else does just that."""
     binary("postgres")
-    starting = filelock.opened(folder / "start.lock")
+    starting = file_lock.opened(folder / "start.lock")
     try:
-        filelock.wait(starting, filelock.ALONE)
+        file_lock.wait(starting, file_lock.ALONE)
         if _runs(folder, server):
             return
         began = time.monotonic()
@@ -123,68 +123,17 @@ def _post_warden(folder: Path, server: Server, linger: float, starting: int) -> 
     process = subprocess.Popen(
         [
             sys.executable,
-            *(
-                "-c",
-                "import sys; sys.path[:0] = sys.argv[1:2]; from railhead.devserver.shared import _ward; _ward(*sys.argv[2:])",
-            ),
-            *(str(ROOT), str(folder), str(linger), str(starting)),
+            *("-m", "railhead.devserver.warden"),
+            *(str(folder), str(linger), str(starting)),
             *(f"{name}={value}" for name, value in server.options.items()),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        cwd="/",
+        cwd=PACKAGES,  # where `-m` finds the package; the warden leaves it at once
         start_new_session=True,
         pass_fds=[starting],
     )
     with process:
         assert process.stdout is not None
         return process.stdout.read().decode(errors="replace").strip()
-
-
-def _ward(place: str, linger: str, starting: str, *options: str) -> NoReturn:
-    """Be the warden: start the server, say so, stop it when nobody has used it for `linger` seconds."""
-    import signal
-
-    if os.fork():
-        os._exit(0)  # the caller waits for this half, the other half belongs to nobody
-    folder = Path(place)
-    server = Server(folder / "postgres", dict(option.split("=", 1) for option in options))
-    warden = filelock.opened(folder / "warden.lock")
-    users = filelock.opened(folder / "users.lock")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        filelock.wait(warden, filelock.ALONE)
-        server.start()
-        print("ready", flush=True)
-        _be_quiet()
-        os.close(int(starting))
-        _wait_for_the_last_user(server, users, folder / "users.lock", float(linger))
-    except Stop as stop:
-        print("\n".join(text for _, text in stop.facts), flush=True)
-    finally:
-        server.stop("fast" if server.data.exists() else "immediate")
-    sys.exit(0)
-
-
-def _wait_for_the_last_user(server: Server, users: int, path: Path, linger: float) -> None:
-    """Return when nobody has used the server for `linger` seconds, with the door locked; or when the server is gone."""
-    busy, seen = time.monotonic(), 0
-    while server.running() and filelock.is_same(users, path):
-        last_entry = os.fstat(users).st_mtime_ns
-        alone = filelock.taken(users, filelock.ALONE)
-        if not alone or last_entry != seen:
-            busy, seen = time.monotonic(), last_entry
-        if alone:
-            if time.monotonic() - busy >= linger:
-                return
-            filelock.wait(users, filelock.FREE)
-        time.sleep(_LOOK_EVERY)
-
-
-def _be_quiet() -> None:
-    """Let go of the caller's pipe, which ends its waiting."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (1, 2):
-        os.dup2(nothing, descriptor)
-    os.close(nothing)

@@ -12,16 +12,16 @@ from pathlib import Path
 import psycopg2
 from sqlalchemy.exc import PendingRollbackError
 
-from railhead.diagnosis import sqlstates as causes
+from railhead.diagnosis import sqlstates
 from railhead.diagnosis.postgres_error import Ask
 from railhead.diagnosis.sqlstates import Cause
+from railhead.dsn import Address
 from railhead.errors import LEFT_BEHIND, ROLLED_BACK, Fact, Stop, TableBusy, TwoDatabases
-from railhead.history.planner import Step
-from railhead.postgres import connection as database
+from railhead.history.planner import MigrationStep
+from railhead.postgres import failures
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.blockers import Blocker
-from railhead.postgres.connection import Allowance
-from railhead.settings import Address
+from railhead.postgres.retry_budget import Allowance
 
 UPGRADE = "python utils/migrate.py upgrade"
 
@@ -37,7 +37,13 @@ def _silent(_question: str, _values: tuple[object, ...]) -> None:
 
 
 def failed(
-    error: BaseException, step: Step | None, place: str, *, left: bool, ask: Ask = _silent, again: str = UPGRADE
+    error: BaseException,
+    step: MigrationStep | None,
+    place: str,
+    *,
+    left: bool,
+    ask: Ask = _silent,
+    again: str = UPGRADE,
 ) -> Stop:
     """Return the story of a migration that failed at `step`, with the database now at `place`.
 
@@ -77,7 +83,7 @@ def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str)
         slug, headline, advice = known.slug, known.headline, f"{known.advice}\nthen:\n{again}"
     elif known and known.slug == "lock-timeout":
         slug, headline, advice = "table-busy", "a table stayed locked by others", f"{known.advice}\nthen:\n{again}"
-    elif database.is_lost(cause(error)):
+    elif failures.is_lost(cause(error)):
         slug, headline, advice = "connection-lost", "the connection to the database was lost", again
     else:
         slug, headline = "refused", "PostgreSQL refuses what the engine needs"
@@ -86,7 +92,9 @@ def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str)
     return kind(slug, headline, facts=_words(error), database=place, next_step=advice)
 
 
-def table_busy(error: BaseException, step: Step | None, place: str, waited: Allowance, who: list[Blocker]) -> Stop:
+def table_busy(
+    error: BaseException, step: MigrationStep | None, place: str, waited: Allowance, who: list[Blocker]
+) -> Stop:
     """Return the story of a revision that never got its table locks."""
     facts: list[Fact] = [("revision", step.revision)] if step else []
     facts += [("blocker", str(one)) for one in who] or [("blocker", "gone when we looked")]
@@ -246,7 +254,7 @@ def _cause(error: BaseException, revision: str, file: str, ask: Ask) -> Cause | 
     if not isinstance(original, psycopg2.Error):
         return None
     statement = getattr(error, "statement", None) or ""
-    return causes.find(original, statement, revision, file, ask)
+    return sqlstates.find(original, statement, revision, file, ask)
 
 
 def _words(error: BaseException) -> list[Fact]:
@@ -255,11 +263,11 @@ def _words(error: BaseException) -> list[Fact]:
     if not isinstance(error, psycopg2.Error):
         return [("Python", f"{type(error).__name__}: {error}")]
     code = f" (SQLSTATE {error.pgcode})" if error.pgcode else ""
-    sentence = error.diag.message_primary or database.said(error)
+    sentence = error.diag.message_primary or failures.server_words(error)
     details = [text for text in (error.diag.message_detail, error.diag.message_hint) if text]
     return [("PostgreSQL", f"{sentence}{code}"), *([("detail", "\n".join(details))] if details else [])]
 
 
-def _line(error: BaseException, step: Step) -> str:
+def _line(error: BaseException, step: MigrationStep) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == step.file]
     return f", line {frames[-1].lineno}" if frames else ""

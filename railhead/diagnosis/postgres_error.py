@@ -80,13 +80,13 @@ class Failure(NamedTuple):
     def name(self) -> str:
         """Return the first of the names, as SQL writes it; PostgreSQL names a missing table with its schema."""
         if self.code == "42P01":
-            return ".".join(map(quoted, self.names[0].split(".", 1))) if self.names else "it"
-        return quoted(self.names[0]) if self.names else "it"
+            return ".".join(map(quoted_name, self.names[0].split(".", 1))) if self.names else "it"
+        return quoted_name(self.names[0]) if self.names else "it"
 
     @property
     def last_word(self) -> str:
         """Return what the sentence ends with: `task` in `permission denied for table task`."""
-        return quoted(self.sentence.split(" ")[-1].strip('"'))
+        return quoted_name(self.sentence.split(" ")[-1].strip('"'))
 
     @property
     def denied(self) -> str:
@@ -98,7 +98,7 @@ class Failure(NamedTuple):
     @property
     def relation(self) -> str:
         """Return the second of the names: the table in `column "n" of relation "task" already exists`."""
-        return quoted(self.names[1]) if len(self.names) > 1 else ""
+        return quoted_name(self.names[1]) if len(self.names) > 1 else ""
 
     @property
     def path(self) -> str:
@@ -148,21 +148,21 @@ class Failure(NamedTuple):
     @property
     def role(self) -> str:
         """Return who migrates."""
-        return quoted(str(self.ask("SELECT current_user", ()) or self.login or "the_role"))
+        return quoted_name(str(self.ask("SELECT current_user", ()) or self.login or "the_role"))
 
 
 def of(error: psycopg2.Error, statement: str, revision: str, file: str, ask: Ask) -> Failure:
     """Return an error taken apart: `statement` is what failed, in `file` of `revision`."""
     told = error.diag
     schema = told.schema_name or ""
-    prefix = "" if schema in {"", "public"} else f"{quoted(schema)}."
+    prefix = "" if schema in {"", "public"} else f"{quoted_name(schema)}."
     return Failure(
         code=error.pgcode or "",
         sentence=told.message_primary or "",
         detail=told.message_detail or "",
         hint=told.message_hint or "",
-        table=f"{prefix}{quoted(told.table_name)}" if told.table_name else "",
-        column=quoted(told.column_name or ""),
+        table=f"{prefix}{quoted_name(told.table_name)}" if told.table_name else "",
+        column=quoted_name(told.column_name or ""),
         constraint=told.constraint_name or "",
         schema=schema,
         statement=statement,
@@ -178,7 +178,7 @@ def _login(error: psycopg2.Error) -> str:
     return str(parse_dsn(asked.connection.dsn).get("user", "")) if asked else ""
 
 
-def quoted(name: str) -> str:
+def quoted_name(name: str) -> str:
     """Return a name as SQL writes it: in quotation marks where it needs them."""
     return name if not name or re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
 

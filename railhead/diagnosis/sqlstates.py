@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import psycopg2
 
-from railhead.diagnosis import postgres_error as failures
-from railhead.diagnosis import refusals, violations
-from railhead.diagnosis.postgres_error import NAME, Ask, Failure, quoted
+from railhead.diagnosis import postgres_error, refusals, violations
+from railhead.diagnosis.postgres_error import NAME, Ask, Failure, quoted_name
 from railhead.project import OWN_TABLES
 
 _ADD_VALUE = re.compile(rf"ALTER\s+TYPE\s+({NAME})\s+ADD\s+VALUE", re.IGNORECASE)
@@ -46,7 +45,7 @@ def find(error: psycopg2.Error, statement: str, revision: str, file: str, ask: A
     case = CASES.get(code)
     if case is None:
         return None
-    failure = failures.of(error, statement, revision, file, ask)
+    failure = postgres_error.of(error, statement, revision, file, ask)
     return Cause(*(_said(words, failure) for words in case))
 
 
@@ -92,7 +91,7 @@ def _is_there_advice(failure: Failure) -> str:
 
 
 def _renamed(failure: Failure) -> str:
-    return quoted(f"{failure.names[0][:59] if failure.names else 'it'}_old")
+    return quoted_name(f"{failure.names[0][:59] if failure.names else 'it'}_old")
 
 
 def _type_advice(failure: Failure) -> str:
@@ -134,7 +133,7 @@ def _grant(failure: Failure) -> str:
         right = rights.get(kind, _right(failure.statement))
         return f"{as_owner}, or as an administrator:\nGRANT {right} ON {noun.get(kind, '')}{failure.denied} TO {role};"
     if "extension" in failure.sentence and "CREATE privilege" in failure.hint:
-        database = quoted(str(failure.ask("SELECT current_database()", ()) or "the_database"))
+        database = quoted_name(str(failure.ask("SELECT current_database()", ()) or "the_database"))
         return f"as an administrator:\nGRANT CREATE ON DATABASE {database} TO {role};"
     if "extension" in failure.sentence:
         return f"once, as an administrator of the server:\nCREATE EXTENSION IF NOT EXISTS {failure.name};\nand IF NOT EXISTS in {failure.file} too"
@@ -145,7 +144,7 @@ def _ownership(failure: Failure, as_owner: str) -> str:
     """Return how to become the owner; a superuser's own role is nothing to grant."""
     owner = failure.ask(_OWNER, (failure.denied, failure.denied))
     if owner:
-        return f"{as_owner}, or as {owner}:\nGRANT {quoted(str(owner))} TO {failure.role};"
+        return f"{as_owner}, or as {owner}:\nGRANT {quoted_name(str(owner))} TO {failure.role};"
     kind = failure.sentence.split(" ")[4].upper()
     if kind == "INDEX":
         return f"{as_owner},\nor give the role the table that {failure.denied} belongs to"
@@ -205,7 +204,7 @@ def _cancelled_advice(failure: Failure) -> str:
 def _read_only_advice(failure: Failure) -> str:
     if failure.ask("SELECT pg_is_in_recovery()", ()):
         return "this server is a standby; name the primary, or several hosts:\npostgresql://user@host1,host2/name?target_session_attrs=read-write"
-    database = quoted(str(failure.ask("SELECT current_database()", ()) or "the_database"))
+    database = quoted_name(str(failure.ask("SELECT current_database()", ()) or "the_database"))
     return (
         "somebody made the database or the role read-only; as an administrator:\n"
         "SET default_transaction_read_only = off;\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from railhead.diagnosis.postgres_error import CHECK, FOREIGN_KEY, Failure, quoted
+from railhead.diagnosis.postgres_error import CHECK, FOREIGN_KEY, Failure, quoted_name
 
 _PARTIAL = re.compile(r"\sWHERE\s(.*)$", re.IGNORECASE | re.DOTALL)
 _ADD_COLUMN = re.compile(r"\bADD\s+(?:COLUMN\s+)?(?!CONSTRAINT)", re.IGNORECASE)
@@ -58,7 +58,7 @@ def reference(failure: Failure) -> str:
 
 def _is_deleted(failure: Failure) -> bool:
     """Tell whether it is about rows that others point at: the sentence then begins with another table than the constraint's."""
-    return bool(failure.table and failure.names) and quoted(failure.names[0]) != failure.table.rpartition(".")[2]
+    return bool(failure.table and failure.names) and quoted_name(failure.names[0]) != failure.table.rpartition(".")[2]
 
 
 def reference_headline(failure: Failure) -> str:
@@ -82,7 +82,7 @@ def _columns(listed: str) -> list[str]:
 def rejected(failure: Failure) -> str:
     """Return how to find the rows that break a check."""
     if failure.constraint.endswith(_TRUTH_OF_A_CHECK):
-        return _nulls(failure._replace(column=quoted(failure.constraint.removesuffix(_TRUTH_OF_A_CHECK))))
+        return _nulls(failure._replace(column=quoted_name(failure.constraint.removesuffix(_TRUTH_OF_A_CHECK))))
     match = CHECK.search(failure.definition)
     if _fits_no_partition(failure):
         return _partition(failure)
@@ -170,7 +170,7 @@ def _set_not_null(failure: Failure) -> str:
 
 
 def _table(failure: Failure) -> str:
-    prefix = f"{quoted(failure.schema)}."
+    prefix = f"{quoted_name(failure.schema)}."
     return python(_plain(failure.table.removeprefix(prefix)))
 
 

@@ -13,19 +13,19 @@ from contextlib import closing
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from railhead.devserver import scratch
-from railhead.devserver import shared as embedded
+from railhead.devserver import scratch, shared
 from railhead.diagnosis import refusals
 from railhead.errors import Stop
+from railhead.execution import recorder
 from railhead.hazards import replay
-from railhead.history import manifest
-from railhead.history import planner as revisions
+from railhead.history import loader, manifest
 from railhead.history.graph import History, Revision, find
 from railhead.logs import log
-from railhead.postgres import connection as database
+from railhead.postgres import failures
 from railhead.postgres.advisory_lock import Lock
-from railhead.schema import catalog
-from railhead.schema.catalog import Catalog, Change
+from railhead.schema import catalog, diff
+from railhead.schema.catalog import Catalog
+from railhead.schema.diff import Change
 from railhead.settings import Settings
 from railhead.state import ledger
 
@@ -68,7 +68,7 @@ def assert_equal(connection: Connection, settings: Settings, history: History, r
     """Raise Stop, with every difference, unless this database has the schema of `revision`. Read-only."""
     with closing(_catalogs(settings, history)) as each:
         there = next(schema for one, schema in each if one == revision)
-    differences = catalog.difference(there, catalog.read(connection))
+    differences = diff.difference(there, catalog.read(connection))
     if differences:
         raise _unlike(revision, differences, place)
 
@@ -102,7 +102,7 @@ def take_over(
         except _NotComparable as error:
             raise _cannot_compare(str(error), _ELSEWHERE, place) from error
         except psycopg2.errors.InsufficientPrivilege as error:
-            raise _cannot_compare(database.said(error), _ELSEWHERE, place) from error
+            raise _cannot_compare(failures.server_words(error), _ELSEWHERE, place) from error
     ledger.create(connection)
     replayed = list(history.by_id.values())
     versions = History(replayed[: replayed.index(history.by_id[found]) + 1]).heads
@@ -117,9 +117,9 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
 
     Changes the schema by Alembic's own table only, writes the ledger. Raises LockLost, and then nothing was written.
     """
-    checksums = revisions.checksums({one.id: one.file for one in versions})
+    checksums = loader.checksums({one.id: one.file for one in versions})
     rows = [
-        ledger.Row(
+        ledger.NewRow(
             one.id,
             ",".join(one.parents) or None,
             checksums.get(one.id),
@@ -138,14 +138,14 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
             cursor.execute(_VERSION_TABLE)
             cursor.execute("DELETE FROM alembic_version")
             cursor.execute("INSERT INTO alembic_version SELECT unnest(%s)", ([one.id for one in versions],))
-            ledger.write(cursor, lock, run, rows, "applied", [one.id for one in versions])
+            recorder.write(cursor, lock, run, rows, "applied", [one.id for one in versions])
             ledger.keep_catalog(connection, run, kept)
         except Exception as error:
             cursor.execute("ROLLBACK")
             match error:
-                case ledger.VersionMoved():
+                case recorder.VersionMoved():
                     stop = refusals.moved(one.id for one in versions)
-                case ledger.RowsLost():
+                case recorder.RowsLost():
                     stop = refusals.not_recorded()
                 case _:
                     raise
@@ -166,12 +166,12 @@ def _catalogs(settings: Settings, history: History) -> Generator[tuple[str, Cata
         yield from replay.catalogs(server, history)
     finally:
         if settings.production:
-            embedded.leave()  # for which nobody else here has a use
+            shared.leave()  # for which nobody else here has a use
 
 
 def _nearest(connection: Connection, settings: Settings, history: History) -> tuple[str, list[Change]]:
     here = catalog.read(connection)
-    compared = [(revision, catalog.difference(there, here)) for revision, there in _catalogs(settings, history)]
+    compared = [(revision, diff.difference(there, here)) for revision, there in _catalogs(settings, history)]
     return min(reversed(compared), key=lambda one: len(one[1]), default=("base", []))
 
 

@@ -22,15 +22,18 @@ from sqlalchemy.engine import Connection
 
 from railhead.diagnosis import refusals
 from railhead.errors import Stop
-from railhead.history import manifest
-from railhead.history.planner import Heads, MigrationContext, Step, Way, no_garbage_collection
+from railhead.execution import recorder
+from railhead.history import checksum, manifest
+from railhead.history.alembic_quirks import Heads
+from railhead.history.loader import no_garbage_collection
+from railhead.history.planner import MigrationContext, MigrationPlan, MigrationStep
 from railhead.logs import log
-from railhead.postgres import connection as database
-from railhead.postgres import session_limits as limits
+from railhead.postgres import session_limits
 from railhead.postgres.activity import Monitor
 from railhead.postgres.advisory_lock import Lock
 from railhead.postgres.blockers import Blocker
-from railhead.postgres.retry_budget import Patience
+from railhead.postgres.connection import connect, fetch_value
+from railhead.postgres.retry_budget import RetryBudget
 from railhead.settings import Settings
 from railhead.state import ledger
 
@@ -41,20 +44,20 @@ _FORGETS = re.compile(r"\b(?:deallocate|discard)\b", re.IGNORECASE)
 """Found in a statement after which the session holds no prepared ones any more."""
 
 
-class Runner:
+class Executor:
     """Carries out the steps of one `Way` under one lock. A lost connection needs a new one."""
 
     def __init__(
         self,
-        way: Way,
-        sealed: Mapping[str, manifest.Entry],
+        way: MigrationPlan,
+        sealed: Mapping[str, manifest.SealedRevision],
         settings: Settings,
         lock: Lock,
-        patience: Patience,
+        patience: RetryBudget,
         run: ledger.Run,
     ) -> None:
         """`sealed` are the manifest's lines for files that still mean what they say."""
-        self.current: Step | None = None
+        self.current: MigrationStep | None = None
         """The step that runs, or that failed."""
         self.left = False
         """Whether the current step has left its transaction, so that something may stay behind when it fails."""
@@ -86,8 +89,8 @@ class Runner:
         """Whether the session holds the ledger's statement; None until it is wanted."""
         self._heads: frozenset[str] = frozenset()
         self._written: frozenset[str] = frozenset()
-        self._unwritten: list[tuple[Step, float, float]] = []
-        self._steps: list[Step] = []
+        self._unwritten: list[tuple[MigrationStep, float, float]] = []
+        self._steps: list[MigrationStep] = []
 
     def __enter__(self) -> Self:
         self._monitor.__enter__()
@@ -113,7 +116,7 @@ class Runner:
         return time.monotonic() - self._committed
 
     @property
-    def row(self) -> ledger.Row | None:
+    def row(self) -> ledger.NewRow | None:
         """Return what the ledger is told of the step that runs, or that failed; None when it was none."""
         return self._row(self.current, self._began, time.monotonic() - self._began) if self.current else None
 
@@ -178,7 +181,7 @@ class Runner:
         self.current = None
         return ()
 
-    def _run_step(self, step: Step, reckoned: Heads) -> None:
+    def _run_step(self, step: MigrationStep, reckoned: Heads) -> None:
         self.current, self.left, self._recorded = step, False, False
         self._began = time.monotonic()
         if not self._whole:
@@ -192,7 +195,7 @@ class Runner:
         self._recorded = True
         self._unwritten.append((step, self._began, time.monotonic() - self._began))
 
-    def _end_step(self, step: Step) -> None:
+    def _end_step(self, step: MigrationStep) -> None:
         """Take note that the transaction of a step was committed."""
         if self._whole:
             return
@@ -222,10 +225,10 @@ class Runner:
         rows = [self._row(*one) for one in self._unwritten]
         with driver.cursor() as cursor:
             if self._prepared is None:
-                ledger.prepare(cursor, self._lock, self._run, "applied")
+                recorder.prepare(cursor, self._lock, self._run, "applied")
                 self._prepared = True
             try:
-                ledger.write(
+                recorder.write(
                     cursor,
                     self._lock,
                     self._run,
@@ -236,11 +239,11 @@ class Runner:
                     then=f"COMMIT; BEGIN; {self._opening(driver)}".encode() if commits else b"",
                     prepared=bool(self._prepared) and outcome == "applied",
                 )
-            except ledger.TransactionLost:
+            except recorder.TransactionLost:
                 raise self._stolen() from None
-            except ledger.VersionMoved:
+            except recorder.VersionMoved:
                 raise refusals.moved(self._written) from None
-            except ledger.RowsLost:
+            except recorder.RowsLost:
                 raise refusals.not_recorded() from None
             except psycopg2.Error as error:
                 if driver.closed:
@@ -279,7 +282,7 @@ class Runner:
         other clients, and they are set for the transaction.
         """
         local = "LOCAL " if self._lock.pooled else ""
-        told = limits.statements(local, driver.server_version, self._patience.lock_timeout, self._settings)
+        told = session_limits.statements(local, driver.server_version, self._patience.lock_timeout, self._settings)
         return f"{told}; {self._lock.brand()}"
 
     def _on_rollback(self, connection: Connection) -> None:  # noqa: ARG002
@@ -315,12 +318,12 @@ class Runner:
         if not _driver(connection).autocommit:  # inside the block each statement has committed itself
             self._leave(connection, self.current)
 
-    def _leave(self, connection: Connection, step: Step) -> None:
+    def _leave(self, connection: Connection, step: MigrationStep) -> None:
         """Let a step leave its transaction, unless it has already changed something in it that could not be repeated."""
         driver = _driver(connection)
         revision = self._way.history.by_id[step.revision]
         accepted = self._whole or "not-repeatable" in revision.accepted_hazards
-        if not accepted and database.scalar(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
+        if not accepted and fetch_value(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
             raise refusals.mixed(revision)
         self._write(connection, "applied")
         self.source = self._heads
@@ -333,8 +336,8 @@ class Runner:
         self._prepared = False  # what runs outside a transaction may be DISCARD ALL
         self._committed = time.monotonic()
 
-    def _row(self, step: Step, began: float, duration: float) -> ledger.Row:
-        return ledger.Row(
+    def _row(self, step: MigrationStep, began: float, duration: float) -> ledger.NewRow:
+        return ledger.NewRow(
             revision=step.revision,
             parent=step.parent,
             checksum=self._checksum(step),
@@ -345,13 +348,13 @@ class Runner:
             attempts=self.attempts,
         )
 
-    def _checksum(self, step: Step) -> str | None:
+    def _checksum(self, step: MigrationStep) -> str | None:
         entry = self._sealed.get(step.revision)
         if entry is not None:
             return entry.checksum
-        return manifest.checksum_of(manifest.FOLDER / step.file) if step.file else None
+        return checksum.checksum_of(manifest.FOLDER / step.file) if step.file else None
 
-    def _breaking(self, step: Step) -> bool | None:
+    def _breaking(self, step: MigrationStep) -> bool | None:
         revision = self._way.history.by_id.get(step.revision)
         return revision.is_breaking(self._sealed.get(step.revision)) if revision else None
 
@@ -368,9 +371,9 @@ class Runner:
 
     def _session(self) -> Driver:
         """Return a new connection. A second one stands in no lock queue for longer than the one that migrates. Read-only."""
-        driver = database.connect(self._dsn, self._name)
+        driver = connect(self._dsn, self._name)
         if self._migrates and not self._lock.pooled:
-            told = limits.statements("", driver.server_version, self._patience.lock_timeout, self._settings)
+            told = session_limits.statements("", driver.server_version, self._patience.lock_timeout, self._settings)
             with driver.cursor() as cursor:
                 cursor.execute(told)
         driver.autocommit = False

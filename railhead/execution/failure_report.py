@@ -13,27 +13,26 @@ from typing import TypeVar
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from railhead.diagnosis import messages as diagnosis
+from railhead.diagnosis import messages
 from railhead.diagnosis.postgres_error import Ask
 from railhead.errors import LEFT_BEHIND, Refusal, Stop, TableBusy
-from railhead.execution.executor import Runner
-from railhead.history.planner import Way
+from railhead.execution.executor import Executor
+from railhead.history.planner import MigrationPlan
 from railhead.logs import log
-from railhead.postgres import connection as database
-from railhead.postgres import interrupts as watchdog
-from railhead.schema import catalog
-from railhead.schema import compatibility as breaking
+from railhead.postgres import failures, interrupts
+from railhead.postgres.connection import connect, fetch_value, gently
+from railhead.schema import catalog, compatibility
 from railhead.schema.catalog import Catalog
 from railhead.settings import Settings
-from railhead.state import ledger, status
+from railhead.state import inspection, ledger
 
 T = TypeVar("T")
 
 
-class Account:
+class FailureReport:
     """The account of one run."""
 
-    def __init__(self, way: Way, settings: Settings, run: ledger.Run) -> None:
+    def __init__(self, way: MigrationPlan, settings: Settings, run: ledger.Run) -> None:
         """Tell of the run that goes `way`; nobody is asked yet."""
         self.before: tuple[str, ...] | None = None
         """The versions that the run found at first; None before it has looked."""
@@ -43,7 +42,7 @@ class Account:
 
     def asking(self, ask: Callable[[Connection], T]) -> T:
         """Return what `ask` does with a connection that is closed afterwards. Raises psycopg2.Error."""
-        connection = database.connect(self._address.dsn, self._address.session_name(self._run.action))
+        connection = connect(self._address.dsn, self._address.session_name(self._run.action))
         try:
             return ask(connection)
         finally:
@@ -52,24 +51,24 @@ class Account:
     def place(self) -> str:
         """Return where the database is now, for a message."""
         try:
-            place = self.asking(status.look).place
+            place = self.asking(inspection.snapshot).place
         except psycopg2.Error:
-            return diagnosis.NOBODY_ANSWERS
+            return messages.NOBODY_ANSWERS
         return f"unchanged, {place}" if place == _place_of(self.before) else place
 
     def refused(self, error: Exception, ask: Ask | None = None) -> Stop:
         """Return what is to be raised when PostgreSQL refuses what comes before and after the migrations."""
         place = self.place()
-        place = "unchanged" if place == diagnosis.NOBODY_ANSWERS else place  # somebody did answer: he refused
-        return diagnosis.refused(error, place, ask=ask or self._ask, again=self._again())
+        place = "unchanged" if place == messages.NOBODY_ANSWERS else place  # somebody did answer: he refused
+        return messages.refused(error, place, ask=ask or self._ask, again=self._again())
 
-    def failed(self, stop: Stop | None, carrier: Runner, error: Exception | None = None) -> Stop:
+    def failed(self, stop: Stop | None, carrier: Executor, error: Exception | None = None) -> Stop:
         """Write the failure of a revision to the ledger and return what is to be raised for it. Writes the ledger."""
         step = carrier.current
         place = self.place()
         if stop is None:
             assert error is not None
-            stop = diagnosis.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
+            stop = messages.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
         elif carrier.left and isinstance(stop, TableBusy):
             stays = "; what the revision has done outside its transaction stays, and is not done twice"
             stop = stop.replaced(database=stop.database + stays)
@@ -84,7 +83,7 @@ class Account:
         try:
             self.asking(lambda one: self._note_failure(one, carrier.row, words, left=carrier.left))
         except psycopg2.Error as trouble:
-            log.warning("the failure could not be written to the ledger: %s", database.said(trouble))
+            log.warning("the failure could not be written to the ledger: %s", failures.server_words(trouble))
         return stop
 
     def keep_catalog(self) -> None:
@@ -96,9 +95,9 @@ class Account:
         try:
             self.asking(self._keep_catalog)
         except psycopg2.Error as error:
-            if database.is_lost(error):
+            if failures.is_lost(error):
                 raise
-            log.warning(_NOT_KEPT, database.said(error))
+            log.warning(_NOT_KEPT, failures.server_words(error))
 
     def _keep_catalog(self, connection: Connection) -> None:
         with _at_once(connection):
@@ -106,7 +105,7 @@ class Account:
             ledger.keep_catalog(connection, self._run, now.text)
             ledger.tell_breaking(connection, self._run, lambda before: _breaks(before, now))
 
-    def _note_failure(self, connection: Connection, row: ledger.Row | None, words: str, *, left: bool) -> None:
+    def _note_failure(self, connection: Connection, row: ledger.NewRow | None, words: str, *, left: bool) -> None:
         """Write the failure to the ledger, with the catalog if this run has changed it: the next drift is measured from there."""
         kept = None
         if left or ledger.applied(connection, self._run):
@@ -114,14 +113,14 @@ class Account:
                 with _at_once(connection):
                     kept = catalog.read(connection).text
             except psycopg2.Error as error:
-                log.warning(_NOT_KEPT, database.said(error))
+                log.warning(_NOT_KEPT, failures.server_words(error))
         with _at_once(connection):
             ledger.note(connection, self._run, "failed", row=row, error=words, catalog=kept)
 
     def _ask(self, question: str, values: tuple[object, ...]) -> object:
         """Return the first value that a question is answered with, None when there is none or nobody answers. Read-only."""
         try:
-            return self.asking(lambda one: database.scalar(one, question, values))
+            return self.asking(lambda one: fetch_value(one, question, values))
         except psycopg2.Error:
             return None
 
@@ -130,7 +129,7 @@ class Account:
         if self._way.action == "stamp":
             return f"alembic stamp {self._way.target}"
         return (
-            diagnosis.UPGRADE
+            messages.UPGRADE
             if self._way.target == "head"
             else f"python utils/migrate.py {self._way.action} {self._way.target}"
         )
@@ -139,7 +138,7 @@ class Account:
 @contextmanager
 def _at_once(connection: Connection) -> Iterator[None]:
     """Inside, neither a dead network nor somebody's lock is waited for."""
-    with watchdog.limit(connection, watchdog.ANSWER_TIMEOUT), database.gently(connection):
+    with interrupts.limit(connection, interrupts.ANSWER_TIMEOUT), gently(connection):
         yield
 
 
@@ -152,7 +151,7 @@ def _breaks(before: str, now: Catalog) -> bool | None:
         was = Catalog.from_text(before)
     except ValueError:
         return None
-    return bool(breaking.breaks(was, now)) if was.format == now.format else None
+    return bool(compatibility.breaks(was, now)) if was.format == now.format else None
 
 
 def _place_of(versions: tuple[str, ...] | None) -> str:

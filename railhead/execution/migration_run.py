@@ -15,28 +15,26 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 from sqlalchemy.exc import DBAPIError
 
-from railhead.diagnosis import messages as diagnosis
+from railhead.diagnosis import messages
 from railhead.errors import NobodyAnswers, Stop
-from railhead.execution import adoption
-from railhead.execution import retry_policy as retry
-from railhead.execution import verification as proof
-from railhead.execution.executor import Runner
-from railhead.execution.failure_report import Account
-from railhead.hazards import gate as judgement
-from railhead.history.graph import Revision, unknown_version
-from railhead.history.planner import Step, Way
+from railhead.execution import adoption, retry_policy, verification
+from railhead.execution.executor import Executor
+from railhead.execution.failure_report import FailureReport
+from railhead.hazards import gate, table_sizes
+from railhead.history.errors import unknown_version
+from railhead.history.graph import Revision
+from railhead.history.planner import MigrationPlan, MigrationStep
 from railhead.logs import log
-from railhead.postgres import advisory_lock as locks
-from railhead.postgres import blockers
-from railhead.postgres import connection as database
-from railhead.postgres import interrupts as watchdog
+from railhead.postgres import advisory_lock, blockers, failures, interrupts
 from railhead.postgres.advisory_lock import Lock, LockLost
-from railhead.postgres.connection import Allowance
+from railhead.postgres.connection import SHORTEST_ATTEMPT, reach
 from railhead.postgres.interrupts import Interrupted, at_most, watching
-from railhead.postgres.retry_budget import Patience
+from railhead.postgres.retry_budget import Allowance, RetryBudget
+from railhead.schema import requirements
 from railhead.settings import Settings
-from railhead.state import drift, ledger, status
-from railhead.state.status import Look, Models
+from railhead.state import inspection, ledger, status
+from railhead.state.inspection import Snapshot
+from railhead.state.status import Models
 
 MOST_LOSSES = 5
 """How often one revision may lose its connection before we stop: it may be what brings the server down."""
@@ -66,17 +64,17 @@ class Outcome(NamedTuple):
         return f"{self.action}: {count}, the database is at {place} ({self.duration:.2f} s{waited})"
 
 
-class Story:
+class MigrationRun:
     """One run, from the first look to the verification."""
 
-    def __init__(self, way: Way, settings: Settings, models: Models) -> None:
+    def __init__(self, way: MigrationPlan, settings: Settings, models: Models) -> None:
         self.way = way
         self.models = models
         self.ahead = False
         self.settings = settings
-        self.patience = Patience(settings.wait_lock, settings.lock_timeout)
+        self.patience = RetryBudget(settings.wait_lock, settings.lock_timeout)
         self.run = ledger.new_run(way.action, settings)
-        self.account = Account(way, settings, self.run)
+        self.account = FailureReport(way, settings, self.run)
         self.started = time.monotonic()
         self.done: list[str] = []
         """The revisions that were committed, as far as we know: the answer to a COMMIT may be lost."""
@@ -102,7 +100,7 @@ class Story:
             after = self._under(lock) if self._take(lock) else None
             applied = self._verify(after)
         except _REFUSALS as error:
-            if not retry.is_passing(error, self.account):
+            if not retry_policy.is_passing(error, self.account):
                 raise self.account.refused(error) from error
             connection.close()
             raise _Lost(error, None, time.monotonic() - self.answered) from error
@@ -117,13 +115,13 @@ class Story:
         """Return the connection for the lock. Once one was lost, the time that this takes is spent of the budget."""
         began = time.monotonic()
         try:
-            return database.reach(self.settings.migrations, self.way.action, self.allowance)
+            return reach(self.settings.migrations, self.way.action, self.allowance)
         except Stop as stop:
             if not self.losses:
                 raise
             if isinstance(stop, NobodyAnswers):
                 raise self._given_up(dict(stop.facts)["PostgreSQL"]) from stop
-            raise stop.replaced(database=diagnosis.NOBODY_ANSWERS) from stop
+            raise stop.replaced(database=messages.NOBODY_ANSWERS) from stop
         finally:
             self.answered = time.monotonic()
             if self.losses:
@@ -133,8 +131,8 @@ class Story:
         """Wait for the lock, and tell whether there is still something to do under it."""
         told = 0.0
         started = time.monotonic()
-        for pause in locks.pauses():
-            seen = status.look(lock.connection)
+        for pause in advisory_lock.pauses():
+            seen = inspection.snapshot(lock.connection)
             if self.account.before is None:
                 self.account.before = seen.versions
             if self._is_there(lock.connection, seen):
@@ -143,7 +141,7 @@ class Story:
                 return True
             waited = time.monotonic() - started
             if self.patience.left <= 0:
-                raise diagnosis.lock_busy(seen.holder, seen.place, self._waited())
+                raise messages.lock_busy(seen.holder, seen.place, self._waited())
             if waited >= told:
                 told = waited + _SECONDS_TO_TELL
                 log.info("waiting for the migration lock, held by %s", seen.holder or "nobody when we looked")
@@ -152,16 +150,16 @@ class Story:
             self.patience.spend(self.answered - before)
         raise AssertionError  # pauses never end
 
-    def _is_there(self, connection: Connection, seen: Look) -> bool:
+    def _is_there(self, connection: Connection, seen: Snapshot) -> bool:
         """Tell whether nothing is left to do. Raises Stop when the database is where this command must not touch it."""
         if self.way.moved_elsewhere(seen.versions):
-            raise diagnosis.moved(self.way.target, ", ".join(self.account.before or ()) or "base", seen.place)
+            raise messages.moved(self.way.target, ", ".join(self.account.before or ()) or "base", seen.place)
         if self.way.problem:
             raise self.way.problem
         if self.way.purge:
             return False  # `stamp --purge` is how somebody says that what alembic_version holds does not count
-        newer = status.on_top(connection, seen, self.way.history)
-        where = status.state(seen, self.way.history, newer)
+        newer = inspection.on_top(connection, seen, self.way.history)
+        where = inspection.state(seen, self.way.history, newer)
         if where == "unknown" or (newer and self.way.action != "upgrade"):
             ours = self.way.history
             raise unknown_version(seen.versions, ours.heads, ours.redundant(seen.versions))
@@ -172,11 +170,11 @@ class Story:
             self._assert_served(connection, newer, seen)
         return self.ahead or not self.way.steps(seen.versions)
 
-    def _assert_served(self, connection: Connection, newer: tuple[str, ...], seen: Look) -> None:
+    def _assert_served(self, connection: Connection, newer: tuple[str, ...], seen: Snapshot) -> None:
         """Raise Stop unless this older release finds all that its models need on the newer schema. Read-only."""
-        unmet = drift.unmet(self.models(), connection)
+        unmet = requirements.unmet(self.models(), connection)
         if unmet:
-            raise diagnosis.ahead(newer, unmet, ledger.release_of(connection, newer[-1]), seen.place)
+            raise messages.ahead(newer, unmet, ledger.release_of(connection, newer[-1]), seen.place)
         log.warning(
             "the database is ahead of this release by %s; all that its models need is still there", ", ".join(newer)
         )
@@ -184,19 +182,19 @@ class Story:
     def _under(self, lock: Lock) -> frozenset[str]:
         """Do what is to be done now that nobody else does. Returns the versions that the database must have then."""
         with lock.looking() as connection:
-            seen = status.look(connection)
+            seen = inspection.snapshot(connection)
             is_there = self._is_there(connection, seen)
         if is_there:
             return frozenset(seen.versions)
         status.assert_one_database(self.settings, allowance=self.allowance)
-        if self.way.action == "upgrade" and status.state(seen, self.way.history) in UNMANAGED:
+        if self.way.action == "upgrade" and inspection.state(seen, self.way.history) in UNMANAGED:
             self.account.asking(lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen.place))
             return self._under(lock)
         steps = self.way.steps(() if self.way.purge else seen.versions)
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
         by_id = self.way.history.by_id
         pending = [by_id[step.revision] for step in steps if step.revision in by_id]
-        lines = judgement.sealed(pending)
+        lines = gate.sealed(pending)
         if self.way.action != "stamp":
             self._judge(pending, lines, empty=whole, seen=seen)
         if lock.pooled:
@@ -206,7 +204,7 @@ class Story:
             )
         if not seen.has_ledger:
             self.account.asking(_make_ledger)
-        with Runner(self.way, lines, self.settings, lock, self.patience, self.run) as carrier:
+        with Executor(self.way, lines, self.settings, lock, self.patience, self.run) as carrier:
             try:
                 after = self._attempts(carrier, whole=whole)
             except Interrupted as interrupted:
@@ -217,7 +215,7 @@ class Story:
         self.account.keep_catalog()
         return after
 
-    def _attempts(self, carrier: Runner, *, whole: bool) -> frozenset[str]:
+    def _attempts(self, carrier: Executor, *, whole: bool) -> frozenset[str]:
         """Try until it is done, until waiting is no longer allowed, or until it cannot be done."""
         while True:
             try:
@@ -227,24 +225,24 @@ class Story:
             except Stop as stop:
                 raise self.account.failed(stop, carrier) from stop
             except Exception as error:
-                watchdog.assert_undisturbed()
+                interrupts.assert_undisturbed()
                 self.answered = time.monotonic()
-                cause = diagnosis.cause(error)
-                if retry.may_repeat(carrier, self.way) and database.is_lock_miss(cause):
+                cause = messages.cause(error)
+                if retry_policy.may_repeat(carrier, self.way) and failures.is_lock_miss(cause):
                     self._missed(error, carrier, carrier.uncommitted)
-                elif retry.may_repeat(carrier, self.way) and retry.is_lost(error, self.account):
+                elif retry_policy.may_repeat(carrier, self.way) and retry_policy.is_lost(error, self.account):
                     # a standby is no revision's fault
-                    step = None if retry.is_refused_change(error) else carrier.current
+                    step = None if retry_policy.is_refused_change(error) else carrier.current
                     raise _Lost(error, step, carrier.silence) from error
-                elif whole and retry.may_repeat(carrier, self.way) and diagnosis.is_too_much_at_once(cause):
+                elif whole and retry_policy.may_repeat(carrier, self.way) and messages.is_too_much_at_once(cause):
                     log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)
                     whole = False
-                elif retry.was_overtaken(carrier, self.account):
+                elif retry_policy.was_overtaken(carrier, self.account):
                     raise _Lost(error, carrier.current) from error
                 else:
                     raise self.account.failed(None, carrier, error) from error
 
-    def _missed(self, error: Exception, carrier: Runner, wasted: float) -> None:
+    def _missed(self, error: Exception, carrier: Executor, wasted: float) -> None:
         """Sleep before the next attempt; say who was in the way."""
         who = carrier.blockers
         step = carrier.current
@@ -257,7 +255,7 @@ class Story:
         )
         self.patience.miss(wasted)
         if self.patience.left <= 0:
-            stop = diagnosis.table_busy(error, step, self.account.place(), self._waited(), who)
+            stop = messages.table_busy(error, step, self.account.place(), self._waited(), who)
             raise self.account.failed(stop, carrier) from error
 
     def _survive(self, lost: _Lost) -> None:
@@ -267,37 +265,37 @@ class Story:
         told = (
             "the migration lock was lost"
             if isinstance(lost.error, LockLost)
-            else database.said(diagnosis.cause(lost.error))
+            else failures.server_words(messages.cause(lost.error))
         )
         deadly = revision is not None and self.losses[revision] > MOST_LOSSES
         if self.patience.left <= 0 or deadly:
             raise self._given_up(told, lost.error) from lost.error
         log.warning("%s; connecting again and looking where the database is", told)
         self.patience.rest(lost.silence)
-        if min(database.SHORTEST_ATTEMPT, lost.silence) > self.patience.left:  # nor would the next answer come in time
+        if min(SHORTEST_ATTEMPT, lost.silence) > self.patience.left:  # nor would the next answer come in time
             time.sleep(self.patience.left)
             raise self._given_up(told, lost.error) from lost.error
         self.allowance = Allowance(self.patience.left, "MIGRATE_WAIT_LOCK")
 
     def _given_up(self, told: str, error: Exception | None = None) -> Stop:
-        if error and database.is_lock_miss(diagnosis.cause(error)):
-            who = self.account.asking(lambda one: blockers.found(one, blockers.OWNERS_OF_TABLES))
-            return diagnosis.table_busy(error, None, _KEPT_FROM_LOOKING, self._waited(), who)
+        if error and failures.is_lock_miss(messages.cause(error)):
+            who = self.account.asking(lambda one: blockers.find_blockers(one, blockers.OWNERS_OF_TABLES))
+            return messages.table_busy(error, None, _KEPT_FROM_LOOKING, self._waited(), who)
         *_, (revision, _) = self.losses.items()
-        return diagnosis.connection_lost(revision, told, sum(self.losses.values()), self._waited())
+        return messages.connection_lost(revision, told, sum(self.losses.values()), self._waited())
 
     def _verify(self, after: frozenset[str] | None) -> tuple[str, ...]:
         """Look from outside, through every URL there is, that it is really done. Returns what this run has applied."""
         self.answered = time.monotonic()
-        seen = proof.look(self.settings, self.way.action, self.run, self.allowance, self.account)
+        seen = verification.look(self.settings, self.way.action, self.run, self.allowance, self.account)
         here = seen[0].look
         there = (
             frozenset(here.versions) == after if after is not None else self.ahead or not self.way.steps(here.versions)
         )
         if not there:
-            raise diagnosis.not_verified(", ".join(sorted(after or ())) or self.way.target, here.place)
-        proof.assert_written(seen[0], self.done)
-        proof.assert_same(seen, self.settings)
+            raise messages.not_verified(", ".join(sorted(after or ())) or self.way.target, here.place)
+        verification.assert_written(seen[0], self.done)
+        verification.assert_same(seen, self.settings)
         self.after = here.versions
         return seen[0].applied
 
@@ -308,24 +306,24 @@ class Story:
     def _waited(self) -> Allowance:
         return Allowance(self.settings.wait_lock, "MIGRATE_WAIT_LOCK")
 
-    def _judge(self, pending: Sequence[Revision], lines: judgement.Sealed, *, empty: bool, seen: Look) -> None:
+    def _judge(self, pending: Sequence[Revision], lines: gate.Sealed, *, empty: bool, seen: Snapshot) -> None:
         """Refuse, before anything is touched, what could not be mended after a crash and what would block a large table."""
         history = self.way.history
-        judgement.assert_repeatable(pending, lines, history, self.way.action, seen.place, empty=empty)
+        gate.assert_repeatable(pending, lines, history, self.way.action, seen.place, empty=empty)
         if self.way.action == "upgrade":
-            judgement.warn_of_unsealed(pending, lines, self.settings)
+            gate.warn_of_unsealed(pending, lines, self.settings)
         if self.way.action == "upgrade" and not empty:
-            judgement.judge(pending, lines, history, self.settings, self._sizes, seen.place)
+            gate.judge(pending, lines, history, self.settings, self._sizes, seen.place)
 
     def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
         """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
-        return self.account.asking(lambda one: judgement.sizes_of(one, tables))
+        return self.account.asking(lambda one: table_sizes.sizes_of(one, tables))
 
 
 class _Lost(Exception):
     """A connection or the lock was lost; what was not committed is rolled back."""
 
-    def __init__(self, error: Exception, step: Step | None, silence: float = 0.0) -> None:
+    def __init__(self, error: Exception, step: MigrationStep | None, silence: float = 0.0) -> None:
         """`silence` is for how many seconds nobody had answered before we saw it."""
         super().__init__(str(error))
         self.error = error
@@ -334,5 +332,5 @@ class _Lost(Exception):
 
 
 def _make_ledger(connection: Connection) -> None:
-    with watchdog.limit(connection, watchdog.ANSWER_TIMEOUT):
+    with interrupts.limit(connection, interrupts.ANSWER_TIMEOUT):
         ledger.create(connection)

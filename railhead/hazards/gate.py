@@ -6,34 +6,26 @@ before anything is touched.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-import psycopg2
-from psycopg2.extensions import connection as Connection
-
 from railhead.diagnosis import refusals
 from railhead.errors import Fact, Stop
-from railhead.hazards import rules as hazards
+from railhead.hazards import repeatability, rules
 from railhead.hazards.rules import Finding
-from railhead.history import manifest
-from railhead.history import planner as revisions
+from railhead.hazards.table_sizes import Sizes, count, older_names
+from railhead.history import loader, manifest, naming
 from railhead.history.graph import History, Revision, source_of
 from railhead.logs import log
-from railhead.postgres import connection as database
 from railhead.settings import Settings
 
 SEAL = "python utils/migrate.py seal"
 
 _THEN = f"then:\n{SEAL}"
 
-Sealed = Mapping[str, manifest.Entry]
+Sealed = Mapping[str, manifest.SealedRevision]
 """The lines of the manifest that still speak of pending revisions, by revision; see `sealed`."""
-
-Sizes = Callable[[Sequence[str]], Mapping[str, float]]
-"""Gives the rows of tables; those that are not there it leaves out."""
 
 
 class Weighed(NamedTuple):
@@ -73,7 +65,7 @@ def sealed(pending: Iterable[Revision]) -> Sealed:
     """
     entries = manifest.entries()
     known = [one for one in pending if one.id in entries]
-    checksums = revisions.checksums({one.id: one.file for one in known}) if known else {}
+    checksums = loader.checksums({one.id: one.file for one in known}) if known else {}
     lines = {one.id: entries[one.id] for one in known}
     return {one: line for one, line in lines.items() if line.is_replayed and line.checksum == checksums.get(one)}
 
@@ -109,9 +101,9 @@ def assert_repeatable(
     finding = Finding("not-repeatable")
     mixed = {one.id for one, found in known(pending, lines) if found == finding} if action == "upgrade" else set()
     for revision in pending:
-        if hazards.accepted(revision, finding):
+        if rules.accepted(revision, finding):
             continue
-        if revision.id in mixed or hazards.mixes(manifest.FOLDER / revision.file, action):
+        if revision.id in mixed or repeatability.mixes(manifest.FOLDER / revision.file, action):
             stop = not_repeatable(revision, history, f"unchanged, {place}")
             if not empty:
                 raise stop
@@ -133,7 +125,7 @@ def weigh(
     """Return each finding with the size of its table on the database that `sizes` speaks of."""
     if not findings:
         return []
-    older = _older_names(pending)
+    older = older_names(pending)
     tables = {finding.table for _, finding in findings if finding.table and finding.slug != "breaks-previous-release"}
     rows = sizes(sorted(tables | {older[table] for table in tables if table in older})) if tables else {}
 
@@ -141,7 +133,7 @@ def weigh(
         table = finding.table if finding.table in rows else older.get(finding.table, "")
         found = rows.get(table)
         large = found is not None and found >= settings.large_table
-        return Weighed(revision, finding, found, large, hazards.accepted(revision, finding))
+        return Weighed(revision, finding, found, large, rules.accepted(revision, finding))
 
     return [weighed(*one) for one in findings]
 
@@ -180,74 +172,15 @@ def not_repeatable(revision: Revision, history: History, place: str) -> Stop:
 
 def rewritten(revision: Revision, history: History, found: Sequence[Finding]) -> str:
     """Return what to write instead, made from the revision's own file where that is possible."""
-    from railhead.hazards import rewrite as remedies  # 5 ms that only those pay who are refused
+    from railhead.hazards import rewrite  # 5 ms that only those pay who are refused
 
-    numbers = [manifest.number(one) or 0 for one in history.by_id]
+    numbers = [naming.number(one) or 0 for one in history.by_id]
     successors = [one.file for one in history.by_id.values() if revision.id in one.parents]
     remedy = None
     with suppress(SyntaxError, OSError, ValueError, IndexError):
         source = source_of(manifest.FOLDER / revision.file)
         successor = successors[0] if len(successors) == 1 else None
-        remedy = remedies.remedy(source, revision.file, found, max(numbers, default=0) + 1, successor)
+        remedy = rewrite.remedy(source, revision.file, found, max(numbers, default=0) + 1, successor)
     if remedy:
         return f"write it so:\n\n{remedy.text}"
     return "\n".join(dict.fromkeys(one.instead for one in found))
-
-
-def sizes_of(connection: Connection, tables: Sequence[str]) -> dict[str, float]:
-    """Return the rows of each of these tables, as the server estimates them; of a partitioned one, all together. Read-only.
-
-    Like PostgreSQL's planner it takes the rows on a page when the table was analysed, times the pages of now. A table that
-    was never analysed has the rows that the statistics count, or else as many as its pages hold at 100 bytes each.
-    """
-    try:
-        with database.gently(connection):
-            found = database.rows(
-                connection,
-                _SIZES.format(pages="pg_relation_size(c.oid) / current_setting('block_size')::int"),
-                (list(tables),),
-            )
-    except (
-        psycopg2.errors.LockNotAvailable
-    ):  # somebody holds a table under ACCESS EXCLUSIVE: take the size of last time
-        found = database.rows(connection, _SIZES.format(pages="c.relpages"), (list(tables),))
-    return {str(name): float(str(rows)) for name, rows in found}
-
-
-def count(rows: float) -> str:
-    """Return an estimate for people: `about 1,200,000 rows`."""
-    size = max(0, round(rows))
-    digits = max(0, len(str(size)) - 2)
-    return f"about {round(size, -digits):,} rows" if size else "no rows"
-
-
-def _older_names(pending: Iterable[Revision]) -> dict[str, str]:
-    """Return what tables are called now that pending revisions give new names."""
-    names: dict[str, str] = {}
-    for revision in pending:
-        with suppress(OSError):
-            source = (manifest.FOLDER / revision.file).read_text(encoding="utf-8", errors="replace")
-            for old, new in _RENAMES.findall(source) if "ename" in source.lower() else ():
-                names[new] = names.get(old, old)
-    return names
-
-
-_RENAMES = re.compile(
-    r"""(?:rename_table\(\s*["']|ALTER\s+TABLE\s+)(\w+)(?:["'],\s*["']|\s+RENAME\s+TO\s+)(\w+)""", re.IGNORECASE
-)
-
-_SIZES = """
-WITH RECURSIVE wanted AS (
-    SELECT name, to_regclass(name)::oid AS oid FROM unnest(%s::text[]) AS name
-), tree AS (
-    SELECT name, oid FROM wanted WHERE oid IS NOT NULL
-    UNION SELECT t.name, i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid
-), leaf AS (
-    SELECT t.name, c.oid, c.reltuples, c.relpages, {pages} AS pages
-      FROM tree t JOIN pg_class c ON c.oid = t.oid WHERE c.relkind IN ('r', 'm')
-)
-SELECT w.name, coalesce(sum(CASE WHEN l.relpages > 0 AND l.reltuples >= 0 THEN l.reltuples / l.relpages * l.pages
-                                 WHEN pg_stat_get_live_tuples(l.oid) > 0 THEN pg_stat_get_live_tuples(l.oid)
-                                 ELSE l.pages * 80 END), 0)
-  FROM wanted w LEFT JOIN leaf l USING (name) WHERE w.oid IS NOT NULL GROUP BY w.name
-"""

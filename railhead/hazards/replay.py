@@ -26,16 +26,17 @@ from sqlalchemy.engine import Connection
 
 from railhead.devserver import scratch
 from railhead.diagnosis import refusals
+from railhead.dsn import Dsn
 from railhead.hazards.footprint import Footprint
-from railhead.hazards.tracer import Eyes, Notices, Point, notices
-from railhead.history import planner as revisions
+from railhead.hazards.tracer import Notices, Point, Tracer, notices
+from railhead.history import loader
 from railhead.history.graph import History, Revision
 from railhead.logs import log
-from railhead.operations import verbs as operations
-from railhead.postgres import connection as database
-from railhead.schema import catalog
-from railhead.schema.catalog import Catalog
-from railhead.settings import Dsn
+from railhead.operations import verbs
+from railhead.postgres import failures
+from railhead.postgres.connection import connect, fetch_all
+from railhead.schema import diff
+from railhead.schema.catalog import Catalog, read
 
 
 def footprints(
@@ -104,14 +105,14 @@ class _Replay:
 
     def __init__(self, dsn: Dsn, config: Config | None = None) -> None:
         self._dsn = dsn
-        self._config = config or revisions.config()
+        self._config = config or loader.config()
         self._script = ScriptDirectory.from_config(self._config)
-        self._eyes: Eyes | None = None
+        self._eyes: Tracer | None = None
         self._before: Catalog | None = None
         self._examined: Revision | None = None
 
     def __enter__(self) -> Self:
-        self._onlooker = database.connect(self._dsn, "railhead replay")
+        self._onlooker = connect(self._dsn, "railhead replay")
         self._engine = sqlalchemy.create_engine(
             "postgresql+psycopg2://", creator=self._session, pool_size=1, max_overflow=-1
         )  # one is kept; a revision may open others of `op.get_bind().engine`
@@ -147,13 +148,13 @@ class _Replay:
 
     def catalog(self) -> Catalog:
         """Return the schema as it is now. Read-only."""
-        return catalog.read(self._onlooker, often=True)
+        return read(self._onlooker, often=True)
 
     def examine(self, revision: Revision) -> tuple[Footprint, bool]:
         """Apply a revision with open eyes, and back, and again. Tells also whether the database is spoilt by it."""
         self._examined = revision
         before = self._before or self.catalog()
-        eyes = Eyes(self._onlooker)
+        eyes = Tracer(self._onlooker)
         try:
             self._run([self._step(revision, up=True)], eyes)
         except Exception as error:
@@ -172,13 +173,13 @@ class _Replay:
         try:
             self._run([self._step(revision, up=False)])
         except Exception as error:
-            return f"its downgrade fails: {_said(error)}", bool(catalog.difference(after, self.catalog()))
+            return f"its downgrade fails: {_said(error)}", bool(diff.difference(after, self.catalog()))
         told = _left(before, self.catalog())
         try:
             self._run([self._step(revision, up=True)])
         except Exception as error:
             return told or f"it cannot be applied again after its downgrade: {_said(error)}", True
-        again = catalog.difference(after, self.catalog())
+        again = diff.difference(after, self.catalog())
         return told or (f"applied again it gives another {again[0].object}" if again else None), bool(again)
 
     def _repeated(self, revision: Revision, after: Catalog, points: Sequence[Point]) -> tuple[str | None, bool]:
@@ -195,7 +196,7 @@ class _Replay:
                     self._run([self._step(revision, up=True)])
             except Exception as error:
                 return f"{where} it fails: {_said(error)}", True
-            left = catalog.difference(after, self.catalog())
+            left = diff.difference(after, self.catalog())
             if left:
                 invalid = "INVALID" in (left[0].after or "")
                 return f"{where} it {'keeps an INVALID' if invalid else 'gives another'} {left[0].object}", True
@@ -203,7 +204,7 @@ class _Replay:
 
     def _crash(self, revision: Revision, point: Point) -> None:
         """Begin a revision and leave the database as a crash at this point would."""
-        eyes = Eyes(self._onlooker, crash_after=point.number)
+        eyes = Tracer(self._onlooker, crash_after=point.number)
         try:
             self._run([self._step(revision, up=True)], eyes)
         except Exception:
@@ -218,7 +219,7 @@ class _Replay:
         assert script is not None
         return RevisionStep(self._script.revision_map, script, up)
 
-    def _run(self, steps: Iterable[RevisionStep], eyes: Eyes | None = None) -> None:
+    def _run(self, steps: Iterable[RevisionStep], eyes: Tracer | None = None) -> None:
         def plan(_heads: object, _context: MigrationContext) -> Iterator[RevisionStep]:
             for step in steps:
                 self._eyes = eyes
@@ -244,13 +245,13 @@ class _Replay:
                 yield environment
 
     def _session(self) -> Driver:
-        driver = database.connect(self._dsn, "railhead replay")
+        driver = connect(self._dsn, "railhead replay")
         driver.notices = Notices()  # type: ignore[assignment]  # psycopg2 asks for nothing but `append`
         driver.autocommit = False
         return driver
 
     def _versions(self) -> set[str]:
-        return {str(row[0]) for row in database.rows(self._onlooker, "SELECT version_num FROM alembic_version")}
+        return {str(row[0]) for row in fetch_all(self._onlooker, "SELECT version_num FROM alembic_version")}
 
     def _probe(
         self, connection: Connection, _cursor: object, statement: str, values: object, _context: object, many: bool
@@ -282,7 +283,7 @@ def _quietly() -> Iterator[None]:
 
 def _left(before: Catalog, now: Catalog) -> str | None:
     """Return what a downgrade leaves behind, None when it is nothing."""
-    left = catalog.difference(before, now)
+    left = diff.difference(before, now)
     if not left:
         return None
     more = f" and {len(left) - 1} more" if len(left) > 1 else ""
@@ -310,9 +311,9 @@ def _driver(connection: Connection) -> Driver:
 
 def _said(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
-    return database.said(cause).splitlines()[0]
+    return failures.server_words(cause).splitlines()[0]
 
 
-assert operations.REPEATABLE  # importing it registers the verbs that revisions use
+assert verbs.REPEATABLE  # importing it registers the verbs that revisions use
 
 _INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = (SELECT oid FROM pg_class WHERE relname = %s AND relkind = 'i')"

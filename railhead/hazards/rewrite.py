@@ -12,12 +12,12 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from railhead.hazards.rewriting import Rewriting, Step, groups_of, is_mixed
+from railhead.hazards.rewriting import RewriteStep, Rewriting, groups_of, is_mixed
 from railhead.hazards.rules import Finding
-from railhead.history.graph import LONGEST_ID
+from railhead.history.naming import LONGEST_ID
 
 
-class Part(NamedTuple):
+class RewrittenRevision(NamedTuple):
     """One file as it should be."""
 
     file: str
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 class Remedy(NamedTuple):
     """What a revision becomes."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[RewrittenRevision, ...]
     words: tuple[str, ...]
     """What is to be done by hand, and how."""
     successor: tuple[str, str] | None
@@ -73,7 +73,7 @@ def remedy(
     for index, (group, back) in enumerate(zip(groups, backwards, strict=True)):
         functions = f"{_defined('upgrade', group)}\n\n\n{_defined('downgrade', back)}\n"
         whole = _replaced(source, upgrade, downgrade, functions)
-        parts.append(Part(names[index] + ".py" if index else file, bool(index), whole, functions))
+        parts.append(RewrittenRevision(names[index] + ".py" if index else file, bool(index), whole, functions))
     parents = [names[index] for index in range(len(groups) - 1)]
     parts[1:] = [
         part._replace(source=_as_new(part.source, name, parent))
@@ -99,7 +99,7 @@ def _names(source: str, file: str, number: int, count: int) -> list[str]:
     ]
 
 
-def _defined(name: str, steps: Sequence[Step]) -> str:
+def _defined(name: str, steps: Sequence[RewriteStep]) -> str:
     body = "\n".join(step.code for step in steps) or "pass"
     return f"def {name}() -> None:\n{textwrap.indent(body, '    ')}"
 

@@ -21,7 +21,7 @@ Key = tuple[str, ...]
 """What a step is about: ("name", "ix_task_title"), ("column", "task", "due_on"), ("null", "task", "title")."""
 
 
-class Step(NamedTuple):
+class RewriteStep(NamedTuple):
     """One statement of a function as it will be."""
 
     code: str
@@ -51,24 +51,24 @@ class Rewriting:
         mended = {*self._mended, ("not-repeatable", None)}
         return tuple(one for one in self._found if not {(one.slug, None), (one.slug, calls.bare(one.table))} & mended)
 
-    def upgrade(self, function: ast.FunctionDef) -> list[Step]:
+    def upgrade(self, function: ast.FunctionDef) -> list[RewriteStep]:
         """Return the steps forth."""
         steps = [step for text, node in self._statements(function) for step in self._forth(text, node)]
         self._made = {step.key for step in steps if step.outside and step.key}
         return steps
 
-    def downgrade(self, function: ast.FunctionDef, groups: Sequence[Sequence[Step]]) -> list[list[Step]]:
+    def downgrade(self, function: ast.FunctionDef, groups: Sequence[Sequence[RewriteStep]]) -> list[list[RewriteStep]]:
         """Return the steps back for each part: each where its opposite is, and those that were not written."""
         home = {step.key: index for index, group in enumerate(groups) for step in group if step.key}
         plain = next((index for index, group in enumerate(groups) if not _outside(group)), 0)
-        backwards: list[list[Step]] = [[] for _ in groups]
+        backwards: list[list[RewriteStep]] = [[] for _ in groups]
         for text, node in self._statements(function):
             for step in self._back(text, node):
                 backwards[home.get(step.key, plain)].append(step)
         for group, back in zip(groups, backwards, strict=True):
             written = {step.key for step in back}
             missing = [step for step in group if step.back and step.key not in written]
-            back[:0] = [Step(step.back, outside=True, key=step.key) for step in reversed(missing)]
+            back[:0] = [RewriteStep(step.back, outside=True, key=step.key) for step in reversed(missing)]
         return backwards
 
     def _statements(self, function: ast.FunctionDef) -> Iterator[tuple[str, ast.stmt]]:
@@ -87,7 +87,7 @@ class Rewriting:
             elif not is_docstring and not isinstance(node, ast.Pass):
                 yield text, node
 
-    def _forth(self, text: str, node: ast.stmt) -> list[Step]:
+    def _forth(self, text: str, node: ast.stmt) -> list[RewriteStep]:
         call = calls.operation(node)
         self._asked = set()
         rewritten = self._rewritten(call) if call is not None else []
@@ -95,9 +95,9 @@ class Rewriting:
             self.changed = True
             self._mended |= self._asked
             return [rewritten[0]._replace(code=_remarks(text) + rewritten[0].code), *rewritten[1:]]
-        return [Step(text, calls.leaves(node), _key(call) if call else (), _way_back(call) if call else "")]
+        return [RewriteStep(text, calls.leaves(node), _key(call) if call else (), _way_back(call) if call else "")]
 
-    def _rewritten(self, call: ast.Call) -> list[Step]:
+    def _rewritten(self, call: ast.Call) -> list[RewriteStep]:
         name = calls.name(call)
         table = calls.argument(call, 1 if name.startswith("create_") else 0, "table_name", "source_table")
         if name == "execute":
@@ -116,7 +116,7 @@ class Rewriting:
             return self._added(call, table)
         return []
 
-    def _executed(self, call: ast.Call) -> list[Step]:
+    def _executed(self, call: ast.Call) -> list[RewriteStep]:
         sql = calls.sql(call)
         if sql is None:
             return []
@@ -125,10 +125,10 @@ class Rewriting:
             return [_raw_index(index)]
         found = batches.of(sql)
         if found and self._has("writes-rows", _Text(found.table)):
-            return [Step(calls.written("backfill", *map(calls.constant, found)), outside=True)]
+            return [RewriteStep(calls.written("backfill", *map(calls.constant, found)), outside=True)]
         return []
 
-    def _altered(self, call: ast.Call, table: ast.expr | None) -> list[Step]:
+    def _altered(self, call: ast.Call, table: ast.expr | None) -> list[RewriteStep]:
         given = {keyword.arg: keyword.value for keyword in call.keywords}
         if "type_" in given and self._has("rewrites-table", table):
             self.words.append(_retyped(call, given["type_"]))
@@ -142,12 +142,14 @@ class Rewriting:
         rest = [keyword for keyword in call.keywords if keyword.arg != "nullable"]
         verb = ast.Call(calls.op("set_not_null"), call.args, [keyword for keyword in rest if keyword.arg == "schema"])
         back = ast.Call(calls.op("drop_not_null"), verb.args, verb.keywords)
-        steps = [Step(calls.code(verb), outside=True, key=("null", *calls.texts(call.args)), back=calls.code(back))]
+        steps = [
+            RewriteStep(calls.code(verb), outside=True, key=("null", *calls.texts(call.args)), back=calls.code(back))
+        ]
         if any(keyword.arg and not _DESCRIBES.fullmatch(keyword.arg) for keyword in rest):
-            steps.insert(0, Step(calls.code(ast.Call(call.func, call.args, rest)), outside=False))
+            steps.insert(0, RewriteStep(calls.code(ast.Call(call.func, call.args, rest)), outside=False))
         return steps
 
-    def _added(self, call: ast.Call, table: ast.expr | None) -> list[Step]:
+    def _added(self, call: ast.Call, table: ast.expr | None) -> list[RewriteStep]:
         column = calls.argument(call, 1, "column")
         if not isinstance(column, ast.Call) or table is None:
             return []
@@ -157,11 +159,13 @@ class Rewriting:
             return []
         added = ast.Call(call.func, [call.args[0], kept], call.keywords)
         return [
-            Step(calls.code(added), outside=False, key=("column", *calls.texts([call.args[0], column.args[0]]))),
+            RewriteStep(calls.code(added), outside=False, key=("column", *calls.texts([call.args[0], column.args[0]]))),
             *later,
         ]
 
-    def _taken_apart(self, column: ast.Call, table: ast.expr, schema: list[ast.keyword]) -> tuple[ast.Call, list[Step]]:
+    def _taken_apart(
+        self, column: ast.Call, table: ast.expr, schema: list[ast.keyword]
+    ) -> tuple[ast.Call, list[RewriteStep]]:
         """Return a new column without what looks at every row, and that as steps of its own."""
         name, given = column.args[0], {keyword.arg: keyword for keyword in column.keywords}
         gone: set[str | None] = set()
@@ -187,35 +191,39 @@ class Rewriting:
             gone |= {"server_default", "nullable"}
             alter = ast.Call(calls.op("alter_column"), [table, name], [default, *schema])
             fill = (calls.plain(table), f"{calls.plain(name)} = {value}", f"{calls.plain(name)} IS NULL")
-            later.insert(0, Step(calls.code(alter), outside=False))
+            later.insert(0, RewriteStep(calls.code(alter), outside=False))
             later.append(
-                Step(calls.code(ast.Call(calls.op("backfill"), [*map(calls.constant, fill)], schema)), outside=True)
+                RewriteStep(
+                    calls.code(ast.Call(calls.op("backfill"), [*map(calls.constant, fill)], schema)), outside=True
+                )
             )
             nullable = given.get("nullable")
             if nullable and isinstance(nullable.value, ast.Constant) and nullable.value.value is False:
                 verb = ast.Call(calls.op("set_not_null"), [table, name], schema)
                 back = ast.Call(calls.op("drop_not_null"), [table, name], schema)
-                later.append(Step(calls.code(verb), outside=True, back=calls.code(back)))
+                later.append(RewriteStep(calls.code(verb), outside=True, back=calls.code(back)))
         keywords = [keyword for keyword in column.keywords if keyword.arg not in gone]
         return ast.Call(column.func, arguments, keywords), later
 
-    def _back(self, text: str, node: ast.stmt) -> list[Step]:
+    def _back(self, text: str, node: ast.stmt) -> list[RewriteStep]:
         call = calls.operation(node)
         if call is None:
-            return [Step(text, calls.leaves(node))]
+            return [RewriteStep(text, calls.leaves(node))]
         key = _key(call)
         verb = {"drop_index": "drop_index_concurrently", "drop_constraint": "drop_constraint_if_exists"}.get(
             calls.name(call)
         )
         if verb and key in self._made:
-            return [Step(calls.code(ast.Call(calls.op(verb), call.args, call.keywords)), outside=True, key=key)]
+            return [RewriteStep(calls.code(ast.Call(calls.op(verb), call.args, call.keywords)), outside=True, key=key)]
         if key[:1] == ("null",) and key in self._made:
             schema = [keyword for keyword in call.keywords if keyword.arg == "schema"]
-            return [Step(calls.code(ast.Call(calls.op("drop_not_null"), call.args, schema)), outside=True, key=key)]
+            return [
+                RewriteStep(calls.code(ast.Call(calls.op("drop_not_null"), call.args, schema)), outside=True, key=key)
+            ]
         found = batches.of(calls.sql(call) or "") if self._made or self.changed else None
         if found:
-            return [Step(calls.written("backfill", *map(calls.constant, found)), outside=True)]
-        return [Step(text, calls.leaves(node), key)]
+            return [RewriteStep(calls.written("backfill", *map(calls.constant, found)), outside=True)]
+        return [RewriteStep(text, calls.leaves(node), key)]
 
     def _has(self, slug: str, table: ast.expr | _Text | None) -> bool:
         """Tell whether this was found in that table; a table whose name is not written out may be any."""
@@ -231,7 +239,7 @@ class _Text(NamedTuple):
     text: str
 
 
-def groups_of(steps: Sequence[Step]) -> list[list[Step]]:
+def groups_of(steps: Sequence[RewriteStep]) -> list[list[RewriteStep]]:
     """Return the steps in runs that may share a revision; what does nothing to the database goes where it is used."""
     working = [step for step in steps if step.outside is not None]
     groups = _fewer([list(group) for _, group in groupby(working, key=lambda step: bool(step.outside))])
@@ -243,7 +251,7 @@ def groups_of(steps: Sequence[Step]) -> list[list[Step]]:
     return groups or [list(steps)]
 
 
-def _fewer(groups: list[list[Step]]) -> list[list[Step]]:
+def _fewer(groups: list[list[RewriteStep]]) -> list[list[RewriteStep]]:
     """Return the groups with what is only built first put behind the plain steps that nothing is taken away by."""
     if len(groups) < 3 or not _outside(groups[0]):
         return groups
@@ -258,11 +266,11 @@ def _mentions(code: str, names: set[str]) -> bool:
     return any(re.search(rf"\b{re.escape(name)}\b", code) for name in names)
 
 
-def _outside(group: Sequence[Step]) -> bool:
+def _outside(group: Sequence[RewriteStep]) -> bool:
     return any(step.outside for step in group)
 
 
-def is_mixed(steps: Sequence[Step]) -> bool:
+def is_mixed(steps: Sequence[RewriteStep]) -> bool:
     """Tell whether some of these leave the transaction and some do not."""
     return len({step.outside for step in steps if step.outside is not None}) > 1
 
@@ -271,16 +279,16 @@ def _is_concurrent(call: ast.Call) -> bool:
     return any(keyword.arg == "postgresql_concurrently" for keyword in call.keywords)
 
 
-def _index(call: ast.Call) -> Step:
+def _index(call: ast.Call) -> RewriteStep:
     keywords = [one for one in call.keywords if one.arg not in {"postgresql_concurrently", "if_not_exists"}]
     verb = ast.Call(calls.op("create_index_concurrently"), call.args, keywords)
     table = [ast.keyword("table_name", call.args[1])] if len(call.args) > 1 else []
     schema = [keyword for keyword in keywords if keyword.arg == "schema"]
     back = ast.Call(calls.op("drop_index_concurrently"), call.args[:1], [*table, *schema])
-    return Step(calls.code(verb), outside=True, key=("name", calls.plain(call.args[0])), back=calls.code(back))
+    return RewriteStep(calls.code(verb), outside=True, key=("name", calls.plain(call.args[0])), back=calls.code(back))
 
 
-def _raw_index(match: re.Match[str]) -> Step:
+def _raw_index(match: re.Match[str]) -> RewriteStep:
     columns = [column.strip().strip('"') for column in match["columns"].split(",")]
     name, table = match["name"].strip('"'), match["table"].strip('"')
     more = [ast.keyword("unique", ast.Constant(True))] if match["unique"] else []
@@ -288,7 +296,7 @@ def _raw_index(match: re.Match[str]) -> Step:
     return _index(ast.Call(calls.op("create_index"), [calls.constant(name), calls.constant(table), listed], more))
 
 
-def _constraint(call: ast.Call, verb: str, prefix: str, *, validate: bool) -> Step:
+def _constraint(call: ast.Call, verb: str, prefix: str, *, validate: bool) -> RewriteStep:
     """Return a constraint made by a verb, with a name if it had none: what has no name cannot be validated or dropped."""
     title = call.args[0]
     if isinstance(title, ast.Constant) and title.value is None:
@@ -305,14 +313,14 @@ def _constraint(call: ast.Call, verb: str, prefix: str, *, validate: bool) -> St
     about = ast.Call(calls.op("validate_constraint"), [title, call.args[1]], schema)
     back = ast.Call(calls.op("drop_constraint_if_exists"), about.args, schema)
     code = f"{calls.code(made)}\n{calls.code(about)}" if validate else calls.code(made)
-    return Step(code, outside=True, key=("name", calls.plain(title)), back=calls.code(back))
+    return RewriteStep(code, outside=True, key=("name", calls.plain(title)), back=calls.code(back))
 
 
-def _validated(call: ast.Call, verb: str, prefix: str) -> list[Step]:
+def _validated(call: ast.Call, verb: str, prefix: str) -> list[RewriteStep]:
     return [_constraint(call, verb, prefix, validate=True)] if len(call.args) > 1 else []
 
 
-def _split_key(key: ast.Call, table: ast.expr, column: ast.expr, schema: list[ast.keyword]) -> list[Step]:
+def _split_key(key: ast.Call, table: ast.expr, column: ast.expr, schema: list[ast.keyword]) -> list[RewriteStep]:
     """Return the foreign key of a new column as a constraint of its own."""
     target = key.args[0]
     if not (isinstance(target, ast.Constant) and isinstance(target.value, str) and "." in target.value):

@@ -6,22 +6,16 @@ PostgreSQL itself said about a revision, and not SQL. How large the tables are i
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
-from railhead.history.graph import Revision, source_of
-from railhead.operations.verbs import REPEATABLE
-from railhead.schema import catalog
-from railhead.schema import compatibility as breaking
+from railhead.history.graph import Revision
+from railhead.schema import catalog, compatibility
 
 Hit = tuple[str, str]
 """A table (empty where it is about the revision as a whole), and what in it is meant, in words."""
-
-_HARMLESS = frozenset({"get_context", "get_bind", "f", "inline_literal"})
 
 
 class Hazard(NamedTuple):
@@ -113,44 +107,7 @@ def is_breaking(footprint: Footprint, revision: Revision) -> bool:
     """Tell whether the previous release stops working; what the author says (`breaking = False`) goes before the catalogs."""
     if revision.breaking is not None:
         return revision.breaking
-    return bool(breaking.breaks(footprint.before, footprint.after))
-
-
-def mixes(file: Path, function: str) -> bool:
-    """Tell whether `upgrade` or `downgrade` of a revision file works both inside its transaction and outside of it.
-
-    Such a revision cannot be mended after a crash half way: run again, it fails on what it has already done. Read from the
-    module's structure, so it knows what is written in the function itself and not what other functions do for it; the
-    runner asks PostgreSQL about those, at the moment when the transaction is left.
-    """
-    source = source_of(file)
-    if "autocommit_block" not in source and not any(verb in source for verb in REPEATABLE):
-        return False
-    bodies = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == function]
-    calls = [call for body in bodies for call in _operations(body)]
-    leaves = any(verb in REPEATABLE or verb == "autocommit_block" for verb, _ in calls)
-    stays = any(
-        not outside and verb not in REPEATABLE and verb not in _HARMLESS and verb != "autocommit_block"
-        for verb, outside in calls
-    )
-    return leaves and stays
-
-
-def _operations(node: ast.AST, *, outside: bool = False) -> Iterator[tuple[str, bool]]:
-    """Yield the name of each `op.name(...)` and of each `autocommit_block`, and whether it stands inside such a block."""
-    if isinstance(node, ast.With):
-        blocks = [item for item in node.items if "autocommit_block" in ast.dump(item.context_expr)]
-        if blocks:
-            yield "autocommit_block", outside
-            for statement in node.body:
-                yield from _operations(statement, outside=True)
-            return
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        receiver = node.func.value
-        if isinstance(receiver, ast.Name) and receiver.id in {"op", "batch_op"}:
-            yield node.func.attr, outside
-    for child in ast.iter_child_nodes(node):
-        yield from _operations(child, outside=outside)
+    return bool(compatibility.breaks(footprint.before, footprint.after))
 
 
 def _rewrites(footprint: Footprint) -> Iterator[Hit]:
@@ -170,7 +127,7 @@ def _zoned(footprint: Footprint) -> set[str]:
     Where `TimeZone` is UTC, as on a scratch database, PostgreSQL need not write the rows: anywhere else it does.
     """
     old, new = footprint.before.definitions, footprint.after.definitions
-    kinds = ((old[thing], new[thing], catalog.split(thing)) for thing in old.keys() & new.keys())
+    kinds = ((old[thing], new[thing], catalog.split_identity(thing)) for thing in old.keys() & new.keys())
     return {
         table
         for was, now, (noun, table, _) in kinds
@@ -223,18 +180,20 @@ def _chains(footprint: Footprint) -> Iterator[Hit]:
 
 
 def _breaks(footprint: Footprint) -> Iterator[Hit]:
-    for broken in breaking.breaks(footprint.before, footprint.after):
+    for broken in compatibility.breaks(footprint.before, footprint.after):
         yield broken.object, broken.why
 
 
 def _rejects(footprint: Footprint) -> Iterator[Hit]:
     old, new = footprint.before.definitions, footprint.after.definitions
     for thing in sorted(new.keys() - old.keys()):
-        noun, table, name = catalog.split(thing)
+        noun, table, name = catalog.split_identity(thing)
         definition = new[thing].split("\n")[0]
         is_rule = noun == "constraint" or (noun == "index" and definition.startswith("CREATE UNIQUE"))
         if is_rule and f"table {table}" in old and f"table {table}" in new:
-            columns = [column for kind, place, column in map(catalog.split, old) if (kind, place) == ("column", table)]
+            columns = [
+                column for kind, place, column in map(catalog.split_identity, old) if (kind, place) == ("column", table)
+            ]
             if _speaks_of(definition, columns) or _has_default(definition, table, new, old):
                 yield table, f"the {'constraint' if noun == 'constraint' else 'unique index'} {name}"
 
@@ -247,7 +206,7 @@ def _speaks_of(definition: str, columns: Iterable[str]) -> bool:
 
 def _has_default(definition: str, table: str, new: dict[str, str], old: dict[str, str]) -> bool:
     fresh = {thing: text for thing, text in new.items() if thing not in old and thing.startswith(f"column {table}.")}
-    with_default = [catalog.split(thing)[2] for thing, text in fresh.items() if " default " in text]
+    with_default = [catalog.split_identity(thing)[2] for thing, text in fresh.items() if " default " in text]
     return not definition.startswith("CHECK") and _speaks_of(definition, with_default)
 
 

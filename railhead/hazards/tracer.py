@@ -16,7 +16,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 
 from railhead.hazards.footprint import STRENGTH, Statement
-from railhead.postgres import connection as database
+from railhead.postgres.connection import fetch_all
 
 _WRITES = STRENGTH.index("RowExclusiveLock")
 _READS = STRENGTH.index("AccessShareLock")
@@ -83,13 +83,13 @@ class _Table(NamedTuple):
 _NOTHING = _Seen({}, {})
 
 
-class Eyes:
+class Tracer:
     """Sees what each statement of a step does."""
 
     def __init__(self, onlooker: Driver, crash_after: int = 0) -> None:
         self.statements: list[Statement] = []
         self.points: list[Point] = []
-        found = database.rows(onlooker, _TABLES)
+        found = fetch_all(onlooker, _TABLES)
         self._names = {int(str(oid)): str(name) for oid, name, _, _ in found}
         self._views = {int(str(oid)) for oid, _, kind, _ in found if kind == "m"}
         self.tables = tuple(sorted(set(self._names.values())))
@@ -165,7 +165,7 @@ class Eyes:
     def _seen(self, driver: Driver) -> _Seen:
         locks: dict[int, set[int]] = {}
         tables: dict[int, _Table] = {}
-        for kind, number, text, file, counted, *counts in database.rows(driver, _LOOK, (list(self._names),)):
+        for kind, number, text, file, counted, *counts in fetch_all(driver, _LOOK, (list(self._names),)):
             oid = int(str(number))
             if kind == "table":
                 tables[oid] = _Table(str(text), int(str(file)), not counted, *(int(str(count)) for count in counts))
@@ -201,7 +201,7 @@ class Eyes:
         if not written and tag in _CHANGES_ROWS:  # the lock was there already: an INSERT before it has taken it
             written = {oid for oid in seen.locks if self._is_searched(oid, seen)}
         if tag == "DELETE" and written:
-            written |= {int(str(oid)) for (oid,) in database.rows(driver, _CASCADES, (list(written),))}
+            written |= {int(str(oid)) for (oid,) in fetch_all(driver, _CASCADES, (list(written),))}
         return tuple(sorted({self._names[oid] for oid in written if oid in self._names}))
 
     def _is_searched(self, oid: int, seen: _Seen) -> bool:
@@ -239,7 +239,7 @@ class Eyes:
 
     def _foreign_keys(self, driver: Driver, names: Iterable[str]) -> Iterator[tuple[str, str]]:
         for name in names:
-            found = database.rows(
+            found = fetch_all(
                 driver, "SELECT conrelid FROM pg_constraint WHERE conname = %s AND contype = 'f'", (name,)
             )
             for row in found:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from railhead.history.checksum import checksum_of_tree, digest, parsed
 from railhead.settings import ROOT
 
 FOLDER = ROOT / "migrations" / "versions"
@@ -25,7 +26,7 @@ _NOTHING = "-"
 _NO_REVISIONS = {"__init__.py", "__pycache__"}
 
 
-class Entry(NamedTuple):
+class SealedRevision(NamedTuple):
     """One line: a revision, its file and what is known of it; `-` where nothing is."""
 
     file: str
@@ -64,7 +65,7 @@ class Entry(NamedTuple):
 class Manifest(NamedTuple):
     """The manifest as it was sealed."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[SealedRevision, ...]
     files_digest: str
     """Of the bytes of all revision files when it was sealed."""
 
@@ -74,7 +75,7 @@ class Manifest(NamedTuple):
         parents = {parent for entry in self.entries for parent in entry.parents}
         return tuple(sorted(entry.revision for entry in self.entries if entry.revision not in parents))
 
-    def entry(self, revision: str) -> Entry | None:
+    def entry(self, revision: str) -> SealedRevision | None:
         """Return the line of `revision`, None when it is not sealed."""
         return next((entry for entry in self.entries if entry.revision == revision), None)
 
@@ -100,21 +101,21 @@ def read(file: Path = FILE) -> Manifest | None:
     return Manifest(entries, seal.files)
 
 
-def entries() -> dict[str, Entry]:
+def entries() -> dict[str, SealedRevision]:
     """Return what is sealed of each revision, by its id; nothing when there is no manifest to believe."""
     manifest = read()
     return {entry.revision: entry for entry in manifest.entries} if manifest else {}
 
 
-def render(entries: Iterable[Entry], folder: Path = FOLDER) -> str:
+def render(entries: Iterable[SealedRevision], folder: Path = FOLDER) -> str:
     """Return the text of a manifest with these lines, sealed for the files in `folder` as they are now."""
     entries = tuple(entries)
     lines = (" ".join([*map(_written, entry[:3]), *entry[3:]]) for entry in entries)
     body = "\n".join([_TITLE, _COLUMNS, *lines, ""])
     heads = ",".join(_written(head, ",") for head in Manifest(entries, "").heads) or _NOTHING
     names = _names_digest(entry.file for entry in entries)
-    digest = _digest(f"{body}{heads}".encode())
-    return f"{body}{_SEAL} {digest} {files_digest(folder)} {names} {heads}\n"
+    whole = digest(f"{body}{heads}".encode())
+    return f"{body}{_SEAL} {whole} {files_digest(folder)} {names} {heads}\n"
 
 
 def listed(tokens: Iterable[str]) -> str:
@@ -159,7 +160,7 @@ def _whole(file: Path) -> tuple[str, _Seal] | None:
     if not separator or len(words.split()) != len(_Seal._fields):
         return None
     seal = _Seal(*words.split())
-    return (body, seal) if seal.body == _digest(f"{body}{seal.heads}".encode()) else None
+    return (body, seal) if seal.body == digest(f"{body}{seal.heads}".encode()) else None
 
 
 def _holds(folder: Path, sealed: str) -> bool:
@@ -173,7 +174,7 @@ def _holds(folder: Path, sealed: str) -> bool:
 
 
 def _names_digest(names: Iterable[str]) -> str:
-    return _digest("\n".join(sorted(names)).encode())
+    return digest("\n".join(sorted(names)).encode())
 
 
 def revision_files(folder: Path = FOLDER) -> list[str]:
@@ -193,39 +194,14 @@ def files_digest(folder: Path = FOLDER) -> str:
     return digest.hexdigest()[:16]
 
 
-def checksum_of(file: Path) -> str | None:
-    """Return the checksum of a file's meaning; None when it cannot be read or parsed."""
+def _is_as_sealed(file: Path, entry: SealedRevision) -> bool:
     try:
-        return checksum(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return None
-
-
-def checksum(source: bytes | str) -> str:
-    """Return a digest of what a module means: equal after reformatting, and on every Python from 3.11.
-
-    Comments, layout and docstrings do not count. `ast.dump` would not do: it differs between Python versions.
-    Raises SyntaxError or ValueError for what is no Python.
-    """
-    return _checksum(_parsed(source))
-
-
-def _parsed(source: bytes | str) -> object:
-    return compile(source, "<revision>", "exec", _ONLY_AST, dont_inherit=True)
-
-
-def _checksum(tree: object) -> str:
-    return _digest("\n".join(_walk(tree)).encode("utf-8", "surrogatepass"))
-
-
-def _is_as_sealed(file: Path, entry: Entry) -> bool:
-    try:
-        tree = _parsed(file.read_bytes())
+        tree = parsed(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return False
     names = _assigned(tree)
     same_names = names.get("revision") == (entry.revision,) and names.get("down_revision", ()) == entry.parents
-    return same_names and _checksum(tree) == entry.checksum
+    return same_names and checksum_of_tree(tree) == entry.checksum
 
 
 def _assigned(tree: object) -> dict[str, tuple[object, ...]]:
@@ -240,52 +216,9 @@ def _assigned(tree: object) -> dict[str, tuple[object, ...]]:
     return found
 
 
-_ONLY_AST = 0x400  # ast.PyCF_ONLY_AST, without importing ast
-_VARYING = frozenset({"type_params", "type_comment", "type_ignores", "kind", "ctx", "default_value"})
-"""Fields that some Python versions have and others have not, or that mean nothing."""
-_HAVE_DOCSTRING = frozenset({"Module", "FunctionDef", "AsyncFunctionDef", "ClassDef"})
-
-
-def _walk(node: object) -> Iterator[str]:
-    """Yield the tree in order: the type of each node, the names of its fields that hold something, each constant."""
-    fields = getattr(node, "_fields", None)
-    if fields is None:
-        yield f"{type(node).__name__} {node!r}"
-        return
-    kind = type(node).__name__
-    yield f"({kind}"
-    for field in fields:
-        if field in _VARYING:
-            continue
-        value = getattr(node, field, None)
-        if (value is None and kind != "Constant") or value == []:
-            continue
-        yield field
-        if isinstance(value, list):
-            for item in _meant(kind, field, value):
-                yield from _walk(item)
-        else:
-            yield from _walk(value)
-    yield ")"
-
-
-def _meant(kind: str, field: str, items: list[object]) -> list[object]:
-    """Return what counts of a list: no docstring, and no empty piece of an f-string, which Python 3.12 has now and then."""
-    if field == "body" and kind in _HAVE_DOCSTRING:
-        return _without_docstring(items)
-    if kind == "JoinedStr":
-        return [item for item in items if getattr(item, "value", None) != ""]
-    return items
-
-
-def _without_docstring(body: list[object]) -> list[object]:
-    first = getattr(body[0], "value", None) if type(body[0]).__name__ == "Expr" else None
-    return body[1:] if isinstance(getattr(first, "value", None), str) else body
-
-
-def _entry(line: str) -> Entry:
+def _entry(line: str) -> SealedRevision:
     fields = line.split(" ")
-    return Entry(*map(_read, fields[:3]), *fields[3:])
+    return SealedRevision(*map(_read, fields[:3]), *fields[3:])
 
 
 def _written(text: str, more: str = "") -> str:
@@ -304,13 +237,3 @@ def _read(text: str) -> str:
         return text
     bytes_of = re.compile(r"(?:%[0-9A-F]{2})+")
     return bytes_of.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), text)
-
-
-def _digest(content: bytes) -> str:
-    return sha256(content).hexdigest()[:16]
-
-
-def number(revision: str) -> int | None:
-    """Return the number that a revision id starts with (`0003_add_due_date` is 3), None when it has none."""
-    match = re.match(r"(\d+)_", revision)
-    return int(match[1]) if match else None

@@ -5,11 +5,8 @@ Reads the revision files and asks Alembic for plans. Runs nothing and never conn
 
 from __future__ import annotations
 
-import gc
-import io
 import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -17,60 +14,29 @@ from typing import NamedTuple
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import HeadMaintainer, MigrationContext, RevisionStep, StampStep
+from alembic.runtime.migration import MigrationContext, RevisionStep, StampStep
 from alembic.script import Script, ScriptDirectory
-from alembic.script.revision import CycleDetected, MultipleHeads, ResolutionError, RevisionError
+from alembic.script.revision import MultipleHeads, ResolutionError
 from alembic.util import CommandError
 
 from railhead.errors import Stop
-from railhead.history import manifest
-from railhead.history.graph import (
-    History,
-    Revision,
-    bad_file,
-    forked,
-    line_of,
-    no_function,
-    no_history,
-    too_long,
-    twice,
-    unknown_version,
-)
-from railhead.settings import ROOT
+from railhead.history.errors import forked, no_function, no_history, unknown_version
+from railhead.history.graph import History
+from railhead.history.loader import config, history
 
 __all__ = [
     "EnvironmentContext",
     "MigrationContext",
-    "Step",
-    "Way",
+    "MigrationPlan",
+    "MigrationStep",
     "call",
-    "checksums",
     "config",
     "history",
-    "offline",
     "translated",
 ]
 
 
-def config(root: Path = ROOT) -> Config:
-    """Return Alembic's configuration for the project in `root`."""
-    return Config(root / "alembic.ini")
-
-
-def history(script: ScriptDirectory | None = None) -> History:
-    """Return the revisions on disk, each module loaded once. Its `problem` says what keeps them from being run."""
-    script = script or ScriptDirectory.from_config(config())
-    try:
-        with _loading(script):
-            found = [_revision(one) for one in script.walk_revisions("base", "heads")][::-1]
-    except Stop as stop:
-        return History([], stop)
-    loaded = History(found)
-    loaded.problem = forked(loaded) or too_long(loaded)
-    return loaded
-
-
-class Step(NamedTuple):
+class MigrationStep(NamedTuple):
     """One move of the database: a revision applied, taken back or stamped."""
 
     revision: str
@@ -82,7 +48,7 @@ class Step(NamedTuple):
     """Alembic's own step, only handed through."""
 
 
-class Way:
+class MigrationPlan:
     """One command that moves the database: where it wants to go, and by which steps."""
 
     def __init__(self, environment: EnvironmentContext) -> None:
@@ -102,8 +68,8 @@ class Way:
         target = options["destination_rev"] if self.moves else ""
         self.target = target if isinstance(target, str) else ", ".join(target)
         self.action = _action(self._plan)
-        self._pinned: list[Step] | None = None
-        self._plans: dict[tuple[str, ...], list[Step]] = {}
+        self._pinned: list[MigrationStep] | None = None
+        self._plans: dict[tuple[str, ...], list[MigrationStep]] = {}
         assert context.script is not None
         self.script: ScriptDirectory = context.script
         self.history = history(self.script)
@@ -113,7 +79,7 @@ class Way:
         """Tell whether the target is a number of steps from where the database is (`+1`, `-1`)."""
         return bool(re.search(r"[+-]\d+$", self.target))
 
-    def steps(self, heads: Iterable[str]) -> list[Step]:
+    def steps(self, heads: Iterable[str]) -> list[MigrationStep]:
         """Return the steps from `heads` to the target. A relative target is resolved once and then means the same place.
 
         Raises Stop(`unknown-revision`) when there is no such target or no way to it.
@@ -154,7 +120,7 @@ class Way:
         places = {step.source for step in self._pinned} | {self._pinned[-1].destination}
         return frozenset(heads) not in places
 
-    def _ask(self, heads: tuple[str, ...]) -> list[Step]:
+    def _ask(self, heads: tuple[str, ...]) -> list[MigrationStep]:
         """Return Alembic's plan from `heads`, asked for once: with a thousand revisions each time costs 30 ms."""
         if self.problem:
             raise self.problem
@@ -162,7 +128,7 @@ class Way:
             self._plans[heads] = self._asked(heads)
         return self._plans[heads]
 
-    def _asked(self, heads: tuple[str, ...]) -> list[Step]:
+    def _asked(self, heads: tuple[str, ...]) -> list[MigrationStep]:
         try:
             return [_step(step, self.history) for step in self._plan(heads, self._context)]
         except CommandError as error:
@@ -175,37 +141,6 @@ class Way:
             raise no_function(error.obj, error.name) from error
 
 
-class Heads(HeadMaintainer):
-    """What Alembic makes of the heads with each step, without its statement for each."""
-
-    def _insert_version(self, version: str) -> None:
-        self.heads.add(version)
-
-    def _delete_version(self, version: str) -> None:
-        self.heads.remove(version)
-
-    def _update_version(self, from_: str, to_: str) -> None:
-        self.heads.remove(from_)
-        self.heads.add(to_)
-
-
-def offline(environment: EnvironmentContext) -> None:
-    """Write the SQL of what was typed to standard output (`--sql`); touches no database."""
-    environment.configure(
-        url="postgresql+psycopg2://",
-        literal_binds=True,
-        transaction_per_migration=True,
-        dialect_opts={"paramstyle": "named"},  # psycopg2's own style would double every percent sign
-    )
-    with translated(), environment.begin_transaction():
-        try:
-            environment.run_migrations()
-        except (Stop, CommandError):
-            raise
-        except Exception as error:  # anybody's code, which met no database
-            raise _needs_a_database(error, Path(environment.script.versions)) from error
-
-
 def call(action: str, target: str, attributes: dict[str, object]) -> Config:
     """Run Alembic's own command, which comes back to us through migrations/env.py. Returns its configuration."""
     alembic_config = config()
@@ -213,71 +148,6 @@ def call(action: str, target: str, attributes: dict[str, object]) -> Config:
     with translated(target=target):
         getattr(command, action)(alembic_config, target)
     return alembic_config
-
-
-def downgrade_sql(steps: Sequence[Step]) -> list[str] | None:
-    """Return the statements of these steps; None when they cannot be written without asking the database."""
-    alembic_config, written = _on_paper()
-    alembic_config.attributes["settings"] = None  # who calls wants an exception, not the end of the process
-    script = ScriptDirectory.from_config(alembic_config)
-    runs = [step.run for step in steps]
-    environment = EnvironmentContext(
-        alembic_config,
-        script,
-        fn=lambda _heads, _context: iter(runs),
-        as_sql=True,
-        starting_rev=tuple(steps[0].source),  # one head, or several: a history may have branches
-    )
-    try:
-        with environment:
-            script.run_env()
-    except Exception:
-        return None  # op.get_bind() gives nothing without a database, and what follows is anybody's code
-    return [one for one in written.statements if one not in {"BEGIN", "COMMIT"}]
-
-
-def upgrade_sql(revision: Revision) -> str | None:
-    """Return the SQL of a revision; None when it cannot be written without asking the database."""
-    if len(revision.parents) > 1:
-        return None
-    alembic_config, written = _on_paper()
-    try:
-        command.upgrade(alembic_config, f"{(*revision.parents, 'base')[0]}:{revision.id}", sql=True)
-    except Exception:
-        return None  # as above
-    return ";\n".join(written.statements[1:-1]) or None  # between BEGIN and COMMIT
-
-
-class _Paper(io.StringIO):
-    """Takes SQL from Alembic, which writes statement by statement, and leaves out what is Alembic's own: remarks and its table."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.statements: list[str] = []
-
-    def write(self, text: str) -> int:
-        if not text.startswith("-- Running ") and "alembic_version" not in text:
-            self.statements.append(text.strip().removesuffix(";").strip())
-        return len(text)
-
-
-def _on_paper() -> tuple[Config, _Paper]:
-    alembic_config = config()
-    alembic_config.output_buffer = written = _Paper()
-    return alembic_config, written
-
-
-@contextmanager
-def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
-    """Inside, Python does not look for reference cycles: a tenth of a run with 1000 revisions, a fifth of `drift` with 500 tables."""
-    before = gc.isenabled()
-    if wanted:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 @contextmanager
@@ -289,41 +159,14 @@ def translated(versions: Callable[[], tuple[str, ...]] = tuple, target: str = ""
         raise _no_way(error, target, None, versions()) from error
 
 
-def checksums(files: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the checksum of each revision's file, from the manifest when every sealed file still has its bytes."""
-    sealed = manifest.read()
-    if sealed is not None and sealed.is_true():
-        return {entry.revision: entry.checksum for entry in sealed.entries}
-    return {revision: manifest.checksum_of(manifest.FOLDER / file) for revision, file in files.items()}
-
-
-def _revision(script: Script) -> Revision:
-    module = script.module
-    down = script.down_revision
-    parents = () if down is None else (down,) if isinstance(down, str) else tuple(down)
-    breaking, accepted = getattr(module, "breaking", None), getattr(module, "accepted_hazards", {})
-    path = Path(script.path)
-    if not isinstance(breaking, bool | None) or not isinstance(accepted, dict):
-        wrong = TypeError("`breaking` must be True or False, `accepted_hazards` a dict with a reason for each hazard")
-        raise bad_file(wrong, path.parent, path.name)
-    return Revision(
-        id=script.revision,
-        parents=parents,
-        file=path.name,
-        message=(script.doc or "").strip(),
-        breaking=breaking,
-        accepted_hazards=dict(accepted),
-    )
-
-
-def _step(step: RevisionStep | StampStep, history: History) -> Step:
+def _step(step: RevisionStep | StampStep, history: History) -> MigrationStep:
     info = step.info
     script = getattr(step, "revision", None)
     revisions, parents = info.up_revision_ids, info.down_revision_ids
     if isinstance(step, StampStep):  # whose own ids say only where it came from and where it leads
         revisions = info.destination_revision_ids
         parents = tuple(parent for one in revisions for parent in history.by_id[one].parents)
-    return Step(
+    return MigrationStep(
         revision=",".join(revisions) or "base",
         parent=",".join(parents) or None,
         source=frozenset(info.source_revision_ids),
@@ -335,43 +178,6 @@ def _step(step: RevisionStep | StampStep, history: History) -> Step:
 
 def _action(plan: Callable[..., Iterable[RevisionStep | StampStep]]) -> str:
     return {"downgrade": "downgrade", "do_stamp": "stamp"}.get(plan.__name__, "upgrade")
-
-
-@contextmanager
-def _loading(script: ScriptDirectory) -> Iterator[None]:
-    """Turn everything that can be wrong with revision files into a Stop that names them."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            yield
-        except Stop:
-            raise
-        except (CycleDetected, RevisionError, CommandError) as error:
-            raise no_history(str(error)) from error
-        except KeyError as error:
-            raise no_history(_first(caught) or f"the parent {error} does not exist") from error
-        except (Exception, SystemExit) as error:
-            raise bad_file(error, Path(script.versions)) from error
-    several = [str(one.message) for one in caught if "more than once" in str(one.message)]
-    if several:
-        raise twice(several[0].split()[1])
-    if caught:
-        raise no_history(_first(caught))
-
-
-def _first(caught: list[warnings.WarningMessage]) -> str:
-    return str(caught[0].message) if caught else ""
-
-
-def _needs_a_database(error: Exception, folder: Path) -> Stop:
-    place = line_of(error, folder) or "a revision"
-    return Stop(
-        "needs-a-database",
-        "a revision asks the database, so that its SQL cannot be written without one",
-        facts=[("file", f"migrations/versions/{place}"), ("Python", f"{type(error).__name__}: {error}")],
-        database="not touched",
-        next_step="write the SQL of the others, from one revision to another:\nalembic upgrade FROM:TO --sql",
-    )
 
 
 def _no_way(error: CommandError, target: str, found: History | None, versions: tuple[str, ...] = ()) -> Stop:

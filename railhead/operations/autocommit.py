@@ -18,8 +18,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from railhead.errors import Stop
 from railhead.logs import log
-from railhead.postgres import connection as database
-from railhead.postgres.retry_budget import Patience
+from railhead.postgres import failures
+from railhead.postgres.quoting import escaped, qualified
+from railhead.postgres.retry_budget import RetryBudget
 
 Done = TypeVar("Done")
 
@@ -57,13 +58,13 @@ class Constraint(NamedTuple):
     deferred: bool
 
 
-class Session:
+class AutocommitSession:
     """The migration's connection while it is outside the revision's transaction, or the SQL script under `--sql`."""
 
     def __init__(self, context: MigrationContext) -> None:
         self.context = context
         self.as_sql = context.as_sql
-        self._patience = context.opts.get("patience") or Patience(240.0, 0.9)
+        self._patience = context.opts.get("patience") or RetryBudget(240.0, 0.9)
         self._waited = self._patience.lock_timeout
         self._pooled = bool(context.opts.get("pooled"))
         self._fence: Callable[[], None] = context.opts.get("fence") or (lambda: None)
@@ -170,7 +171,7 @@ class Session:
             try:
                 return attempt()
             except DBAPIError as error:
-                missed = error.orig is not None and database.is_lock_miss(error.orig)
+                missed = error.orig is not None and failures.is_lock_miss(error.orig)
                 if not missed or self._patience.left <= 0:
                     raise
             log.info(
@@ -227,7 +228,7 @@ class Session:
 
 
 @contextmanager
-def outside(operations: Operations) -> Iterator[Session]:
+def autocommit(operations: Operations) -> Iterator[AutocommitSession]:
     """Leave the revision's transaction, and begin a new one afterwards.
 
     What fails inside is raised as it was: on a lost connection Alembic's way back fails too, and would hide the cause.
@@ -237,7 +238,7 @@ def outside(operations: Operations) -> Iterator[Session]:
     try:
         with context.autocommit_block():
             try:
-                yield Session(context)
+                yield AutocommitSession(context)
             except BaseException as error:
                 cause = error
                 raise
@@ -269,26 +270,6 @@ def _do(execute: Callable[[str], None], work: Sequence[str | Callable[[], Done]]
         else:
             done = piece()
     return done
-
-
-def qualified(name: str, schema: str | None) -> str:
-    """Return a name in quotes, with its schema if there is one."""
-    return f"{quoted(schema)}.{quoted(name)}" if schema else quoted(name)
-
-
-def quoted(name: str) -> str:
-    """Return a name in quotes."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return a text as SQL writes it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def escaped(sql: str) -> str:
-    """Return SQL for SQLAlchemy's text(), which reads `:name` as a parameter."""
-    return sql.replace(":", "\\:")
 
 
 def _text(sql: str) -> sa.TextClause:

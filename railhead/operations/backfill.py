@@ -14,7 +14,8 @@ from typing import TextIO
 
 from railhead.errors import ROLLED_BACK, Stop
 from railhead.logs import log
-from railhead.operations.autocommit import Session, Table, escaped, literal, quoted
+from railhead.operations.autocommit import AutocommitSession, Table
+from railhead.postgres.quoting import escaped, literal, quoted
 
 _TELL_EVERY = 5.0
 _SHOW_EVERY = 0.2
@@ -43,7 +44,7 @@ class Backfill:
 
     def __init__(
         self,
-        session: Session,
+        session: AutocommitSession,
         table: Table,
         assignment: str,
         where: str,

@@ -15,7 +15,8 @@ from alembic.operations import ops
 from sqlalchemy.sql.elements import conv
 
 from railhead.errors import ROLLED_BACK, Stop
-from railhead.operations.autocommit import Session, Table, qualified, undoing
+from railhead.operations.autocommit import AutocommitSession, Table, undoing
+from railhead.postgres.quoting import qualified
 
 IndexPart = str | sa.TextClause | sa.ColumnElement[object]
 """What an index is on: a column's name or an expression."""
@@ -24,7 +25,9 @@ _LONGEST = 63
 """Bytes of a name in PostgreSQL."""
 
 
-def build(session: Session, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]) -> None:
+def build(
+    session: AutocommitSession, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
+) -> None:
     """Build the index unless it is there already and equal: of a partitioned table, of each partition first.
 
     Raises Stop(`index-differs`) when there is another one of that name.
@@ -41,7 +44,7 @@ def build(session: Session, table: Table, name: str, columns: Sequence[IndexPart
             session.change(part, f"ALTER INDEX {path} ATTACH PARTITION {qualified(own, part.schema)}")
 
 
-def drop(session: Session, name: str, table_name: str | None, schema: str | None) -> None:
+def drop(session: AutocommitSession, name: str, table_name: str | None, schema: str | None) -> None:
     """Drop the index if it is there; a partitioned one, which PostgreSQL cannot drop concurrently, in a moment when nobody is in the way."""
     path = qualified(name, schema)
     if session.rows(_IS_PARTITIONED, table=path):
@@ -66,7 +69,7 @@ def what_on(definition: str) -> str:
 
 
 def _build_empty(
-    session: Session, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
+    session: AutocommitSession, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
 ) -> None:
     """Build the index of the partitioned table alone, of no rows: INVALID until every partition has its own."""
     found = session.rows(f"SELECT pg_get_indexdef(indexrelid) {_INDEX}", table=str(table), name=name)
@@ -90,7 +93,7 @@ def _name_within(name: str, partition: str) -> str:
 
 
 def build_whole(
-    session: Session, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
+    session: AutocommitSession, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
 ) -> None:
     """Build the index of a table that has no partitions, unless it is there already and equal."""
     drop = _dropping(_path(session, table, name))
@@ -114,7 +117,7 @@ def build_whole(
 
 
 def _create_index(
-    session: Session, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
+    session: AutocommitSession, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
 ) -> None:
     wanted = ops.CreateIndexOp(name, table.name, columns, schema=table.schema, **options)
     session.context.impl.create_index(wanted.to_index(session.context))
@@ -129,18 +132,20 @@ _INDEX = (
 )
 
 
-def _is_invalid(session: Session, table: Table, name: str) -> bool:
+def _is_invalid(session: AutocommitSession, table: Table, name: str) -> bool:
     """Tell whether a crash has left an INVALID index of that name. Read-only."""
     return bool(session.rows(f"SELECT {_INDEX} AND NOT indisvalid", table=str(table), name=name))
 
 
-def _definition(session: Session, table: Table, name: str) -> str | None:
+def _definition(session: AutocommitSession, table: Table, name: str) -> str | None:
     """Return what the valid index of that name is on, None when there is none. Read-only."""
     found = session.rows(f"SELECT pg_get_indexdef(indexrelid) {_INDEX} AND indisvalid", table=str(table), name=name)
     return what_on(str(found[0][0])) if found else None
 
 
-def _wanted_definition(session: Session, table: Table, columns: Sequence[IndexPart], options: Mapping[str, Any]) -> str:
+def _wanted_definition(
+    session: AutocommitSession, table: Table, columns: Sequence[IndexPart], options: Mapping[str, Any]
+) -> str:
     """Return what PostgreSQL would make of the index, asked with a temporary table that nobody else sees."""
     copy = Table("railhead_copy", None)
     session.execute(f"CREATE TEMPORARY TABLE {copy} (LIKE {table}) ON COMMIT DROP")
@@ -150,7 +155,7 @@ def _wanted_definition(session: Session, table: Table, columns: Sequence[IndexPa
     return what_on(str(found[0][0]))
 
 
-def _path(session: Session, table: Table, name: str) -> str:
+def _path(session: AutocommitSession, table: Table, name: str) -> str:
     """Return the name of an index with the schema of its table, which is where it is. Read-only."""
     if table.schema:
         return qualified(name, table.schema)

@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from alembic.operations import MigrateOperation, Operations, ops
 from sqlalchemy.sql.elements import conv
 
-from railhead.operations import backfill, indexes
-from railhead.operations.autocommit import Session, Table, outside, qualified, quoted, undoing
+from railhead.operations import indexes
+from railhead.operations.autocommit import AutocommitSession, Table, autocommit, undoing
+from railhead.operations.backfill import Backfill, script
 from railhead.operations.indexes import IndexPart
+from railhead.postgres.quoting import qualified, quoted
 
 REPEATABLE = frozenset(
     {
@@ -57,7 +59,7 @@ class Verbs(MigrateOperation):
         partition by partition. Raises Stop(`index-differs`) when there is another one of that name.
         """
         table = Table(table_name, schema)
-        with outside(operations) as session:
+        with autocommit(operations) as session:
             indexes.build(session, table, index_name, columns, {"unique": unique, **kw})
 
     @classmethod
@@ -72,7 +74,7 @@ class Verbs(MigrateOperation):
         **kw: object,  # noqa: ARG003  what autogenerate keeps for the way back
     ) -> None:
         """Drop an index, if it is there, while its table is read and written; takes what `op.drop_index` takes."""
-        with outside(operations) as session:
+        with autocommit(operations) as session:
             indexes.drop(session, index_name, table_name, schema)
 
     @classmethod
@@ -94,7 +96,7 @@ class Verbs(MigrateOperation):
         """
         table = Table(table_name, schema)
         constraint, when = quoted(constraint_name), _when(deferrable, initially)
-        with outside(operations) as session:
+        with autocommit(operations) as session:
             existing = session.constraint(table, constraint_name)
             if session.as_sql or (existing and existing != (bool(deferrable), _is_deferred(initially))):
                 session.change(table, f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint}")
@@ -155,7 +157,7 @@ class Verbs(MigrateOperation):
     ) -> None:
         """Check the rows that were there before a NOT VALID constraint, while the table is read and written."""
         table = Table(table_name, schema)
-        with outside(operations) as session:
+        with autocommit(operations) as session:
             session.change(table, f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(constraint_name)}")
 
     @classmethod
@@ -171,7 +173,7 @@ class Verbs(MigrateOperation):
     ) -> None:
         """Drop a constraint, if it is there; takes what `op.drop_constraint` takes."""
         table = Table(table_name, schema)
-        with outside(operations) as session:
+        with autocommit(operations) as session:
             session.change(
                 table,
                 f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {quoted(constraint_name)}",
@@ -187,7 +189,7 @@ class Verbs(MigrateOperation):
         When a row has NULL nothing stays behind, and PostgreSQL's error is raised: `backfill` comes first.
         """
         table, column = Table(table_name, schema), quoted(column_name)
-        with outside(operations) as session:
+        with autocommit(operations) as session:
             check = quoted(_free_name(session, table, column_name))
             drop = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"
             if session.is_not_null(table, column_name):
@@ -206,7 +208,7 @@ class Verbs(MigrateOperation):
     ) -> None:
         """Let a column be NULL; the way back from `set_not_null`."""
         table = Table(table_name, schema)
-        with outside(operations) as session:
+        with autocommit(operations) as session:
             session.change(table, f"ALTER TABLE {table} ALTER COLUMN {quoted(column_name)} DROP NOT NULL")
 
     @classmethod
@@ -230,11 +232,11 @@ class Verbs(MigrateOperation):
         if batch < 1 or throttle < 0:
             raise ValueError(f"a batch of {batch} rows with {throttle:g} s between two: write at least 1 row, and 0 s")
         table = Table(table_name, schema)
-        with outside(operations) as session:
+        with autocommit(operations) as session:
             if session.as_sql:
-                session.execute(backfill.script(table, assignment, where, batch, throttle))
+                session.execute(script(table, assignment, where, batch, throttle))
             else:
-                backfill.Backfill(session, table, assignment, where, batch, throttle).run()
+                Backfill(session, table, assignment, where, batch, throttle).run()
 
 
 for _name_of_verb in sorted(REPEATABLE):
@@ -242,7 +244,7 @@ for _name_of_verb in sorted(REPEATABLE):
 
 
 def _put(
-    session: Session,
+    session: AutocommitSession,
     table: Table,
     name: str,
     add: str | Callable[[], object],
@@ -265,7 +267,7 @@ def _put(
     session.change(table, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE", put, beside=beside)
 
 
-def _free_name(session: Session, table: Table, column: str) -> str:
+def _free_name(session: AutocommitSession, table: Table, column: str) -> str:
     """Return the name of the check by which a column becomes NOT NULL: one that nobody uses for anything else. Read-only."""
     name = f"{column.encode()[:50].decode(errors='ignore')}_is_not_null"
     taken = session.rows(
@@ -286,7 +288,7 @@ def _put_constraint(
     name: str,
     wanted: ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp,
 ) -> None:
-    with outside(operations) as session:
+    with autocommit(operations) as session:
         context = session.context
         constraint = wanted.to_constraint(context)
         beside = session.referred(table, name)

@@ -15,12 +15,11 @@ from typing import Self
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
+from railhead.dsn import Dsn
 from railhead.logs import log
-from railhead.postgres import blockers
-from railhead.postgres import connection as database
-from railhead.postgres import interrupts as watchdog
+from railhead.postgres import blockers, failures, interrupts
 from railhead.postgres.blockers import Blocker
-from railhead.settings import Dsn
+from railhead.postgres.connection import connect, fetch_all
 
 TELL_EVERY = 5.0
 """Seconds between two lines about the same long statement."""
@@ -112,19 +111,19 @@ class Monitor:
                 if error.pgcode is not None or "FATAL" in str(error):
                     self._hear()  # a refusal is an answer
                 else:
-                    self._doubt(database.said(error))
+                    self._doubt(failures.server_words(error))
         if connection is not None:
             connection.close()
 
     def _connect(self) -> Connection:
-        connection = database.connect(self._dsn, f"{self._name} (progress)")
+        connection = connect(self._dsn, f"{self._name} (progress)")
         if self._pooled:
             self._hear()  # the pooler is there; that it has no server left for our question harms nobody
         return connection
 
     def _look(self, connection: Connection) -> None:
         asked = {"pooled": self._pooled, "name": self._name, "pid": self._pid}
-        found = database.rows(connection, _LOOK, asked)
+        found = fetch_all(connection, _LOOK, asked)
         if found or self._pooled or not self._seen:
             self._seen = self._seen or bool(found)
             self._hear()
@@ -132,7 +131,7 @@ class Monitor:
             self._doubt("the session that migrates is gone")
         pid, active, blocked, age, query, phase, percent = found[0] if found else (0, False, False, 0.0, "", None, None)
         if blocked:
-            self.blockers = blockers.of(connection, int(str(pid))) or self.blockers
+            self.blockers = blockers.blockers_of(connection, int(str(pid))) or self.blockers
         now = time.monotonic()
         if active and float(str(age)) >= TELL_EVERY and now - self._told >= TELL_EVERY:
             self._told = now
@@ -153,7 +152,7 @@ class Monitor:
         if self._ended.is_set():
             return
         self._unanswered += 1
-        patient = self.silence < watchdog.longest(watchdog.ANSWER_TIMEOUT)
+        patient = self.silence < interrupts.longest(interrupts.ANSWER_TIMEOUT)
         if self._unanswered >= _UNANSWERED and not patient and self._watched is not None and not self._watched.closed:
             log.warning("the database has not answered for %.0f s: %s", self.silence, told)
-            watchdog.hang_up(self._watched)
+            interrupts.hang_up(self._watched)

@@ -14,9 +14,8 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from railhead.postgres import connection as database
-from railhead.postgres import interrupts as watchdog
-from railhead.postgres import session_limits as limits
+from railhead.postgres import interrupts, session_limits
+from railhead.postgres.connection import fetch_all, fetch_value
 
 KEY = 7235_4192_0011
 """The advisory lock that means "somebody migrates this database"; advisory locks are per database."""
@@ -29,7 +28,7 @@ _HERE = "(SELECT oid FROM pg_database WHERE datname = current_database())"
 # The server must never end this transaction for being idle.
 _TAKE = f"""
 BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
-{"; ".join(f"SET LOCAL {name} = {value}" for name, value in limits.TCP.items())}; {{newer}}
+{"; ".join(f"SET LOCAL {name} = {value}" for name, value in session_limits.TCP.items())}; {{newer}}
 SELECT pg_try_advisory_xact_lock({KEY}), pg_backend_pid(),
        (SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'virtualxid' LIMIT 1)
 """
@@ -63,7 +62,7 @@ class Lock:
     def try_take(self) -> bool:
         """Tell whether the lock is ours now. Waits for nobody; holds a transaction open only when it is."""
         newer = "SET LOCAL transaction_timeout = 0;" if self.connection.server_version >= 170000 else ""
-        with watchdog.limit(self.connection, watchdog.ANSWER_TIMEOUT), self.connection.cursor() as cursor:
+        with interrupts.limit(self.connection, interrupts.ANSWER_TIMEOUT), self.connection.cursor() as cursor:
             cursor.execute(_TAKE.format(newer=newer))
             row = cursor.fetchone()
             assert row is not None
@@ -100,13 +99,13 @@ class Lock:
     def assert_held(self, connection: Connection) -> None:
         """Raise LockLost unless the lock is still ours, as `connection`'s server sees it. Read-only."""
         condition, values = self.held()
-        if not database.scalar(connection, f"SELECT {condition}", values):
+        if not fetch_value(connection, f"SELECT {condition}", values):
             raise LockLost
 
     def release(self) -> None:
         """Give the lock back, if we have it, and close its connection."""
         try:
-            with watchdog.limit(self.connection, 2), self.connection.cursor() as cursor:
+            with interrupts.limit(self.connection, 2), self.connection.cursor() as cursor:
                 cursor.execute("ROLLBACK")
         except psycopg2.Error:
             pass  # the connection is gone, and the lock with it
@@ -123,7 +122,7 @@ HOLDER = (
 
 def holder(connection: Connection) -> Holder | None:
     """Return who holds the migration lock of this database, None when nobody does. Read-only."""
-    found = database.rows(connection, HOLDER)
+    found = fetch_all(connection, HOLDER)
     return Holder(int(str(found[0][0])), str(found[0][1]), float(str(found[0][2]))) if found else None
 
 

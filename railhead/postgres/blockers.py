@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from psycopg2.extensions import connection as Connection
 
-from railhead.postgres import connection as database
+from railhead.postgres.connection import fetch_all
 
 
 class Blocker(NamedTuple):
@@ -35,14 +35,14 @@ class Blocker(NamedTuple):
         return f"pid {self.pid}{name}, {self.state} for {self.age:.0f} s: {self.query}"
 
 
-def of(connection: Connection, pid: int) -> list[Blocker]:
+def blockers_of(connection: Connection, pid: int) -> list[Blocker]:
     """Return the sessions that `pid` waits for right now, oldest first. Read-only."""
-    return found(connection, _WAITED_FOR, (pid, pid, pid))
+    return find_blockers(connection, _WAITED_FOR, (pid, pid, pid))
 
 
-def found(connection: Connection, query: str, values: tuple[object, ...] | None = None) -> list[Blocker]:
+def find_blockers(connection: Connection, query: str, values: tuple[object, ...] | None = None) -> list[Blocker]:
     """Return what a query like SESSIONS finds. Read-only."""
-    return [Blocker(*row) for row in database.rows(connection, query, values)]  # type: ignore[arg-type]  # its columns
+    return [Blocker(*row) for row in fetch_all(connection, query, values)]  # type: ignore[arg-type]  # its columns
 
 
 SESSIONS = """

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
-from railhead.postgres import interrupts as watchdog
+from railhead.postgres import interrupts
 
 
-class Patience:
+class RetryBudget:
     """How much waiting is left, and how to wait: one budget for the migration lock, table locks and lost connections.
 
     Only time that led to nothing is spent; work that was committed costs nothing.
@@ -33,7 +34,7 @@ class Patience:
     @property
     def answer_timeout(self) -> float:
         """Return the seconds that one question may go unanswered, so that a dead network is noticed within the budget."""
-        return min(watchdog.ANSWER_TIMEOUT, max(self.budget / 4, watchdog.SHORTEST_ANSWER_TIMEOUT))
+        return min(interrupts.ANSWER_TIMEOUT, max(self.budget / 4, interrupts.SHORTEST_ANSWER_TIMEOUT))
 
     @property
     def left(self) -> float:
@@ -80,3 +81,13 @@ class Patience:
         """Something was committed: what comes next begins gently again, with the budget that is left."""
         self.misses = self._rests = 0
         self._queued = 0.0
+
+
+class Allowance(NamedTuple):
+    """How long something may take, in seconds, and which setting says so."""
+
+    seconds: float
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.0f} s ({self.setting})"

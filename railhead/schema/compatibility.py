@@ -35,7 +35,7 @@ def breaks(before: Catalog, after: Catalog) -> list[Break]:
 
 def _gone(old: dict[str, str], new: dict[str, str]) -> Iterator[Break]:
     for thing in old.keys() - new.keys():
-        noun, place, name = catalog.split(thing)
+        noun, place, name = catalog.split_identity(thing)
         if noun in _RELATIONS:
             stand_in = next((one for one in _RELATIONS if f"{one} {_full(place, name)}" in new), None)
             columns = _view_columns(new[f"{stand_in} {_full(place, name)}"]) if stand_in else {}
@@ -58,7 +58,7 @@ def _narrower(old: dict[str, str], new: dict[str, str]) -> Iterator[Break]:
         was, now = old[thing], new[thing]
         if was == now:
             continue
-        noun, place, name = catalog.split(thing)
+        noun, place, name = catalog.split_identity(thing)
         full = _full(place, name)
         if noun == "column":
             enums = {each.removeprefix("enum ") for each in old if each.startswith("enum ")}
@@ -83,7 +83,7 @@ def _narrower(old: dict[str, str], new: dict[str, str]) -> Iterator[Break]:
 
 def _demanding(old: dict[str, str], new: dict[str, str]) -> Iterator[Break]:
     for thing in sorted(new.keys() - old.keys()):
-        noun, table, _ = catalog.split(thing)
+        noun, table, _ = catalog.split_identity(thing)
         if noun == "column" and f"table {table}" in old and f"table {table}" in new:
             column = _Column.parse(new[thing])
             if column.not_null and not column.gets_a_value:
@@ -167,7 +167,9 @@ def _size_holds(there: tuple[int, int] | None, needed: tuple[int, int] | None, *
 
 
 def _columns(definitions: dict[str, str], table: str) -> list[str]:
-    return [name for noun, place, name in map(catalog.split, definitions) if noun == "column" and place == table]
+    return [
+        name for noun, place, name in map(catalog.split_identity, definitions) if noun == "column" and place == table
+    ]
 
 
 def _view_columns(definition: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from railhead.schema import catalog
-from railhead.schema.catalog import Change
+from railhead.schema.diff import Change
 
 KEEP = 'write it into models.py:  alembic revision --autogenerate -m "..."'
 """What can always be done: say that the change is wanted."""
@@ -51,7 +51,7 @@ def mend(change: Change) -> str:
     """Return SQL that takes a change back, one statement a line; where there is none that is safe to guess, what to do instead."""
     if change.object.startswith("comment on "):
         return _comment_back(change)
-    noun, place, name = catalog.split(change.object)
+    noun, place, name = catalog.split_identity(change.object)
     back = _BACK.get(noun, _other_back)
     return back(change, noun, place, name) or KEEP
 
@@ -228,7 +228,7 @@ def _table_again(change: Change, full: str) -> str | None:
     columns = []
     rest = []
     for part in change.parts:
-        noun, _, name = catalog.split(part.object)
+        noun, _, name = catalog.split_identity(part.object)
         if noun == "column":
             columns.append(f"{name} {_OWN_SEQUENCE.sub('', part.before or '')}")
         else:
@@ -264,7 +264,7 @@ def _statement(words: str | None) -> str | None:
 
 
 def _comment_back(change: Change) -> str:
-    noun, place, name = catalog.split(change.object.removeprefix("comment on "))
+    noun, place, name = catalog.split_identity(change.object.removeprefix("comment on "))
     on_table = noun in {*_ON_TABLE, "constraint"}
     schema = place.rpartition(".")[0] if noun == "index" else place
     thing = f"{name} ON {place}" if on_table else _full(schema, name)

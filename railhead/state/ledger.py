@@ -7,17 +7,16 @@ The row of an applied revision is written in that revision's own transaction. Ne
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
-from psycopg2.extensions import cursor as Cursor
 
 from railhead.errors import Stop
-from railhead.postgres import connection as database
-from railhead.postgres.advisory_lock import Lock, LockLost
+from railhead.postgres import failures
+from railhead.postgres.connection import IN_NO_QUEUE, fetch_all, fetch_value
 from railhead.settings import Settings
 
 TABLE = "migration_ledger"
@@ -51,7 +50,7 @@ COLUMNS = (
 )
 
 
-class Entry(NamedTuple):
+class LedgerRow(NamedTuple):
     """One row of the ledger, without its catalog. Durations are milliseconds."""
 
     id: int
@@ -100,7 +99,7 @@ def new_run(action: str, settings: Settings) -> Run:
     return Run(secrets.token_hex(6), action, settings.release, settings.replica)
 
 
-class Row(NamedTuple):
+class NewRow(NamedTuple):
     """What is to be written of one revision. `ago` and `duration` are seconds, `ago` since it began."""
 
     revision: str | None
@@ -113,24 +112,12 @@ class Row(NamedTuple):
     attempts: int | None
 
 
-_OF_NO_REVISION = Row(None, None, None, None, ago=0.0, duration=0.0, waited=0.0, attempts=None)
-
-
-class TransactionLost(Exception):
-    """The transaction is not the one that began under the lock: somebody has ended that one."""
-
-
-class VersionMoved(Exception):
-    """alembic_version does not hold what the steps have led to: somebody else has changed it."""
-
-
-class RowsLost(Exception):
-    """The ledger does not take its rows: a trigger is in the way."""
+_OF_NO_REVISION = NewRow(None, None, None, None, ago=0.0, duration=0.0, waited=0.0, attempts=None)
 
 
 def exists(connection: Connection) -> bool:
     """Tell whether this database has a ledger. Read-only."""
-    return bool(database.scalar(connection, f"SELECT to_regclass('{TABLE}') IS NOT NULL"))
+    return bool(fetch_value(connection, f"SELECT to_regclass('{TABLE}') IS NOT NULL"))
 
 
 def create(connection: Connection) -> None:
@@ -144,115 +131,16 @@ def create(connection: Connection) -> None:
         with connection.cursor() as cursor:
             cursor.execute(CREATE)
     except psycopg2.errors.InsufficientPrivilege as error:
-        role = database.scalar(connection, "SELECT current_user")
-        schema = database.scalar(connection, "SELECT current_schema()") or "public"
+        role = fetch_value(connection, "SELECT current_user")
+        schema = fetch_value(connection, "SELECT current_schema()") or "public"
         raise Stop(
             "missing-privilege",
             f"the role may not create the table {TABLE}",
-            facts=[("role", str(role)), ("PostgreSQL", f"{database.said(error)} (SQLSTATE {error.pgcode})")],
+            facts=[("role", str(role)), ("PostgreSQL", f"{failures.server_words(error)} (SQLSTATE {error.pgcode})")],
             database="unchanged",
             next_step=f"let the owner migrate (MIGRATE_DATABASE_URL), or run as the owner:\n"
             f'GRANT CREATE, USAGE ON SCHEMA "{schema}" TO "{role}";',
         ) from error
-
-
-def write(
-    cursor: Cursor,
-    lock: Lock,
-    run: Run,
-    rows: Sequence[Row],
-    outcome: str,
-    heads: Iterable[str],
-    *,
-    first: bytes = b"",
-    then: bytes = b"",
-    prepared: bool = False,
-) -> None:
-    """Write `rows` if, and only if, the lock and this transaction are still ours and alembic_version holds `heads`. Writes the ledger.
-
-    One trip to the server, with `first`, which is what moves the version, and `then`, which comes only after rows that were
-    written. `prepared`: by the statement that `prepare` has left in this session, for this run, lock and outcome. Raises
-    LockLost, TransactionLost, VersionMoved or RowsLost, and then nothing of the transaction can be committed any more.
-    """
-    values = (
-        [row.revision for row in rows],
-        [row.parent for row in rows],
-        [row.checksum for row in rows],
-        [row.breaking for row in rows],
-        [row.ago for row in rows],
-        [round(row.duration * 1000) for row in rows],
-        [round(row.waited * 1000) for row in rows],
-        [row.attempts for row in rows],
-        sorted(heads),
-    )
-    if prepared:
-        places = ", ".join(f"%s::{kind}" for kind in _TYPES)
-        insertion = cursor.mogrify(f"EXECUTE {_PREPARED} ({places})", values)
-    else:
-        given = [cursor.mogrify(f"%s::{kind}", (value,)) for kind, value in zip(_TYPES, values, strict=True)]
-        insertion = _insertion(cursor, lock, run, outcome, given)
-    try:
-        cursor.execute(b";".join([first, insertion, then]))
-    except psycopg2.errors.InvalidTextRepresentation as error:
-        for words, refusal in _REFUSALS.items():
-            if words in str(error):
-                raise refusal from error
-        raise
-
-
-def prepare(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> None:
-    """Have the server keep the plan of `write`, half of its cost, for as long as the session lasts. There must be a version.
-
-    Not behind a transaction pooler, where the next transaction may find itself in another session.
-    """
-    places = [f"${number}".encode() for number in range(1, len(_TYPES) + 1)]
-    insertion = _insertion(cursor, lock, run, outcome, places)
-    cursor.execute(f"PREPARE {_PREPARED} ({', '.join(_TYPES)}) AS ".encode() + insertion)
-
-
-_REFUSALS: dict[str, type[Exception]] = {
-    "railhead: the migration lock is lost": LockLost,
-    "railhead: this is not the transaction that began under the lock": TransactionLost,
-    "railhead: alembic_version was changed": VersionMoved,
-    "railhead: the rows were not written": RowsLost,
-}
-"""What the server refuses with, and what that means. It stands in its log, too."""
-
-_PREPARED = "railhead_ledger"
-_TYPES = ("text[]", "text[]", "text[]", "boolean[]", "float8[]", "int[]", "int[]", "int[]", "text[]")
-
-
-def _insertion(cursor: Cursor, lock: Lock, run: Run, outcome: str, given: Sequence[bytes]) -> bytes:
-    """Return the statement of `write`; `given` are the columns of its rows, and the heads.
-
-    The server itself refuses what may not be: it fails where a text that tells why shall be a number.
-    """
-    *columns, heads = given
-    conditions = (
-        cursor.mogrify(*lock.held()),
-        cursor.mogrify(*lock.branded()),
-        b"""ARRAY(SELECT version_num::text FROM alembic_version ORDER BY version_num COLLATE "C") = """ + heads,
-    )
-    *reasons, last = (cursor.mogrify("%s::text", (words,)) for words in _REFUSALS)
-    return b"".join(
-        [
-            b"WITH written AS (",
-            f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
-            " started_at, duration_ms, waited_ms, attempts)".encode(),
-            cursor.mogrify(
-                " SELECT %s, %s, %s, %s, current_user || ' @ ' || %s, r.revision, r.parent, r.checksum, r.breaking,"
-                " clock_timestamp() - make_interval(secs => r.ago), r.duration, r.waited, r.attempts FROM unnest(",
-                (run.id, run.action, outcome, run.release, run.replica),
-            ),
-            b", ".join(columns),
-            b") AS r (revision, parent, checksum, breaking, ago, duration, waited, attempts) WHERE ",
-            b" AND ".join(conditions),
-            b" RETURNING 1) SELECT CASE WHEN (SELECT count(*) FROM written) = cardinality(" + columns[0] + b") THEN 0",
-            b" ELSE (CASE",
-            *(b" WHEN NOT " + test + b" THEN " + words for test, words in zip(conditions, reasons, strict=True)),
-            b" ELSE " + last + b" END)::int END",
-        ]
-    )
 
 
 def note(
@@ -260,7 +148,7 @@ def note(
     run: Run,
     outcome: str,
     *,
-    row: Row | None = None,
+    row: NewRow | None = None,
     error: str | None = None,
     catalog: str | None = None,
 ) -> None:
@@ -294,7 +182,7 @@ def note(
 
 def applied(connection: Connection, run: Run) -> tuple[str, ...]:
     """Return the revisions that `run` has applied, oldest first. Read-only."""
-    found = database.rows(
+    found = fetch_all(
         connection, f"SELECT revision FROM {TABLE} WHERE run = %s AND outcome = 'applied' ORDER BY id", (run.id,)
     )
     return tuple(str(row[0]) for row in found)
@@ -302,14 +190,12 @@ def applied(connection: Connection, run: Run) -> tuple[str, ...]:
 
 def entries(
     connection: Connection, limit: int | None = None, *, offset: int = 0, only: Filter | None = None
-) -> list[Entry]:
+) -> list[LedgerRow]:
     """Return past rows, newest first; none if there is no ledger yet. Read-only. Raises LockNotAvailable when somebody keeps it."""
     condition, values = _condition(only or Filter())
-    query = (
-        f"{database.IN_NO_QUEUE} SELECT {COLUMNS} FROM {TABLE} WHERE {condition} ORDER BY id DESC LIMIT %s OFFSET %s"
-    )
+    query = f"{IN_NO_QUEUE} SELECT {COLUMNS} FROM {TABLE} WHERE {condition} ORDER BY id DESC LIMIT %s OFFSET %s"
     try:
-        found = database.rows(connection, query, (*values, limit, offset))
+        found = fetch_all(connection, query, (*values, limit, offset))
     except psycopg2.errors.UndefinedTable:
         return []
     return _entries(found)
@@ -318,12 +204,12 @@ def entries(
 def count(connection: Connection, only: Filter) -> int:
     """Return how many rows `entries` has in all. Read-only. There must be a ledger."""
     condition, values = _condition(only)
-    return int(str(database.scalar(connection, f"SELECT count(*) FROM {TABLE} WHERE {condition}", values)))
+    return int(str(fetch_value(connection, f"SELECT count(*) FROM {TABLE} WHERE {condition}", values)))
 
 
-def arrivals(connection: Connection) -> dict[str, Entry]:
+def arrivals(connection: Connection) -> dict[str, LedgerRow]:
     """Return for each revision the row that last brought the database to it. Read-only. There must be a ledger."""
-    found = database.rows(
+    found = fetch_all(
         connection,
         f"SELECT DISTINCT ON (revision) {COLUMNS} FROM {TABLE}"
         " WHERE outcome = 'applied' AND action IN ('upgrade', 'stamp', 'adopt') AND revision IS NOT NULL"
@@ -332,8 +218,8 @@ def arrivals(connection: Connection) -> dict[str, Entry]:
     return {str(entry.revision): entry for entry in _entries(found)}
 
 
-def _entries(found: list[tuple[object, ...]]) -> list[Entry]:
-    return [Entry(*row) for row in found]  # type: ignore[arg-type]  # the columns are Entry's, in its order
+def _entries(found: list[tuple[object, ...]]) -> list[LedgerRow]:
+    return [LedgerRow(*row) for row in found]  # type: ignore[arg-type]  # the columns are Entry's, in its order
 
 
 def _condition(only: Filter) -> tuple[str, tuple[str, ...]]:
@@ -349,7 +235,7 @@ def _condition(only: Filter) -> tuple[str, tuple[str, ...]]:
 
 def parents(connection: Connection) -> dict[str, tuple[str, ...]]:
     """Return which revisions each applied revision built on, as this database saw it. Read-only."""
-    found = database.rows(
+    found = fetch_all(
         connection,
         f"SELECT DISTINCT ON (revision) revision, parent FROM {TABLE}"
         " WHERE outcome = 'applied' AND action <> 'downgrade' AND revision IS NOT NULL ORDER BY revision, id DESC",
@@ -359,7 +245,7 @@ def parents(connection: Connection) -> dict[str, tuple[str, ...]]:
 
 def release_of(connection: Connection, revision: str) -> str | None:
     """Return the release that applied `revision`, None when nobody said. Read-only."""
-    release = database.scalar(
+    release = fetch_value(
         connection,
         f"SELECT release FROM {TABLE} WHERE revision = %s AND outcome = 'applied' ORDER BY id DESC LIMIT 1",
         (revision,),
@@ -387,10 +273,10 @@ def tell_breaking(connection: Connection, run: Run, compare: Callable[[str], boo
     """
     mine = f"FROM {TABLE} WHERE run = %s"
     unsaid = "run = %s AND action = 'upgrade' AND outcome = 'applied' AND breaking IS NULL"
-    rows = database.rows(connection, f"SELECT id FROM {TABLE} WHERE {unsaid}", (run.id,))
+    rows = fetch_all(connection, f"SELECT id FROM {TABLE} WHERE {unsaid}", (run.id,))
     if not rows:
         return
-    before = database.scalar(connection, _catalog_of(f"id < (SELECT min(id) {mine})"), (run.id, run.id))
+    before = fetch_value(connection, _catalog_of(f"id < (SELECT min(id) {mine})"), (run.id, run.id))
     broken = None if before is None else compare(str(before))
     if broken is False or (broken and len(rows) == 1):
         with connection.cursor() as cursor:
@@ -412,7 +298,7 @@ LAST_CATALOG = _catalog_of("true")
 def last_catalog(connection: Connection) -> str | None:
     """Return the catalog that the last run has kept, None if it has kept none. Read-only."""
     try:
-        kept = database.scalar(connection, LAST_CATALOG)
+        kept = fetch_value(connection, LAST_CATALOG)
     except psycopg2.errors.UndefinedTable:
         return None
     return None if kept is None else str(kept)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from railhead.devserver.server import Server
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos.eyes import DESK, Scheme, listen
 from tests.chaos.pooler import Pooler
 from tests.chaos.proxy import Proxy

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos import sight
 from tests.ground import Tree, eventually, rows_of
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from railhead.devserver import binaries as programs
-from railhead.settings import Dsn
+from railhead.devserver import run_as
+from railhead.dsn import Dsn
 from tests.chaos.ports import free_ports
 from tests.ground import eventually
 
@@ -53,7 +53,7 @@ class Pooler:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                preexec_fn=programs.guise_for(place).put_on,  # noqa: PLW1509  it refuses to be root, as PostgreSQL does
+                preexec_fn=run_as.choose(place).put_on,  # noqa: PLW1509  it refuses to be root, as PostgreSQL does
             )
         self._log = place / "pgbouncer.log"
         eventually(self._answers, within=10, what="PgBouncer listens")

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 
 
 class Proxy:

@@ -6,9 +6,9 @@ from contextlib import closing
 
 import psycopg2
 
-from railhead.postgres import advisory_lock as lock
+from railhead.dsn import Dsn
+from railhead.postgres import advisory_lock
 from railhead.schema import catalog
-from railhead.settings import Dsn
 from tests.ground import rows_of
 
 
@@ -44,11 +44,11 @@ def locks(dsn: Dsn) -> list[tuple[object, ...]]:
     )
 
 
-def holder(dsn: Dsn) -> lock.Holder | None:
+def holder(dsn: Dsn) -> advisory_lock.Holder | None:
     """Return who holds the migration lock."""
     with closing(psycopg2.connect(dsn)) as connection:
         connection.autocommit = True
-        return lock.holder(connection)
+        return advisory_lock.holder(connection)
 
 
 def applied(dsn: Dsn) -> list[str]:

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from railhead.hazards import rules as hazards
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
+from railhead.hazards import rules
 from tests.engine.test_autogenerate import CASES, Desk, create, desk, edited, engine, metadata, partitions
 from tests.judging import footprints_of
 
@@ -50,7 +50,7 @@ def test_footprint_of_a_change_blocks_nobody(desk: Desk, server: Dsn, name: str)
     found = [
         f"{footprint.revision}: {finding}"
         for footprint in footprints
-        for finding in hazards.findings(footprint, history.by_id[footprint.revision])
+        for finding in rules.findings(footprint, history.by_id[footprint.revision])
         if finding.hazard.blocking
     ]
     assert len(footprints) == len(files)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from railhead.devserver.server import Server
-from railhead.postgres.retry_budget import Patience
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
+from railhead.postgres.retry_budget import RetryBudget
 from tests.chaos.servers import QUICK
 from tests.ground import eventually, rows_of
 from tests.verbs import TABLES, VERBS, answer, run
@@ -50,7 +50,7 @@ def test_verbs_make_autovacuum_give_way(vacuumed: Dsn) -> None:
             within=60,
             what=f"autovacuum works on {table}",
         )
-        patience = Patience(30, 0.9)
+        patience = RetryBudget(30, 0.9)
         run(vacuumed, verb.call, patience=patience)
         assert (name, patience.misses) == (name, 0)
         assert answer(vacuumed, verb) == verb.answer

@@ -15,7 +15,7 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from railhead.devserver.server import Server
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos import load
 from tests.chaos.proxy import Proxy
 from tests.ground import Tree, eventually, memory, rows_of

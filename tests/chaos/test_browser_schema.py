@@ -12,8 +12,8 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.dsn import Dsn
 from railhead.postgres.advisory_lock import Lock
-from railhead.settings import Dsn
 from tests.chaos import sight
 from tests.chaos.eyes import DESK, OPPOSITE, Scheme, colour, contrast, faults
 from tests.chaos.hands import HANDS, SIZES, Keyboard, Mouse

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg2.extensions import connection as Connection
 
-from railhead.schema import catalog
+from railhead.dsn import Dsn
+from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
-from railhead.settings import Dsn
 from railhead.state import drift
 from tests.ground import Databases
 from tests.schemas import schemas
@@ -43,13 +43,13 @@ def test_one_random_change_is_exactly_that_change(blank: Connection, data: st.Da
             before = catalog.read(blank)
             cursor.execute(alteration.do)
             after = catalog.read(blank)
-            changes = catalog.difference(before, after)
+            changes = diff.difference(before, after)
             assert [(change.kind, change.object) for change in changes] == [(alteration.kind, alteration.object)]
             if not alteration.object.startswith("view "):  # of a view's text the fingerprint knows what it uses
                 assert before.fingerprint != after.fingerprint
             if alteration.undo:
                 cursor.execute(alteration.undo)
-                assert catalog.difference(before, catalog.read(blank)) == []
+                assert diff.difference(before, catalog.read(blank)) == []
         assert Catalog.from_text(after.text) == after
     finally:
         blank.rollback()

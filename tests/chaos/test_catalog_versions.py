@@ -16,9 +16,9 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from railhead.schema import catalog
+from railhead.dsn import Dsn
+from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
-from railhead.settings import Dsn
 from tests.ground import Databases, eventually, rows_of
 
 EVERYTHING = (Path(__file__).parents[1] / "engine" / "everything.sql").read_text(encoding="utf-8")
@@ -100,7 +100,7 @@ def catalog_of(server: Dsn, sql: str) -> Catalog:
 def test_one_of_everything_has_the_same_fingerprint(elder: Dsn, server: Dsn) -> None:
     """A schema with one of everything is one schema, whichever version it is built on, and nothing differs in it."""
     there, here = catalog_of(elder, EVERYTHING), catalog_of(server, EVERYTHING)
-    assert catalog.difference(there, here) == []
+    assert diff.difference(there, here) == []
     assert there.fingerprint == here.fingerprint
 
 
@@ -117,7 +117,7 @@ def test_a_difference_is_seen_across_versions(elder: Dsn, server: Dsn, change: s
     """One change on one of the two servers gives another fingerprint and is told as that change."""
     there, here = catalog_of(elder, EVERYTHING), catalog_of(server, f"{EVERYTHING}; {change}")
     assert there.fingerprint != here.fingerprint
-    assert len(catalog.difference(there, here)) == 1
+    assert len(diff.difference(there, here)) == 1
 
 
 def test_the_version_is_told(elder: Dsn) -> None:

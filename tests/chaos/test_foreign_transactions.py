@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos import sight
 from tests.ground import ALEMBIC, MIGRATE, Tree, rows_of
 from tests.workshop import Workshop

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import GUNICORN, Running, Tree, eventually, rows_of
 
 SERVE = (*GUNICORN, "app:create_app()")

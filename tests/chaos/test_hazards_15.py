@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from railhead.dsn import Dsn
 from railhead.hazards.rules import HAZARDS
-from railhead.settings import Dsn
 from tests.chaos.test_catalog_versions import elder
 from tests.judging import EXAMPLES, open_findings
 

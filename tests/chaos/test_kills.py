@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos import histories, sight
 from tests.ground import MIGRATE, Databases, Running, Tree, copy_project, eventually, rows_of
 from tests.workshop import Workshop

@@ -13,12 +13,11 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from railhead.devserver.server import Server
-from railhead.diagnosis import messages as diagnosis
-from railhead.postgres import advisory_lock as lock
-from railhead.postgres import connection as reaching
-from railhead.postgres import interrupts as watchdog
+from railhead.diagnosis import messages
+from railhead.dsn import Dsn
+from railhead.postgres import advisory_lock, interrupts
 from railhead.postgres.activity import Monitor
-from railhead.settings import Dsn
+from railhead.postgres.connection import connect, fetch_all
 from tests.chaos import gate, sight
 from tests.chaos.pooler import NEEDED, Pooler
 from tests.chaos.ports import free_ports
@@ -103,7 +102,7 @@ def test_waiter_whose_network_vanishes_ends_within_its_budget(
 ) -> None:
     """It says that the database does not answer, and for how long it has waited."""
     with other_session.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (lock.KEY,))
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_lock.KEY,))
     tree = Tree(gated[0].root, proxy.dsn(database))
     migrator = tree.start(*MIGRATE, MIGRATE_WAIT_LOCK="8s", MIGRATE_WAIT_DATABASE="4s")
     eventually(lambda: "waiting for the migration lock" in migrator.stderr, within=30, what="it waits")
@@ -130,7 +129,7 @@ def test_migrator_whose_network_vanishes_in_a_long_statement_ends_within_its_bud
     assert time.monotonic() - began < 8 + SLACK
     assert "[connection-lost]" in migrator.stderr
     assert "0003_gated" in migrator.stderr
-    assert diagnosis.NOBODY_ANSWERS in migrator.stderr
+    assert messages.NOBODY_ANSWERS in migrator.stderr
     proxy.end()
     gate.open_for(database)
 
@@ -161,9 +160,9 @@ def test_session_that_is_gone_is_noticed_though_its_network_says_nothing(databas
         rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [pid])
         began = time.monotonic()
         with (
-            watchdog.watching(),
-            watchdog.limit(migrating, 10),
-            watchdog.at_most(0.3),
+            interrupts.watching(),
+            interrupts.limit(migrating, 10),
+            interrupts.at_most(0.3),
             migrating.cursor() as cursor,
             pytest.raises(psycopg2.OperationalError),
         ):
@@ -178,8 +177,8 @@ def test_pooler_without_a_free_server_does_not_end_a_migration(database: Dsn, se
     through = pooler.dsn(database)
     try:
         with (
-            watchdog.watching(),
-            watchdog.at_most(0.2),
+            interrupts.watching(),
+            interrupts.at_most(0.2),
             closing(psycopg2.connect(through)) as migrating,
             Monitor(through, "watching", pooled=True) as monitor,
             migrating.cursor() as cursor,
@@ -275,9 +274,9 @@ def test_server_notices_that_the_host_of_a_migrator_has_vanished(tree: Tree, own
     tree.write("0001_limits", f'op.execute("CREATE TABLE limits AS SELECT ARRAY[{values}] AS them")')
     assert Tree(tree.root, far).migrate().returncode == 0
     assert rows_of(own_server.dsn, "SELECT them FROM limits") == [(["10", "5", "3", "20000"],)]
-    held = lock.Lock(reaching.connect(far, "holding"))
+    held = advisory_lock.Lock(connect(far, "holding"))
     assert held.try_take()
-    assert reaching.rows(held.connection, f"SELECT ARRAY[{values}]") == [(["10", "5", "3", "20000"],)]
+    assert fetch_all(held.connection, f"SELECT ARRAY[{values}]") == [(["10", "5", "3", "20000"],)]
     held.release()
 
 

@@ -9,8 +9,8 @@ from contextlib import ExitStack, closing, suppress
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
+from railhead.dsn import Dsn
 from railhead.postgres.activity import Monitor
-from railhead.settings import Dsn
 from tests.chaos.pooler import NEEDED, Pooler
 from tests.ground import Databases, Tree, eventually, rows_of
 

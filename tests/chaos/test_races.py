@@ -11,8 +11,8 @@ from contextlib import closing
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from railhead.postgres import advisory_lock as lock
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
+from railhead.postgres import advisory_lock
 from tests.chaos import histories, sight
 from tests.chaos.pooler import NEEDED, Pooler
 from tests.chaos.ports import free_ports
@@ -92,7 +92,7 @@ def test_16_processes_start_together_behind_pgbouncer(
 def _hold(session: Connection) -> Callable[[], None]:
     """Keep everybody waiting until what this returns is called."""
     with session.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (lock.KEY,))
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_lock.KEY,))
     return session.rollback
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos import sight
 from tests.ground import ALEMBIC, MIGRATE, rows_of
 from tests.workshop import Workshop

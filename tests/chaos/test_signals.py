@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos import gate, sight
 from tests.chaos.namespaces import may_unshare, with_files
 from tests.chaos.ports import free_ports

@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos import gate, sight
 from tests.chaos.pooler import NEEDED, Pooler
 from tests.ground import MIGRATE, Running, Tree, eventually, rows_of

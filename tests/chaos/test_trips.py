@@ -6,7 +6,7 @@ from contextlib import closing
 
 import psycopg2
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos.proxy import Proxy
 from tests.ground import Databases, Tree
 

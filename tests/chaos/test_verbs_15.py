@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.chaos.test_catalog_versions import elder
 from tests.ground import rows_of
 from tests.verbs import TABLES, VERBS, answer, is_ended, run

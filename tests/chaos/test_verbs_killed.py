@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection as Pipe
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import eventually, rows_of
 from tests.verbs import INDEX_ON_PARTITIONS, TABLES, VERBS, Call, answer, is_ended, run
 

@@ -11,8 +11,8 @@ import pytest
 from alembic import command
 from alembic.config import Config
 
-from railhead.devserver import shared as embedded
-from railhead.settings import Dsn
+from railhead.devserver import shared
+from railhead.dsn import Dsn
 from tests.ground import Databases, Tree, eventually, rows_of
 from tests.workshop import Workshop
 
@@ -226,7 +226,7 @@ def test_everything_works_with_nothing_configured(workshop: Workshop) -> None:
             assert ended.returncode == 0, f"{typed}: {ended.stderr}"
     finally:
         shutil.rmtree(workshop.root / ".data", ignore_errors=True)
-        eventually(lambda: embedded.gone(workshop.root / ".data"), within=30, what="the embedded server ends")
+        eventually(lambda: shared.gone(workshop.root / ".data"), within=30, what="the embedded server ends")
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,12 @@ from psycopg2.extensions import connection as Driver
 from sqlalchemy.dialects import postgresql as pg
 
 from models import NAMES, Base
-from railhead.autogenerate import options as autogenerate
-from railhead.operations import verbs as operations
+from railhead.dsn import Dsn
+from railhead.history import naming
+from railhead.operations import verbs
 from railhead.project import OWN_TABLES
-from railhead.schema import catalog
-from railhead.settings import ROOT, Dsn
+from railhead.schema.catalog import read
+from railhead.settings import ROOT
 from railhead.state import ledger
 from tests.ground import rows_of
 from tests.workshop import Workshop
@@ -100,7 +101,7 @@ class Desk:
         """Return the schema as canonical lines, without the indexes of partitions, whose names are nobody's choice."""
         if self._reader is None:
             self._reader = psycopg2.connect(self.database)
-        lines = catalog.read(self._reader, often=True).text.splitlines()
+        lines = read(self._reader, often=True).text.splitlines()
         return [line for line in lines if not (line.startswith("index ") and line.count("\t") > 2)]
 
     def leave(self) -> None:
@@ -817,8 +818,8 @@ def test_numbers_go_on_behind_the_highest_in_use(desk: Desk) -> None:
 )
 def test_id_is_words_and_never_a_bare_number(message: str, revision: str) -> None:
     """An id fits alembic_version's 32 characters, is plain ASCII, and is cut at a word where there is one."""
-    assert autogenerate.revision_id(7, message) == revision
-    assert len(revision) <= autogenerate.ID_LENGTH
+    assert naming.revision_id(7, message) == revision
+    assert len(revision) <= naming.ID_LENGTH
 
 
 def test_id_comes_from_the_change_when_nobody_gave_a_message(desk: Desk) -> None:
@@ -999,7 +1000,7 @@ def assert_unmixed(desk: Desk, files: list[str]) -> None:
     """A file holds verbs that may be run again, or work that is rolled back as a whole; never both."""
     for file in files:
         used = {*calls(desk.text(file), "upgrade"), *calls(desk.text(file), "downgrade")}
-        assert used <= operations.REPEATABLE or not used & operations.REPEATABLE
+        assert used <= verbs.REPEATABLE or not used & verbs.REPEATABLE
 
 
 def blocking(said: list[str], tables: Iterable[str]) -> list[str]:

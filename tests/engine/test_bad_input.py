@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from railhead.devserver.server import Server
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import memory, rows_of, url_of
 from tests.workshop import Workshop
 

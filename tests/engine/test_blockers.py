@@ -6,9 +6,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.dsn import Dsn
 from railhead.postgres import blockers
 from railhead.postgres.blockers import Blocker
-from railhead.settings import Dsn
 from tests.ground import eventually, rows_of
 from tests.workshop import Workshop
 
@@ -19,8 +19,8 @@ def waiter(database: Dsn, connection: Connection) -> tuple[Connection, list[Bloc
     while waiting.poll() != psycopg2.extensions.POLL_OK:
         pass
     waiting.cursor().execute("ALTER TABLE thing ADD COLUMN a int")
-    eventually(lambda: blockers.of(connection, waiting.info.backend_pid))
-    return waiting, blockers.of(connection, waiting.info.backend_pid)
+    eventually(lambda: blockers.blockers_of(connection, waiting.info.backend_pid))
+    return waiting, blockers.blockers_of(connection, waiting.info.backend_pid)
 
 
 def test_blocker_has_a_name(database: Dsn, connection: Connection, other_session: Connection) -> None:

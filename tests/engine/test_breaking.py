@@ -7,10 +7,10 @@ from contextlib import closing
 import psycopg2
 import pytest
 
+from railhead.dsn import Dsn
 from railhead.schema import catalog
 from railhead.schema.catalog import Catalog
 from railhead.schema.compatibility import breaks, holds
-from railhead.settings import Dsn
 from tests.ground import rows_of
 
 SCHEMA = """

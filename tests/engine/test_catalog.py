@@ -15,9 +15,10 @@ import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
 from psycopg2.extensions import connection as Connection
 
-from railhead.schema import catalog
-from railhead.schema.catalog import Catalog, Change
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
+from railhead.schema import catalog, diff
+from railhead.schema.catalog import Catalog
+from railhead.schema.diff import Change
 from tests.ground import Databases, eventually, rows_of
 
 EVERYTHING = Path(__file__).with_name("everything.sql").read_text(encoding="utf-8")
@@ -165,7 +166,7 @@ def test_one_change_by_hand_is_told_as_one_change(session: Connection, case: Cas
     """A change of one object is one Change of that object, and after undoing it there is none."""
     before = catalog.read(session)
     run(session, case.do)
-    changes = catalog.difference(before, catalog.read(session))
+    changes = diff.difference(before, catalog.read(session))
     assert told(changes) == [(case.kind, case.object)]
     assert len(changes[0].parts) == case.parts
     assert (changes[0].before is None) == (case.kind == "added")
@@ -173,14 +174,14 @@ def test_one_change_by_hand_is_told_as_one_change(session: Connection, case: Cas
     if case.undo:
         run(session, case.undo)
         after = catalog.read(session)
-        assert catalog.difference(before, after) == []
+        assert diff.difference(before, after) == []
         assert after.fingerprint == before.fingerprint
 
 
 def test_everything_is_told_and_our_own_tables_are_not(session: Connection) -> None:
     """Each kind of object has its lines; alembic_version, migration_ledger and what hangs on them have none."""
     told_of = catalog.read(session).definitions
-    nouns = {catalog.split(thing.removeprefix("comment on "))[0] for thing in told_of}
+    nouns = {catalog.split_identity(thing.removeprefix("comment on "))[0] for thing in told_of}
     assert nouns == {
         *("aggregate", "collation", "column", "constraint", "domain", "enum", "extension", "function", "index"),
         *("materialized view", "policy", "procedure", "range", "rule", "schema", "sequence", "statistics", "table"),
@@ -226,7 +227,7 @@ def test_a_dropped_table_is_one_change_with_its_columns_in_a_row(session: Connec
     )
     before = catalog.read(session)
     run(session, "DROP TABLE due")
-    (change,) = catalog.difference(before, catalog.read(session))
+    (change,) = diff.difference(before, catalog.read(session))
     assert change[:4] == (
         "removed",
         "table due",
@@ -247,14 +248,14 @@ def test_new_casts_are_part_of_the_new_type(session: Connection) -> None:
     )
     before = catalog.read(session)
     run(session, "ALTER TABLE due ALTER name TYPE text")
-    changes = catalog.difference(before, catalog.read(session))
+    changes = diff.difference(before, catalog.read(session))
     assert told(changes) == [("changed", "column due.name")]
     assert told(list(changes[0].parts)) == [
         ("changed", "constraint due.due_name_check"),
         ("changed", "index due.due_name"),
     ]
     run(session, "DROP INDEX due_name; CREATE INDEX due_name ON due (upper(name)) WHERE name <> 'x'")
-    changes = catalog.difference(before, catalog.read(session))
+    changes = diff.difference(before, catalog.read(session))
     assert told(changes) == [("changed", "column due.name"), ("changed", "index due.due_name")]
 
 
@@ -306,7 +307,7 @@ def test_settings_change_no_line_and_are_left_as_they_were(
         assert setting(connection, "DateStyle") == "German, DMY"
         assert setting(connection, "search_path") == '"archive", "Mixed ""Case", "public"'
         assert setting(connection, "transaction_isolation") == "read committed"
-    assert catalog.difference(expected, found) == []
+    assert diff.difference(expected, found) == []
 
 
 def test_reading_takes_no_lock_that_stays(session: Connection) -> None:
@@ -362,7 +363,7 @@ def test_the_text_gives_the_catalog_back(session: Connection) -> None:
     assert again == kept
     assert again.fingerprint == kept.fingerprint
     assert again.definitions == kept.definitions
-    assert catalog.difference(kept, again) == catalog.difference(kept.lines, again.lines) == []
+    assert diff.difference(kept, again) == diff.difference(kept.lines, again.lines) == []
 
 
 @pytest.mark.parametrize("text", ["", "table task\tordinary", "catalog format x, PostgreSQL 18"])
@@ -377,8 +378,8 @@ def test_between_major_versions_only_common_words_are_compared() -> None:
     old = Catalog(("view busy\t(n bigint) uses public.task\tSELECT task.n FROM task",), server=15)
     new = Catalog(("view busy\t(n bigint) uses public.task\tSELECT n FROM task",), server=18)
     assert old.fingerprint == new.fingerprint
-    assert catalog.difference(old, new) == []
-    assert told(catalog.difference(old, new._replace(server=15))) == [("changed", "view busy")]
+    assert diff.difference(old, new) == []
+    assert told(diff.difference(old, new._replace(server=15))) == [("changed", "view busy")]
 
 
 @pytest.mark.parametrize(
@@ -393,7 +394,7 @@ def test_between_major_versions_only_common_words_are_compared() -> None:
 )
 def test_an_object_falls_into_noun_place_and_name(thing: str, parts: tuple[str, str, str]) -> None:
     """The words of an object can be used in SQL."""
-    assert catalog.split(thing) == parts
+    assert catalog.split_identity(thing) == parts
 
 
 def test_what_postgresql_18_added_is_told(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from railhead.cli import _parser
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import Tree, environment, rows_of
 from tests.workshop import Workshop
 

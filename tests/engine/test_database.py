@@ -10,10 +10,19 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
+from railhead.dsn import Address, Dsn
 from railhead.errors import Stop
-from railhead.postgres import connection as reaching
-from railhead.postgres.connection import Allowance
-from railhead.settings import Address, Dsn
+from railhead.postgres import failures
+from railhead.postgres.connection import (
+    Question,
+    connect,
+    database_identity,
+    fetch_value,
+    is_pooled,
+    reach,
+    server_version,
+)
+from railhead.postgres.retry_budget import Allowance
 from tests.ground import eventually, rows_of
 
 
@@ -27,19 +36,19 @@ def said_by(connection: Connection, statement: str) -> psycopg2.Error:
 def refusal(dsn: Dsn) -> psycopg2.OperationalError:
     """Return the error that connecting ends with."""
     with pytest.raises(psycopg2.OperationalError) as caught:
-        reaching.connect(dsn, "refused")
+        connect(dsn, "refused")
     return caught.value
 
 
 def test_connection_has_a_name_and_commits_each_statement(database: Dsn) -> None:
     """pg_stat_activity shows who it is, and nothing stays open by accident."""
-    connection = reaching.connect(database, "railhead test @ here")
+    connection = connect(database, "railhead test @ here")
     try:
-        assert reaching.scalar(connection, "SHOW application_name") == "railhead test @ here"
+        assert fetch_value(connection, "SHOW application_name") == "railhead test @ here"
         assert connection.autocommit
-        assert not reaching.is_pooled(connection)
-        assert reaching.scalar(connection, "SELECT 1 WHERE false") is None
-        assert reaching.server_version(connection).startswith("PostgreSQL 1")
+        assert not is_pooled(connection)
+        assert fetch_value(connection, "SELECT 1 WHERE false") is None
+        assert server_version(connection).startswith("PostgreSQL 1")
         signs = {
             "keepalives_idle": "10",
             "keepalives_interval": "5",
@@ -56,9 +65,7 @@ def test_a_question_is_answered_beside_other_work(database: Dsn, hosts: int) -> 
     """The connection is made while we do something else, and is gone after the answer."""
     parameters = database.parameters()
     several = database.with_(host=f"/nowhere,{parameters['host']}") if hosts == 2 else database
-    question = reaching.Question(
-        Address(several, "DATABASE_URL"), "asking", "SELECT n FROM generate_series(1, 3) n", timeout=3
-    )
+    question = Question(Address(several, "DATABASE_URL"), "asking", "SELECT n FROM generate_series(1, 3) n", timeout=3)
     assert question.answer() == [(1,), (2,), (3,)]
     others = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'railhead asking @ localhost'"
     eventually(lambda: not rows_of(database, others))
@@ -69,7 +76,7 @@ def test_a_question_to_a_server_that_says_nothing_ends(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as mute:
         mute.bind(str(tmp_path / ".s.PGSQL.5432"))
         mute.listen()
-        question = reaching.Question(
+        question = Question(
             Address(Dsn.of(host=str(tmp_path), dbname="x", user="x"), "DATABASE_URL"), "asking", "SELECT 1", timeout=1
         )
         with pytest.raises(psycopg2.OperationalError, match="did not answer in time"):
@@ -83,9 +90,9 @@ def test_a_question_taken_back_leaves_nobody_behind(database: Dsn, other_session
         other_session.commit()
         cursor.execute("LOCK TABLE thing")
     asking = "SELECT wait_event_type FROM pg_stat_activity WHERE application_name = 'railhead asking @ localhost' AND datname = current_database()"
-    waiting = reaching.Question(Address(database, "DATABASE_URL"), "asking", "SELECT * FROM thing", timeout=60)
+    waiting = Question(Address(database, "DATABASE_URL"), "asking", "SELECT * FROM thing", timeout=60)
     eventually(lambda: rows_of(database, asking) == [("Lock",)], what="it waits")
-    reaching.Question(Address(database, "DATABASE_URL"), "asking", "SELECT * FROM thing", timeout=60).close()
+    Question(Address(database, "DATABASE_URL"), "asking", "SELECT * FROM thing", timeout=60).close()
     waiting.close()
     with pytest.raises(psycopg2.Error):
         waiting.answer()
@@ -96,11 +103,9 @@ def test_a_question_taken_back_leaves_nobody_behind(database: Dsn, other_session
 def test_a_question_that_postgresql_refuses_raises(database: Dsn) -> None:
     """A database, a role or a table that is not there is an error of the driver's, as on any connection."""
     with pytest.raises(psycopg2.errors.UndefinedTable):
-        reaching.Question(Address(database, "DATABASE_URL"), "asking", "SELECT * FROM absent", timeout=3).answer()
+        Question(Address(database, "DATABASE_URL"), "asking", "SELECT * FROM absent", timeout=3).answer()
     with pytest.raises(psycopg2.OperationalError, match="does not exist"):
-        reaching.Question(
-            Address(database.with_(dbname="absent"), "DATABASE_URL"), "asking", "SELECT 1", timeout=3
-        ).answer()
+        Question(Address(database.with_(dbname="absent"), "DATABASE_URL"), "asking", "SELECT 1", timeout=3).answer()
 
 
 @pytest.mark.parametrize(
@@ -115,9 +120,7 @@ def test_what_waiting_cannot_mend_is_told_at_once(database: Dsn, change: dict[st
     """With a minute to wait, a missing database, a missing role and a wrong parameter end the wait before it begins."""
     began = time.monotonic()
     with pytest.raises(Stop) as caught:
-        reaching.reach(
-            Address(database.with_(**change), "DATABASE_URL"), "test", Allowance(60, "MIGRATE_WAIT_DATABASE")
-        )
+        reach(Address(database.with_(**change), "DATABASE_URL"), "test", Allowance(60, "MIGRATE_WAIT_DATABASE"))
     assert caught.value.slug == slug
     assert "waited" not in dict(caught.value.facts)
     assert time.monotonic() - began < 10
@@ -128,7 +131,7 @@ def test_server_that_is_not_there_is_waited_for_as_long_as_allowed(tmp_path: Pat
     nowhere = Dsn.of(host=str(tmp_path), user="u", password="secret", dbname="d")
     began = time.monotonic()
     with pytest.raises(Stop) as caught:
-        reaching.reach(Address(nowhere, "DATABASE_URL"), "test", Allowance(0.5, "MIGRATE_WAIT_DATABASE"))
+        reach(Address(nowhere, "DATABASE_URL"), "test", Allowance(0.5, "MIGRATE_WAIT_DATABASE"))
     assert time.monotonic() - began >= 0.5
     assert caught.value.slug == "unreachable"
     assert dict(caught.value.facts)["waited"] == "0 s (MIGRATE_WAIT_DATABASE)"
@@ -140,8 +143,8 @@ def test_ended_session_is_a_lost_connection(database: Dsn, connection: Connectio
     rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [connection.info.backend_pid])
     first = said_by(connection, "SELECT 1")
     second = said_by(connection, "SELECT 1")
-    assert reaching.is_lost(first)
-    assert reaching.is_lost(second)
+    assert failures.is_lost(first)
+    assert failures.is_lost(second)
 
 
 @pytest.mark.parametrize("name", ["certificate", "server does not support SSL", "no such user"])
@@ -149,21 +152,21 @@ def test_name_with_the_words_of_a_permanent_failure_is_none(tmp_path: Path, name
     """What a host or a folder is called says nothing about whether waiting would help."""
     error = refusal(Dsn.of(host=str(tmp_path / name), user="u", dbname="d"))
     assert name in str(error)
-    assert reaching.is_lost(error)
+    assert failures.is_lost(error)
 
 
 def test_refused_socket_is_lost_and_wrong_name_is_not(database: Dsn, tmp_path: Path) -> None:
     """A failed connection carries no SQLSTATE, so its words decide."""
-    assert reaching.is_lost(refusal(database.with_(host=str(tmp_path))))
-    assert not reaching.is_lost(refusal(database.with_(dbname="nobody_made")))
+    assert failures.is_lost(refusal(database.with_(host=str(tmp_path))))
+    assert not failures.is_lost(refusal(database.with_(dbname="nobody_made")))
 
 
 @pytest.mark.parametrize("statement", ["SELECT 1 / 0", "SELECT * FROM nothing", "SYNTAX"])
 def test_mistakes_in_sql_are_never_tried_again(connection: Connection, statement: str) -> None:
     """They are neither a lost connection nor a missed lock."""
     error = said_by(connection, statement)
-    assert not reaching.is_lost(error)
-    assert not reaching.is_lock_miss(error)
+    assert not failures.is_lost(error)
+    assert not failures.is_lock_miss(error)
 
 
 def test_lock_timeout_is_a_missed_lock(connection: Connection, other_session: Connection) -> None:
@@ -174,15 +177,15 @@ def test_lock_timeout_is_a_missed_lock(connection: Connection, other_session: Co
         cursor.execute("SELECT FROM thing")
     with connection.cursor() as impatient:
         impatient.execute("SET lock_timeout = 20")
-    assert reaching.is_lock_miss(said_by(connection, "ALTER TABLE thing ADD COLUMN b int"))
+    assert failures.is_lock_miss(said_by(connection, "ALTER TABLE thing ADD COLUMN b int"))
 
 
 def test_two_connections_know_whether_they_are_in_the_same_database(database: Dsn, server: Dsn) -> None:
     """The same database of the same server is one place, another database is not."""
-    here, again, there = (reaching.connect(dsn, "test") for dsn in (database, database, server))
+    here, again, there = (connect(dsn, "test") for dsn in (database, database, server))
     try:
-        assert reaching.identity(here) == reaching.identity(again)
-        assert reaching.identity(here) != reaching.identity(there)
+        assert database_identity(here) == database_identity(again)
+        assert database_identity(here) != database_identity(there)
     finally:
         for one in (here, again, there):
             one.close()

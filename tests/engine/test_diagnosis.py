@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from railhead.diagnosis.sqlstates import CASES
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import rows_of
 from tests.workshop import Workshop
 

@@ -16,8 +16,9 @@ from sqlalchemy import MetaData
 
 from models import Base
 from railhead.commands import doctor
-from railhead.commands.doctor import Finding
-from railhead.settings import Dsn, Secret, Settings
+from railhead.commands.doctor import CheckMessage
+from railhead.dsn import Dsn
+from railhead.settings import Secret, Settings
 from tests.ground import Databases, eventually, rows_of
 from tests.workshop import Workshop
 
@@ -42,7 +43,7 @@ def metadata() -> MetaData:
     return Base.metadata
 
 
-def found(dsn: Dsn, **given: object) -> list[Finding]:
+def found(dsn: Dsn, **given: object) -> list[CheckMessage]:
     """Return what the doctor finds in a database, without what the files of the day may add."""
     settings = Settings(database=dsn, migrate_database=dsn)._replace(**given)  # type: ignore[arg-type]
     return [one for one in doctor.examine(settings, metadata, long=0.05) if one.slug != "stale-manifest"]

@@ -33,9 +33,12 @@ from sqlalchemy import (
 )
 
 from models import Base
-from railhead.history import planner as revisions
-from railhead.schema import catalog
-from railhead.settings import Dsn, Settings
+from railhead.autogenerate import model_diff
+from railhead.dsn import Dsn
+from railhead.history import loader
+from railhead.postgres.engine import engine_over
+from railhead.schema import catalog, requirements
+from railhead.settings import Settings
 from railhead.state import drift, ledger, status
 from tests.ground import Databases, rows_of
 from tests.workshop import Workshop
@@ -281,9 +284,9 @@ def test_models_that_say_more_are_told_by_name(
 ) -> None:
     """A column, type, NOT NULL, default or enum value that only the models have is one difference with both sides."""
     metadata = MetaData()
-    metadata.reflect(drift.engine_over(made), only=["task"])
+    metadata.reflect(engine_over(made), only=["task"])
     metadata.tables["task"].append_column(column._copy(), replace_existing=True)
-    told = [one for one in drift.models_ahead(metadata, made) if one.object == thing]
+    told = [one for one in model_diff.models_ahead(metadata, made) if one.object == thing]
     assert [(one.object, one.kind, one.expected, one.found) for one in told] == [(thing, kind, expected, found)]
 
 
@@ -291,12 +294,12 @@ def test_a_comment_that_only_one_side_has_is_told_as_one(made: Connection) -> No
     """A comment on a table that models.py gives, changes or lacks is named with its table and both texts."""
     for comment, kind, expected in ((None, "added", "none"), ("a list", "changed", "'a list'")):
         metadata = MetaData()
-        metadata.reflect(drift.engine_over(made), only=["task"])
+        metadata.reflect(engine_over(made), only=["task"])
         metadata.tables["task"].comment = comment
-        told = [one for one in drift.models_ahead(metadata, made) if "comment" in one.object]
+        told = [one for one in model_diff.models_ahead(metadata, made) if "comment" in one.object]
         assert [one[:4] for one in told] == [("comment on table task", kind, expected, "'what there is to do'")]
     run(made, "COMMENT ON TABLE task IS NULL")
-    told = [one for one in drift.models_ahead(metadata, made) if "comment" in one.object]
+    told = [one for one in model_diff.models_ahead(metadata, made) if "comment" in one.object]
     assert [one[:4] for one in told] == [("comment on table task", "removed", "'a list'", "none")]
 
 
@@ -343,7 +346,7 @@ def test_a_type_must_hold_what_the_models_put_into_it(made: Connection) -> None:
     run(made, f"CREATE TABLE every ({columns})")
     metadata = MetaData()
     sqlalchemy.Table("every", metadata, *(Column(f"c{number}", kind) for number, (_, kind, _) in enumerate(HOLDS)))
-    assert drift.unmet(metadata, made) == [
+    assert requirements.unmet(metadata, made) == [
         f"column every.c{number} {told}" for number, (_, _, told) in enumerate(HOLDS) if told
     ]
 
@@ -354,8 +357,8 @@ def test_the_values_of_an_array_of_enums_are_needed_too(made: Connection) -> Non
     states = ARRAY(Enum("todo", "late", name="status"))
     metadata = MetaData()
     sqlalchemy.Table("every", metadata, Column("id", Integer), Column("states", states))
-    assert drift.unmet(metadata, made) == ["value 'late' of the enum status is gone"]
-    assert [str(one) for one in drift.enums(metadata, made)] == [
+    assert requirements.unmet(metadata, made) == ["value 'late' of the enum status is gone"]
+    assert [str(one) for one in model_diff.enums(metadata, made)] == [
         "enum status changed: expected todo, late, found todo, done"
     ]
 
@@ -364,10 +367,10 @@ def test_status_costs_at_most_three_queries_when_current(at_head: Workshop) -> N
     """At head, with nothing drifted, `status` asks three questions: what is there, what it says, and the catalog."""
     assert at_head.database
     dsn = at_head.database
-    settings, history = Settings(database=dsn, migrate_database=dsn), revisions.history()
+    settings, history = Settings(database=dsn, migrate_database=dsn), loader.history()
     with closing(psycopg2.connect(dsn, connection_factory=Counted)) as connection:
         connection.autocommit = True
-        found = status.of(connection, settings, history, lambda: Base.metadata)
+        found = status.status_of(connection, settings, history, lambda: Base.metadata)
     assert (found.state, found.flags) == ("current", ())
     assert len(connection.asked) == 5, connection.asked
     assert [statement for statement in connection.asked if statement.startswith(("BEGIN", "ROLLBACK"))] == [

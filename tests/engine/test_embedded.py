@@ -15,12 +15,11 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from railhead.devserver import binaries as programs
-from railhead.devserver import file_lock as filelock
-from railhead.devserver import shared as embedded
+from railhead.devserver import file_lock, run_as, shared
 from railhead.devserver.server import Server
+from railhead.dsn import Dsn
 from railhead.errors import Stop
-from railhead.settings import ROOT, Dsn, Settings
+from railhead.settings import ROOT, Settings
 from tests.ground import Running, environment, eventually, memory, rows_of
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
@@ -66,7 +65,7 @@ def folder(room: Path, made: Path) -> Iterator[Path]:
     place = room / ".data"
     shutil.copytree(made, place / "postgres")
     yield place
-    embedded.leave(place)
+    shared.leave(place)
     shutil.rmtree(place, ignore_errors=True)  # which ends what still runs there
 
 
@@ -89,19 +88,19 @@ def enter(folder: Path, tmp_path: Path) -> Iterator[Enter]:
     yield enter
     for user in started:
         user.end()
-    eventually(lambda: all(map(embedded.gone, places)), within=20, what="server and warden end")
+    eventually(lambda: all(map(shared.gone, places)), within=20, what="server and warden end")
 
 
 def test_named_database_is_left_alone() -> None:
     """Settings that name a database come back as they were."""
     settings = Settings(database=Dsn.of(host="db"), migrate_database=Dsn.of(host="db", user="owner"))
-    assert embedded.fill(settings) is settings
+    assert shared.fill(settings) is settings
 
 
 def test_production_names_its_database() -> None:
     """In production nothing is made up: the message says what to set."""
     with pytest.raises(Stop) as caught:
-        embedded.fill(Settings(production=True))
+        shared.fill(Settings(production=True))
     assert (caught.value.slug, caught.value.exit_code) == ("no-database", 3)
     assert "set DATABASE_URL" in caught.value.render()
 
@@ -168,27 +167,27 @@ def test_server_stops_with_its_last_user(enter: Enter, folder: Path) -> None:
     first.wait()
     assert rows_of(server.dsn, "SELECT 1") == [(1,)]
     second.send(signal.SIGKILL)
-    eventually(lambda: embedded.gone(folder))
+    eventually(lambda: shared.gone(folder))
     assert pid is not None
     assert not Path(f"/proc/{pid}").exists()
 
 
 def test_forked_worker_is_a_user(folder: Path) -> None:
     """The server outlives a master whose forked worker still runs."""
-    embedded.use(folder, QUICK, 0.0)
+    shared.use(folder, QUICK, 0.0)
     reading, writing = os.pipe()
     worker = os.fork()
     if worker == 0:
         os.close(writing)
         os.read(reading, 1)
         os._exit(0)
-    embedded.leave(folder)
+    shared.leave(folder)
     with pytest.raises(AssertionError, match="not within"):
-        eventually(lambda: embedded.gone(folder), within=1)
+        eventually(lambda: shared.gone(folder), within=1)
     os.close(writing)
     os.close(reading)
     os.waitpid(worker, 0)
-    eventually(lambda: embedded.gone(folder))
+    eventually(lambda: shared.gone(folder))
 
 
 def test_chain_of_commands_finds_the_same_server(enter: Enter, folder: Path) -> None:
@@ -203,7 +202,7 @@ def test_command_substitution_does_not_hang(folder: Path) -> None:
     """`$(command)` gets its end of file while the server still runs: neither server nor warden holds the pipe."""
     command = [sys.executable, "-c", USER, str(ROOT), str(folder), "20", "go"]
     subprocess.run(command, capture_output=True, check=True, timeout=15, env=environment())
-    assert not embedded.gone(folder)
+    assert not shared.gone(folder)
 
 
 def test_ctrl_c_reaches_neither_server_nor_warden(enter: Enter, folder: Path) -> None:
@@ -213,7 +212,7 @@ def test_ctrl_c_reaches_neither_server_nor_warden(enter: Enter, folder: Path) ->
     os.killpg(user.pid, signal.SIGINT)
     user.wait()
     eventually(lambda: "received fast shutdown request" in (folder / "postgres.log").read_text())
-    eventually(lambda: embedded.gone(folder))
+    eventually(lambda: shared.gone(folder))
 
 
 def test_stale_pid_file_is_not_believed(enter: Enter, folder: Path) -> None:
@@ -242,12 +241,12 @@ def test_killed_warden_is_replaced(enter: Enter, folder: Path) -> None:
     server = Server(folder / "postgres")
     pid = server.pid
     os.kill(_warden_of(server), signal.SIGKILL)
-    eventually(lambda: not filelock.is_held(folder / "warden.lock"))
+    eventually(lambda: not file_lock.is_held(folder / "warden.lock"))
     second = enter()
     assert server.pid == pid
     for user in (first, second):
         user.end()
-    eventually(lambda: embedded.gone(folder))
+    eventually(lambda: shared.gone(folder))
 
 
 def test_killed_server_is_started_again(enter: Enter, folder: Path) -> None:
@@ -282,7 +281,7 @@ def test_failure_says_what_the_server_said(folder: Path) -> None:
     """A server that cannot start is told with its own words and with what to do."""
     (folder / "postgres" / "PG_VERSION").write_text("9.6\n")
     with pytest.raises(Stop) as caught:
-        embedded.use(folder, QUICK, 0.0)
+        shared.use(folder, QUICK, 0.0)
     assert caught.value.slug == "embedded-failed"
     assert "initialized by PostgreSQL version 9.6" in caught.value.render()
     assert f"rm -r '{folder}'" in caught.value.render()
@@ -331,11 +330,11 @@ def test_root_opens_no_permission(made: Path, way: str) -> None:
         if way == "owner":
             os.chown(server.data, 1234567, 1234567)
         elif way == "user":
-            server._guise = programs.guises(0, 0)[1]
+            server._guise = run_as.candidates(0, 0)[1]
         server.start()
         owner = Path(f"/proc/{server.pid}").stat().st_uid
         server.stop()
-        assert owner == {"namespace": 0, "user": programs._somebody().pw_uid, "owner": 1234567}[way]
+        assert owner == {"namespace": 0, "user": run_as._somebody().pw_uid, "owner": 1234567}[way]
         assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     finally:
         server.stop("immediate")

@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import Databases, rows_of
 from tests.workshop import Workshop
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from railhead.dsn import Dsn
 from railhead.hazards.rules import HAZARDS
-from railhead.settings import Dsn
 from tests import guide
 from tests.ground import rows_of
 from tests.judging import EXAMPLES, open_findings

@@ -8,23 +8,21 @@ import psycopg2
 import pytest
 
 from models import Base
+from railhead.autogenerate import model_diff
 from railhead.commands import seal
 from railhead.devserver import scratch
-from railhead.hazards import gate as judgement
-from railhead.hazards import replay
-from railhead.hazards import rules as hazards
+from railhead.dsn import Dsn
+from railhead.hazards import gate, replay, rules
 from railhead.hazards.footprint import Footprint
-from railhead.history import manifest
-from railhead.history import planner as revisions
-from railhead.history.graph import LONGEST_ID, History
-from railhead.settings import Dsn
-from railhead.state import drift
+from railhead.history import loader, manifest
+from railhead.history.graph import History
+from railhead.history.naming import LONGEST_ID
 
 
 @pytest.fixture(scope="module")
 def history() -> History:
     """The revisions in migrations/versions."""
-    return revisions.history()
+    return loader.history()
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +61,18 @@ def test_every_revision_goes_up_down_and_up(history: History, footprints: dict[s
 def test_no_revision_blocks_a_table_without_saying_why(history: History, footprints: dict[str, Footprint]) -> None:
     """What would block traffic on a large table, or could not be mended after a crash, is written another way or accepted."""
     told = [
-        f"{one.revision}: {finding.danger}\n{judgement.rewritten(history.by_id[one.revision], history, [finding])}"
+        f"{one.revision}: {finding.danger}\n{gate.rewritten(history.by_id[one.revision], history, [finding])}"
         for one in footprints.values()
-        for finding in hazards.findings(one, history.by_id[one.revision])
+        for finding in rules.findings(one, history.by_id[one.revision])
         if finding.hazard.blocking or finding.slug == "not-repeatable"
-        if hazards.accepted(history.by_id[one.revision], finding) is None
+        if rules.accepted(history.by_id[one.revision], finding) is None
     ]
     assert told == [], "\n\n".join(told)
 
 
 def test_accepted_hazards_exist(history: History) -> None:
     """`accepted_hazards` names hazards that there are: a misspelt one accepts nothing."""
-    assert [(one.file, name) for one in history.by_id.values() for name in hazards.unknown_slugs(one)] == []
+    assert [(one.file, name) for one in history.by_id.values() for name in rules.unknown_slugs(one)] == []
 
 
 def test_sealed_facts_are_true(history: History, footprints: dict[str, Footprint]) -> None:
@@ -83,8 +81,8 @@ def test_sealed_facts_are_true(history: History, footprints: dict[str, Footprint
     assert sealed == {
         name: (
             footprint.after.fingerprint,
-            hazards.is_breaking(footprint, history.by_id[name]),
-            {finding.token for finding in hazards.findings(footprint, history.by_id[name])},
+            rules.is_breaking(footprint, history.by_id[name]),
+            {finding.token for finding in rules.findings(footprint, history.by_id[name])},
         )
         for name, footprint in footprints.items()
     }
@@ -95,4 +93,4 @@ def test_models_equal_head(server: Dsn, history: History) -> None:
     with scratch.made_on(server) as dsn:
         replay.build(dsn, history)
         with closing(psycopg2.connect(dsn)) as connection:
-            assert [str(one) for one in drift.models_ahead(Base.metadata, connection)] == []
+            assert [str(one) for one in model_diff.models_ahead(Base.metadata, connection)] == []

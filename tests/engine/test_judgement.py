@@ -10,11 +10,12 @@ from contextlib import closing
 import psycopg2
 import pytest
 
-from railhead.hazards import gate as judgement
+from railhead.dsn import Dsn
+from railhead.hazards import gate, table_sizes
 from railhead.hazards.rules import Finding
 from railhead.history.graph import Revision
 from railhead.schema import catalog
-from railhead.settings import Dsn, Settings
+from railhead.settings import Settings
 from tests.ground import rows_of
 from tests.workshop import Workshop
 
@@ -284,7 +285,7 @@ def test_sizes_are_those_of_now(database: Dsn, prepare: str, least: int, most: i
         rows_of(database, statement)
     with closing(psycopg2.connect(database)) as connection:
         connection.autocommit = True
-        found = judgement.sizes_of(connection, ["big", "nowhere"])
+        found = table_sizes.sizes_of(connection, ["big", "nowhere"])
     assert least <= found["big"] <= most
     assert "nowhere" not in found
 
@@ -298,7 +299,7 @@ def test_size_of_a_partitioned_table_is_that_of_its_parts(database: Dsn) -> None
     rows_of(database, "ANALYZE log")
     with closing(psycopg2.connect(database)) as connection:
         connection.autocommit = True
-        assert judgement.sizes_of(connection, ["log"]) == {"log": 2000.0}
+        assert table_sizes.sizes_of(connection, ["log"]) == {"log": 2000.0}
 
 
 def test_what_is_no_table_is_not_weighed(settings: Settings) -> None:
@@ -306,7 +307,7 @@ def test_what_is_no_table_is_not_weighed(settings: Settings) -> None:
     revision = Revision("0003_it", (), "0003_it.py", "", None, {})
     tokens = ("breaks-previous-release:f(integer, text)", "rewrites-table:task", "may-reject-writes:task")
     asked: list[str] = []
-    weighed = judgement.weigh(
+    weighed = gate.weigh(
         [(revision, Finding.parse(token)) for token in tokens],
         [revision],
         settings,
@@ -327,7 +328,7 @@ def test_somebodys_lock_does_not_hold_up_the_weighing(
         cursor.execute("LOCK TABLE big")
     with closing(psycopg2.connect(database)) as connection:
         connection.autocommit = True
-        assert judgement.sizes_of(connection, ["big"]) == {"big": 1000.0}
+        assert table_sizes.sizes_of(connection, ["big"]) == {"big": 1000.0}
 
 
 def test_console_does_not_believe_it_either(busy: Workshop) -> None:

@@ -8,10 +8,12 @@ import sys
 import psycopg2
 import pytest
 
+from railhead.commands import create_tables
+from railhead.dsn import Dsn
 from railhead.errors import Stop
-from railhead.execution import entry as upgrade
-from railhead.postgres import advisory_lock as lock
-from railhead.settings import Dsn, Settings
+from railhead.execution.entry import migrate
+from railhead.postgres import advisory_lock
+from railhead.settings import Settings
 from railhead.state import drift, ledger, status
 from tests.ground import ALEMBIC, MIGRATE, rows_of
 from tests.workshop import Workshop
@@ -75,7 +77,7 @@ def test_a_stamp_is_written_as_where_it_leads(workshop: Workshop, database: Dsn)
 
 def test_a_row_tells_who_and_how(settings: Settings, database: Dsn) -> None:
     """A row holds the role, the replica, the release, the file's checksum, the time it took and the attempts."""
-    upgrade.run("upgrade", "0001", settings._replace(release="r7", replica="web-2"))
+    migrate("upgrade", "0001", settings._replace(release="r7", replica="web-2"))
     connection = psycopg2.connect(database)
     (entry,) = ledger.entries(connection)
     connection.close()
@@ -207,7 +209,7 @@ def test_tables_made_without_migrations_are_written(settings: Settings, database
     """`create_tables` leaves a row of its own, with the catalog that it made."""
     from models import Base
 
-    upgrade.create_tables(settings, Base.metadata)
+    create_tables.create_tables(settings, Base.metadata)
     rows = rows_of(database, "SELECT action, outcome, revision, catalog LIKE '%task%' FROM migration_ledger")
     assert rows == [("create_all", "applied", None, True)]
 
@@ -218,9 +220,9 @@ def test_tables_are_made_by_one_process_at_a_time(
     """Two workers that fall back together do not make the same tables at once: who does not get the lock says who has it."""
     from models import Base
 
-    other_session.cursor().execute(f"SELECT pg_advisory_xact_lock({lock.KEY})")
+    other_session.cursor().execute(f"SELECT pg_advisory_xact_lock({advisory_lock.KEY})")
     with pytest.raises(Stop) as stopped:
-        upgrade.create_tables(settings._replace(wait_lock=0.0), Base.metadata)
+        create_tables.create_tables(settings._replace(wait_lock=0.0), Base.metadata)
     assert stopped.value.slug == "lock-busy"
     assert f"pid {other_session.info.backend_pid}" in dict(stopped.value.facts)["holder"]
     assert relations(database) == []
@@ -254,15 +256,15 @@ def test_what_nobody_has_sealed_is_looked_at_afterwards(bare: Workshop, database
 
 def test_the_catalog_is_kept_on_the_last_row_of_a_run(settings: Settings, database: Dsn) -> None:
     """Once a run is enough: drift is measured against where the last one left the schema."""
-    upgrade.run("upgrade", "head", settings)
-    upgrade.run("downgrade", "0001", settings)
+    migrate("upgrade", "head", settings)
+    migrate("downgrade", "0001", settings)
     kept = rows_of(database, "SELECT revision, action FROM migration_ledger WHERE catalog IS NOT NULL ORDER BY id")
     assert kept == [("0002_add_task_due_on", "upgrade"), ("0002_add_task_due_on", "downgrade")]
 
 
 def test_only_the_books_words_are_taken(settings: Settings, database: Dsn) -> None:
     """The table itself refuses an action or an outcome that it does not know."""
-    upgrade.run("upgrade", "head", settings)
+    migrate("upgrade", "head", settings)
     with pytest.raises(psycopg2.errors.CheckViolation):
         rows_of(
             database, "INSERT INTO migration_ledger (run, action, outcome, actor) VALUES ('r', 'guess', 'applied', 'a')"
@@ -273,7 +275,7 @@ def test_only_the_books_words_are_taken(settings: Settings, database: Dsn) -> No
 def test_asking_is_read_only(settings: Settings, database: Dsn, there: bool) -> None:
     """Whoever may only read can ask for all of it, and asking makes no table."""
     if there:
-        upgrade.run("upgrade", "0001", settings)
+        migrate("upgrade", "0001", settings)
     before = relations(database)
     reading = database.with_(options="-c default_transaction_read_only=on")
     connection = psycopg2.connect(reading)
@@ -288,7 +290,7 @@ def test_asking_is_read_only(settings: Settings, database: Dsn, there: bool) -> 
 
 def test_the_newest_rows_come_first(settings: Settings, database: Dsn) -> None:
     """`entries` gives as many rows as asked, newest first."""
-    upgrade.run("upgrade", "head", settings)
+    migrate("upgrade", "head", settings)
     connection = psycopg2.connect(database)
     assert [entry.revision for entry in ledger.entries(connection)] == ["0002_add_task_due_on", "0001_baseline"]
     assert [entry.revision for entry in ledger.entries(connection, 1)] == ["0002_add_task_due_on"]

@@ -8,10 +8,10 @@ from itertools import islice
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from railhead.postgres import advisory_lock as locks
-from railhead.postgres import connection as reaching
+from railhead.dsn import Address, Dsn
+from railhead.postgres import advisory_lock
 from railhead.postgres.advisory_lock import Lock, LockLost
-from railhead.settings import Address, Dsn
+from railhead.postgres.connection import connect
 from tests.ground import Databases, eventually, rows_of
 
 Make = Callable[..., Lock]
@@ -23,7 +23,7 @@ def make(database: Dsn) -> Iterator[Make]:
     made: list[Lock] = []
 
     def make(dsn: Dsn = database, name: str = "railhead upgrade @ here") -> Lock:
-        made.append(Lock(reaching.connect(dsn, name)))
+        made.append(Lock(connect(dsn, name)))
         return made[-1]
 
     yield make
@@ -82,10 +82,10 @@ def test_holder_does_not_hold_up_an_index_that_is_built_concurrently(make: Make,
 
 def test_holder_is_known_by_pid_name_and_age(make: Make, connection: Connection) -> None:
     """Waiters say whom they wait for; when nobody holds the lock there is nobody to name."""
-    assert locks.holder(connection) is None
+    assert advisory_lock.holder(connection) is None
     held = make(name="railhead upgrade @ web-2")
     assert held.try_take()
-    found = locks.holder(connection)
+    found = advisory_lock.holder(connection)
     assert found is not None
     assert (found.pid, found.application) == (held.pid, "railhead upgrade @ web-2")
     assert 0 <= found.age < 60
@@ -149,7 +149,7 @@ def test_released_twice_or_after_its_end_is_no_error(make: Make, database: Dsn) 
 
 def test_polls_start_often_and_become_rare_out_of_step() -> None:
     """25 ms doubling to a second, each with a jitter that keeps waiters apart."""
-    first, second = list(islice(locks.pauses(), 12)), list(islice(locks.pauses(), 12))
+    first, second = list(islice(advisory_lock.pauses(), 12)), list(islice(advisory_lock.pauses(), 12))
     assert first != second
     for number, pause in enumerate(first):
         longest = min(0.025 * 2**number, 1.0)

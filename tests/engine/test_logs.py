@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from railhead import logs
-from railhead.settings import Dsn, Secret, Settings
+from railhead.dsn import Dsn
+from railhead.settings import Secret, Settings
 
 Logged = Callable[..., str]
 

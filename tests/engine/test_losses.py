@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from railhead.commands import data_loss as losses
-from railhead.execution import entry as upgrade
-from railhead.settings import Dsn, Settings
+from railhead.commands import data_loss, reset
+from railhead.dsn import Dsn
+from railhead.execution import entry
+from railhead.settings import Settings
 from tests.ground import rows_of
 from tests.workshop import Workshop
 
@@ -22,15 +23,15 @@ def lost(bare: Workshop, target: str = "0001") -> list[str]:
 
 def test_tables_and_columns_are_counted(settings: Settings, database: Dsn) -> None:
     """Every table that would be dropped is told with its rows, every column with its values, none twice."""
-    upgrade.run("upgrade", "head", settings)
+    entry.migrate("upgrade", "head", settings)
     rows_of(database, "INSERT INTO project (name) SELECT 'p' || n FROM generate_series(1, 1200) n")
     rows_of(database, "INSERT INTO task (project_id, title, due_on) SELECT id, 't', '2030-01-01' FROM project LIMIT 7")
     rows_of(database, "INSERT INTO task (project_id, title) SELECT id, 't' FROM project LIMIT 5")
-    assert losses.of_downgrade(upgrade.plan("downgrade", "0001", settings), settings) == [
+    assert data_loss.of_downgrade(entry.plan("downgrade", "0001", settings), settings) == [
         "will be lost:",
         "  column task.due_on: 7 values",
     ]
-    assert losses.of_downgrade(upgrade.plan("downgrade", "base", settings), settings) == [
+    assert data_loss.of_downgrade(entry.plan("downgrade", "base", settings), settings) == [
         "will be lost:",
         "  table sign_in_attempt: 0 rows",
         "  table task: 12 rows",
@@ -41,9 +42,9 @@ def test_tables_and_columns_are_counted(settings: Settings, database: Dsn) -> No
 
 def test_asking_what_is_lost_loses_nothing(settings: Settings, database: Dsn) -> None:
     """The answer is found without running the downgrade."""
-    upgrade.run("upgrade", "head", settings)
-    losses.of_downgrade(upgrade.plan("downgrade", "base", settings), settings)
-    losses.of_reset(settings)
+    entry.migrate("upgrade", "head", settings)
+    data_loss.of_downgrade(entry.plan("downgrade", "base", settings), settings)
+    reset.of_reset(settings)
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_add_task_due_on",)]
 
 
@@ -172,12 +173,12 @@ def test_a_large_table_is_not_counted_to_the_end(
     settings: Settings, database: Dsn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the limit on the server's estimate does, and without an estimate the limit itself."""
-    monkeypatch.setattr(losses, "COUNT_UP_TO", 10)
+    monkeypatch.setattr(data_loss, "COUNT_UP_TO", 10)
     rows_of(database, "CREATE TABLE big WITH (autovacuum_enabled = false) AS SELECT n FROM generate_series(1, 20) n")
     rows_of(database, "UPDATE pg_class SET reltuples = -1 WHERE relname = 'big'")
-    assert losses.of_reset(settings) == ["will be lost:", "  table big: more than 10 rows"]
+    assert reset.of_reset(settings) == ["will be lost:", "  table big: more than 10 rows"]
     rows_of(database, "ANALYZE big")
-    assert losses.of_reset(settings) == ["will be lost:", "  table big: about 20 rows"]
+    assert reset.of_reset(settings) == ["will be lost:", "  table big: about 20 rows"]
 
 
 def test_a_reset_drops_everything_of_ours(settings: Settings, database: Dsn) -> None:
@@ -187,7 +188,7 @@ def test_a_reset_drops_everything_of_ours(settings: Settings, database: Dsn) -> 
         "CREATE SCHEMA other; CREATE TYPE other.mood AS ENUM ('ok'); CREATE TABLE t (); CREATE VIEW v AS TABLE t;"
         "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE EXTENSION btree_gist",
     )
-    upgrade.drop_everything(settings)
+    reset.empty_database(settings)
     left = rows_of(
         database,
         "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' UNION ALL "

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from railhead.dsn import Dsn
 from railhead.history import manifest
-from railhead.history.manifest import Entry
-from railhead.settings import ROOT, Dsn
+from railhead.history.checksum import checksum_of, checksum_of_source
+from railhead.history.manifest import SealedRevision
+from railhead.settings import ROOT
 from tests.ground import environment, rows_of
 from tests.workshop import Workshop
 
-FIRST = Entry("0001_a.py", "0001_a", "-", "c1")
-SECOND = Entry("0002_b.py", "0002_b", "0001_a", "c2", "fingerprint", "breaks", "rewrites-table:task")
+FIRST = SealedRevision("0001_a.py", "0001_a", "-", "c1")
+SECOND = SealedRevision("0002_b.py", "0002_b", "0001_a", "c2", "fingerprint", "breaks", "rewrites-table:task")
 
 HEAD = "0002_add_task_due_on"
 
@@ -154,10 +156,10 @@ def _missing(tree: Workshop, text: str) -> None:
     del tree, text
 
 
-def _entry(tree: Workshop, revision: str, parent: str) -> Entry:
-    checksum = manifest.checksum_of(tree.versions / f"{revision}.py")
+def _entry(tree: Workshop, revision: str, parent: str) -> SealedRevision:
+    checksum = checksum_of(tree.versions / f"{revision}.py")
     assert checksum
-    return Entry(f"{revision}.py", revision, parent, checksum)
+    return SealedRevision(f"{revision}.py", revision, parent, checksum)
 
 
 @pytest.mark.parametrize("spoil", [_truncate, _in_conflict, _older, _lying, _renamed, _missing])
@@ -197,7 +199,7 @@ def test_a_head_is_believed_when_its_file_says_so(tmp_path: Path, says: str, bel
     for name, text in texts.items():
         (tmp_path / f"{name}.py").write_text(text)
     entries = [
-        Entry(f"{name}.py", name, parent, manifest.checksum(texts[name]))
+        SealedRevision(f"{name}.py", name, parent, checksum_of_source(texts[name]))
         for name, parent in (("0001_first", "-"), ("0002_head", "0001_first"))
     ]
     (tmp_path / "manifest.txt").write_text(manifest.render(entries, tmp_path))
@@ -234,8 +236,8 @@ def test_formatting_does_not_change_a_checksum() -> None:
         '"""New."""\n# a remark\nx = [\n    \'a\',\n    0x1,  # one\n]\n\n\n'
         'def f(\n    a,\n    b,\n):\n    """Add."""\n    return (a + b)\n'
     )
-    assert manifest.checksum(plain) == manifest.checksum(other)
-    assert manifest.checksum(plain.replace("\n", "\r\n")) == manifest.checksum(plain)
+    assert checksum_of_source(plain) == checksum_of_source(other)
+    assert checksum_of_source(plain.replace("\n", "\r\n")) == checksum_of_source(plain)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_formatting_does_not_change_a_checksum() -> None:
 )
 def test_meaning_changes_a_checksum(one: str, other: str) -> None:
     """Whatever makes a revision do something else gives it another checksum."""
-    assert manifest.checksum(one) != manifest.checksum(other)
+    assert checksum_of_source(one) != checksum_of_source(other)
 
 
 def pythons() -> list[str]:
@@ -294,7 +296,7 @@ def test_a_checksum_is_the_same_on_every_python(tmp_path: Path) -> None:
         *sorted((ROOT / "migrations" / "versions").glob("*.py")),
     ]
     code = (
-        "import sys; from pathlib import Path; from railhead.history.manifest import checksum_of;"
+        "import sys; from pathlib import Path; from railhead.history.checksum import checksum_of;"
         " print(*[checksum_of(Path(name)) for name in sys.argv[1:]])"
     )
     digests = {

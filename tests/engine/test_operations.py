@@ -16,12 +16,12 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from psycopg2.extensions import connection as Connection
 
+from railhead.dsn import Dsn
 from railhead.errors import Stop
-from railhead.operations import verbs as operations
-from railhead.operations.autocommit import Table, outside
+from railhead.operations import verbs
+from railhead.operations.autocommit import Table, autocommit
 from railhead.operations.backfill import Backfill
-from railhead.postgres.retry_budget import Patience
-from railhead.settings import Dsn
+from railhead.postgres.retry_budget import RetryBudget
 from tests.ground import eventually, rows_of
 from tests.verbs import (
     INDEX_ON_PARTITIONS,
@@ -62,7 +62,7 @@ def test_verb_writes_sql_that_can_be_run_twice(connection: Connection, database:
 
 def test_every_verb_is_tried_here() -> None:
     """No verb is promised to be repeatable without being repeated above."""
-    assert set(VERBS) == operations.REPEATABLE
+    assert set(VERBS) == verbs.REPEATABLE
 
 
 def test_invalid_index_left_by_a_crash_is_built_again(database: Dsn, other_session: Connection) -> None:
@@ -166,7 +166,7 @@ def test_blocking_statement_gives_way_and_tries_again(database: Dsn, other_sessi
 
     with other_session.cursor() as cursor:
         cursor.execute('LOCK TABLE shop."Item" IN ACCESS SHARE MODE')
-    run(database, VERBS["set_not_null"].call, patience=Patience(30, 0.9, sleep=sleep))
+    run(database, VERBS["set_not_null"].call, patience=RetryBudget(30, 0.9, sleep=sleep))
     assert len(slept) == 3
     assert answer(database, VERBS["set_not_null"]) == ["Name"]
 
@@ -176,7 +176,7 @@ def test_verb_stands_in_line_behind_maintenance(database: Dsn, other_session: Co
     """For who maintains the table a verb waits beyond its short lock timeout: traffic goes on meanwhile, nothing is missed."""
     verb = VERBS[name]
     rows_of(database, TABLES + verb.before)
-    patience = Patience(30, 0.05)
+    patience = RetryBudget(30, 0.05)
     with other_session.cursor() as cursor:
         cursor.execute('LOCK TABLE shop."Item" IN SHARE UPDATE EXCLUSIVE MODE')
     with in_background(database, verb.call, patience=patience) as failure:
@@ -211,7 +211,7 @@ def test_patience_ends_and_nothing_is_left(database: Dsn, other_session: Connect
     with other_session.cursor() as cursor:
         cursor.execute('LOCK TABLE shop."Item" IN ACCESS SHARE MODE')
     with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
-        run(database, VERBS["set_not_null"].call, patience=Patience(0.3, 0.9))
+        run(database, VERBS["set_not_null"].call, patience=RetryBudget(0.3, 0.9))
     other_session.rollback()
     assert rows_of(database, NOT_NULL) == []
 
@@ -314,7 +314,7 @@ def test_backfill_says_how_long_it_will_take(
     )
 
     def call(op: Operations) -> None:
-        with outside(op) as session:
+        with autocommit(op) as session:
             table = Table("event", None)
             work = Backfill(session, table, "note = 'y'", "note <> 'y'", 500, 0.0, tell_every=0, screen=screen)
             work.run()
@@ -401,7 +401,7 @@ def test_backfill_meets_rows_that_change_under_its_hands(database: Dsn, other_se
     run(
         database,
         lambda op: op.backfill("Item", "price = 9", "price < 9", batch=100, schema="shop"),
-        patience=Patience(30, 0.9, sleep=sleep),
+        patience=RetryBudget(30, 0.9, sleep=sleep),
     )
     assert rows_of(database, 'SELECT DISTINCT price FROM shop."Item"') == [(9,)]
     assert rows_of(database, 'SELECT "Name" FROM shop."Item" WHERE id = 250') == [("changed",)]

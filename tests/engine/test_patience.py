@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from railhead.postgres.retry_budget import Patience
+from railhead.postgres.retry_budget import RetryBudget
 
 
-def climb(patience: Patience, wasted: float = 0.0) -> list[float]:
+def climb(patience: RetryBudget, wasted: float = 0.0) -> list[float]:
     """Miss until patience is over; return the lock timeout of each attempt."""
     timeouts = []
     while patience.left > 0:
@@ -21,9 +21,9 @@ def climb(patience: Patience, wasted: float = 0.0) -> list[float]:
 def test_ladder_is_gentle_for_half_a_minute_and_then_grows() -> None:
     """100 ms at first, at most 200 ms for 30 s, then growing to MIGRATE_LOCK_TIMEOUT and never beyond."""
     slept: list[float] = []
-    patience = Patience(240.0, 0.9, sleep=slept.append)
+    patience = RetryBudget(240.0, 0.9, sleep=slept.append)
     gentle = []
-    while patience.spent < Patience.GENTLE_FOR:
+    while patience.spent < RetryBudget.GENTLE_FOR:
         gentle.append(patience.lock_timeout)
         patience.miss(patience.lock_timeout)
     assert gentle[0] == 0.1
@@ -38,7 +38,7 @@ def test_ladder_is_gentle_for_half_a_minute_and_then_grows() -> None:
 
 def test_only_misses_open_the_ladder_and_only_for_one_revision() -> None:
     """Two minutes behind another migrator, or without a server, freeze nobody's traffic; nor do the misses of the revision before."""
-    patience = Patience(1000.0, 0.9, sleep=lambda _: None)
+    patience = RetryBudget(1000.0, 0.9, sleep=lambda _: None)
     patience.spend(120)
     patience.rest(120)
     assert patience.lock_timeout == 0.1
@@ -52,7 +52,7 @@ def test_only_misses_open_the_ladder_and_only_for_one_revision() -> None:
 def test_budget_is_never_overslept() -> None:
     """The last pause is as long as what is left, and what an attempt wasted counts."""
     slept: list[float] = []
-    patience = Patience(10.0, 0.9, sleep=slept.append)
+    patience = RetryBudget(10.0, 0.9, sleep=slept.append)
     climb(patience, wasted=1.0)
     assert patience.spent <= 11.0
     assert sum(slept) + patience.misses * 1.0 == pytest.approx(patience.spent)
@@ -60,10 +60,10 @@ def test_budget_is_never_overslept() -> None:
 
 def test_short_lock_timeout_is_respected_from_the_start() -> None:
     """Whoever allows 50 ms only gets no attempt of 100."""
-    assert set(climb(Patience(5.0, 0.05, sleep=lambda _: None))) == {0.05}
+    assert set(climb(RetryBudget(5.0, 0.05, sleep=lambda _: None))) == {0.05}
 
 
 @pytest.mark.parametrize(("budget", "timeout"), [(240.0, 15.0), (40.0, 10.0), (8.0, 3.0), (0.0, 3.0)])
 def test_one_answer_may_take_a_quarter_of_the_budget(budget: float, timeout: float) -> None:
     """So a network that vanished is noticed while there is time left; never less than 3 s, never more than 15."""
-    assert Patience(budget, 0.9).answer_timeout == timeout
+    assert RetryBudget(budget, 0.9).answer_timeout == timeout

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import rows_of
 from tests.workshop import Workshop
 

@@ -8,11 +8,10 @@ from textwrap import dedent
 
 import pytest
 
-from railhead.hazards import rewrite as remedies
-from railhead.hazards import rules as hazards
+from railhead.dsn import Dsn
+from railhead.hazards import rewrite, rules
 from railhead.hazards.rewrite import Remedy
 from railhead.hazards.rules import HAZARDS, Finding
-from railhead.settings import Dsn
 from tests.ground import rows_of
 from tests.judging import EXAMPLES, SCHEMA, footprints_of
 from tests.verbs import run as run_verb
@@ -48,7 +47,7 @@ def file(upgrade: str, downgrade: str = "pass") -> str:
 
 def rewritten(upgrade: str, downgrade: str = "pass", found: list[Finding] | None = None) -> Remedy:
     """Return what becomes of a revision in which everything that blocks was found."""
-    remedy = remedies.remedy(file(upgrade, downgrade), "0002_it.py", found or EVERYWHERE, 3)
+    remedy = rewrite.remedy(file(upgrade, downgrade), "0002_it.py", found or EVERYWHERE, 3)
     assert remedy is not None
     return remedy
 
@@ -65,7 +64,7 @@ def run(server: Dsn, folder: Path, remedy: Remedy) -> list[str]:
     for part in remedy.parts:
         (folder / part.file).write_text(part.source)
     history, found = footprints_of(server, folder, [f"{part.file.removesuffix('.py')}" for part in remedy.parts])
-    judged = [finding for one in found for finding in hazards.findings(one, history.by_id[one.revision])]
+    judged = [finding for one in found for finding in rules.findings(one, history.by_id[one.revision])]
     bad = {*BLOCKING, "not-repeatable", "not-reversible"}
     return [str(finding) for finding in judged if finding.slug in bad]
 
@@ -74,7 +73,7 @@ def run(server: Dsn, folder: Path, remedy: Remedy) -> list[str]:
 def test_bad_examples_are_mended(server: Dsn, tmp_path: Path, slug: str) -> None:
     """What each bad example becomes runs up, down and up, survives crashes and blocks nobody."""
     source = (EXAMPLES / slug / "bad.py").read_text().replace("0002_bad", "0002_it")
-    remedy = remedies.remedy(source, "0002_it.py", [Finding(slug, "task")], 3)
+    remedy = rewrite.remedy(source, "0002_it.py", [Finding(slug, "task")], 3)
     assert remedy is not None
     assert run(server, tmp_path, remedy) == []
 
@@ -187,7 +186,7 @@ def test_an_update_becomes_a_backfill(sql: str, backfill: str) -> None:
 )
 def test_what_cannot_tell_its_done_rows_is_left_to_words(statement: str) -> None:
     """Where nobody can see which rows are done there is no rewriting, and none is made up."""
-    assert remedies.remedy(file(statement), "0002_it.py", EVERYWHERE, 3) is None
+    assert rewrite.remedy(file(statement), "0002_it.py", EVERYWHERE, 3) is None
 
 
 @pytest.mark.parametrize(
@@ -252,7 +251,7 @@ def test_what_is_not_mended_is_said() -> None:
 def test_the_second_file_names_its_parent_and_its_successor() -> None:
     """A part that was split off builds on the first, and what built on the first builds on it."""
     source = (EXAMPLES / "not-repeatable" / "bad.py").read_text()
-    remedy = remedies.remedy(source, "0002_bad.py", [Finding("not-repeatable")], 7, "0003_next.py")
+    remedy = rewrite.remedy(source, "0002_bad.py", [Finding("not-repeatable")], 7, "0003_next.py")
     assert remedy is not None
     assert [part.file for part in remedy.parts] == ["0002_bad.py", "0007_bad_finish.py"]
     assert 'revision = "0007_bad_finish"\ndown_revision = "0002_bad"' in remedy.parts[1].source

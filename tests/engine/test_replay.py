@@ -10,11 +10,10 @@ import psycopg2
 import pytest
 
 from railhead.devserver.scratch import PREFIX
-from railhead.hazards import replay
-from railhead.hazards import rules as hazards
+from railhead.dsn import Dsn
+from railhead.hazards import replay, rules
 from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
 from railhead.schema import catalog
-from railhead.settings import Dsn
 from tests.ground import eventually, rows_of
 from tests.judging import SCHEMA, footprints_of
 
@@ -104,14 +103,14 @@ def test_index_that_is_kept_is_not_read(replayed: Replayed) -> None:
 def test_words_in_a_literal_are_no_columns(replayed: Replayed) -> None:
     """A rule for a new column may speak of anything in quotes: what the previous release writes it does not reject."""
     footprint = replayed(sql("ALTER TABLE task ADD kind text, ADD CHECK (kind IN ('title', 'it''s price'))"))
-    assert [one for one in hazards.findings(footprint) if one.slug == "may-reject-writes"] == []
+    assert [one for one in rules.findings(footprint) if one.slug == "may-reject-writes"] == []
 
 
 def test_vacuum_full_is_seen_outside(replayed: Replayed) -> None:
     """VACUUM FULL refuses to run inside a transaction, and is seen by the new file that it leaves."""
     footprint = replayed(outside("VACUUM FULL task"))
     assert only(footprint).rewritten == ("task",)
-    assert [str(one.slug) for one in hazards.findings(footprint)] == ["rewrites-table"]
+    assert [str(one.slug) for one in rules.findings(footprint)] == ["rewrites-table"]
 
 
 def test_locks_of_a_statement_alone_are_seen(replayed: Replayed) -> None:
@@ -174,7 +173,7 @@ def test_a_rule_of_a_domain_is_checked_under_a_lock(replayed: Replayed, rule: st
     footprint = replayed(
         sql(f"ALTER DOMAIN word {rule}"), prepared="CREATE DOMAIN word AS text; CREATE TABLE d (it word)"
     )
-    assert [str(one) for one in hazards.findings(footprint) if one.hazard.blocking] == ["scans-under-lock: d"]
+    assert [str(one) for one in rules.findings(footprint) if one.hazard.blocking] == ["scans-under-lock: d"]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +187,7 @@ def test_a_rule_of_a_domain_is_checked_under_a_lock(replayed: Replayed, rule: st
 def test_a_time_zone_rewrites_where_it_is_not_utc(replayed: Replayed, kinds: tuple[str, str], told: bool) -> None:
     """A scratch database, which is in UTC, need not rewrite for a time zone; the databases that it stands for may have to."""
     footprint = replayed(sql(f"ALTER TABLE e ALTER at TYPE {kinds[1]}"), prepared=f"CREATE TABLE e (at {kinds[0]})")
-    assert ("rewrites-table: e" in [str(one) for one in hazards.findings(footprint)]) == told
+    assert ("rewrites-table: e" in [str(one) for one in rules.findings(footprint)]) == told
 
 
 def test_an_update_behind_an_alter_table_is_seen(replayed: Replayed) -> None:

@@ -16,7 +16,7 @@ STATES = ("current", "behind", "ahead", "unknown", "unmanaged", "fallback", "for
 
 PENDING = Pending("0003_c", "migrations/versions/0003_c.py", "Third\n\nWhy: because.", breaking=False, hazards=())
 
-ENTRY = ledger.Entry(
+ENTRY = ledger.LedgerRow(
     id=1,
     run="r",
     revision="0002_b",

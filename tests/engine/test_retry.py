@@ -9,17 +9,18 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from railhead.execution import retry_policy as retry
-from railhead.execution.failure_report import Account
-from railhead.history.planner import Way
-from railhead.settings import Dsn, Settings
+from railhead.dsn import Dsn
+from railhead.execution import retry_policy
+from railhead.execution.failure_report import FailureReport
+from railhead.history.planner import MigrationPlan
+from railhead.settings import Settings
 from railhead.state import ledger
 
 
-def account_of(dsn: Dsn) -> Account:
+def account_of(dsn: Dsn) -> FailureReport:
     """Return the account of a run that asks this database, and has no way to go."""
     settings = Settings(database=dsn, migrate_database=dsn)
-    return Account(cast("Way", None), settings, ledger.new_run("upgrade", settings))
+    return FailureReport(cast("MigrationPlan", None), settings, ledger.new_run("upgrade", settings))
 
 
 def test_refused_change_is_a_lost_connection_where_the_server_follows_or_is_gone(
@@ -28,6 +29,6 @@ def test_refused_change_is_a_lost_connection_where_the_server_follows_or_is_gone
     """A role that only reads will only read tomorrow; a standby that cannot even be asked any more may be gone for good."""
     with pytest.raises(psycopg2.Error) as refused, connection.cursor() as cursor:
         cursor.execute("BEGIN READ ONLY; CREATE TABLE thing (id int)")
-    assert not retry.is_lost(refused.value, account_of(database))
-    assert not retry.is_passing(refused.value, account_of(database))
-    assert retry.is_lost(refused.value, account_of(database.with_(host=str(tmp_path))))
+    assert not retry_policy.is_lost(refused.value, account_of(database))
+    assert not retry_policy.is_passing(refused.value, account_of(database))
+    assert retry_policy.is_lost(refused.value, account_of(database.with_(host=str(tmp_path))))

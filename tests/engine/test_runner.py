@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import MIGRATE, rows_of
 from tests.workshop import Workshop
 

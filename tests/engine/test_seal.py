@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from railhead.history import manifest
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
+from railhead.history.checksum import checksum_of
+from railhead.history.manifest import SealedRevision, read, render
 from tests.ground import rows_of
 from tests.workshop import Workshop
 
@@ -36,7 +37,7 @@ def test_what_was_sealed_is_true(bare: Workshop) -> None:
     assert (again.returncode, again.stdout) == (0, "seal: 2 revisions in migrations/manifest.txt, as before\n")
     assert manifest_of(bare).read_text() == text
     assert check(bare) == (0, ["the manifest is true"])
-    found = manifest.read(manifest_of(bare))
+    found = read(manifest_of(bare))
     assert found is not None
     assert found.heads == ("0002_second",)
     assert found.is_true(bare.versions)
@@ -108,16 +109,16 @@ def test_sealing_needs_no_database(workshop: Workshop) -> None:
 def test_what_was_found_out_stays_while_the_file_means_the_same(bare: Workshop) -> None:
     """Reformatting keeps what a replay has found; a change in meaning forgets it."""
     place = bare.write("0001_first", "op.execute('CREATE TABLE a ()')")
-    checksum = manifest.checksum_of(place)
+    checksum = checksum_of(place)
     assert checksum
-    known = manifest.Entry("0001_first.py", "0001_first", "-", checksum, "fingerprint", "works")
-    manifest_of(bare).write_text(manifest.render([known], bare.versions))
+    known = SealedRevision("0001_first.py", "0001_first", "-", checksum, "fingerprint", "works")
+    manifest_of(bare).write_text(render([known], bare.versions))
     place.write_text(f"# a remark\n{place.read_text()}")
     bare.migrate("seal", "--no-replay")
     assert sealed(bare) == known
     place.write_text(place.read_text().replace("TABLE a", "TABLE b"))
     bare.migrate("seal", "--no-replay")
-    assert sealed(bare) == known._replace(checksum=manifest.checksum_of(place), catalog="-", previous="-")
+    assert sealed(bare) == known._replace(checksum=checksum_of(place), catalog="-", previous="-")
 
 
 def test_sealing_looks_at_what_a_revision_does(bare: Workshop, database: Dsn) -> None:
@@ -127,7 +128,7 @@ def test_sealing_looks_at_what_a_revision_does(bare: Workshop, database: Dsn) ->
     ended = bare.migrate("seal")
     assert (ended.returncode, "index-blocks-writes" in ended.stdout) == (0, True), ended.stderr
     assert check(bare, "--check") == (0, ["the manifest is true"])
-    found = manifest.read(manifest_of(bare))
+    found = read(manifest_of(bare))
     assert found is not None
     assert [entry.previous for entry in found.entries] == ["works", "works"]
     assert found.entries[1].hazards == "index-blocks-writes:note"
@@ -153,9 +154,9 @@ def test_a_revision_that_ends_its_transaction_is_not_sealed(bare: Workshop) -> N
     assert not manifest_of(bare).exists()
 
 
-def sealed(tree: Workshop) -> manifest.Entry:
+def sealed(tree: Workshop) -> SealedRevision:
     """Return the only line of the manifest."""
-    found = manifest.read(manifest_of(tree))
+    found = read(manifest_of(tree))
     assert found is not None
     (entry,) = found.entries
     return entry

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from railhead.dsn import Dsn
 from railhead.history import manifest
-from railhead.history.manifest import Entry
-from railhead.settings import Dsn
+from railhead.history.manifest import SealedRevision
 from tests.ground import rows_of
 from tests.workshop import Workshop
 
@@ -16,7 +16,7 @@ HEAD = "0002_add_task_due_on"
 DROP = 'op.drop_column("task", "due_on")'
 
 
-def entries(tree: Workshop) -> dict[str, Entry]:
+def entries(tree: Workshop) -> dict[str, SealedRevision]:
     """Return the lines of the manifest."""
     found = manifest.read(tree.root / "migrations" / "manifest.txt")
     assert found is not None

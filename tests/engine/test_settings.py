@@ -11,8 +11,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
+from railhead.dsn import Dsn, parse_url
 from railhead.errors import Stop
-from railhead.settings import ROOT, Dsn, Settings, duration, load, parse_url
+from railhead.settings import ROOT, Settings, duration, load
 from tests.ground import environment
 
 PASSWORD = "p@ss/w%rd:é"

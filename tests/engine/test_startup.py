@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import ALEMBIC, MIGRATE, Databases, eventually, rows_of, url_of
 from tests.workshop import Workshop
 

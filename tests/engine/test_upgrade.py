@@ -13,10 +13,12 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from models import Base
+from railhead.commands import create_tables, wait
+from railhead.dsn import Dsn
 from railhead.errors import Stop
-from railhead.execution import entry as upgrade
-from railhead.postgres import advisory_lock as lock
-from railhead.settings import Dsn, Settings
+from railhead.execution import entry
+from railhead.postgres import advisory_lock
+from railhead.settings import Settings
 from tests.ground import ALEMBIC, eventually, rows_of, url_of
 from tests.workshop import Workshop
 
@@ -25,11 +27,11 @@ TABLE = "op.create_table('note', sa.Column('id', sa.Integer))"
 
 
 @pytest.fixture
-def held(database: Dsn) -> Iterator[lock.Lock]:
+def held(database: Dsn) -> Iterator[advisory_lock.Lock]:
     """The migration lock, held by somebody else."""
     connection = psycopg2.connect(database.with_(application_name="railhead upgrade @ web-2"))
     connection.autocommit = True
-    taken = lock.Lock(connection)
+    taken = advisory_lock.Lock(connection)
     assert taken.try_take()
     yield taken
     taken.release()
@@ -42,24 +44,24 @@ def told(text: str) -> str:
 
 def test_what_a_run_did_is_what_it_says(settings: Settings) -> None:
     """An outcome tells where the database was, where it is, and the revisions between, in order."""
-    first = upgrade.run("upgrade", "head", settings)
+    first = entry.migrate("upgrade", "head", settings)
     assert (first.before, first.after, first.applied) == ((), (HEAD,), ("0001_baseline", HEAD))
     assert re.fullmatch(rf"upgrade: 2 revisions, the database is at {HEAD} \(\d+\.\d\d s\)", str(first))
-    second = upgrade.run("upgrade", "head", settings)
+    second = entry.migrate("upgrade", "head", settings)
     assert (second.applied, str(second)) == ((), f"upgrade: nothing to do, the database is at {HEAD}")
-    back = upgrade.run("downgrade", "base", settings)
+    back = entry.migrate("downgrade", "base", settings)
     assert (back.after, back.applied) == ((), (HEAD, "0001_baseline"))
     assert str(back).startswith("downgrade: 2 revisions, the database is at base (")
 
 
 def test_a_plan_is_what_a_run_would_do(settings: Settings, database: Dsn) -> None:
     """`plan` gives the steps in order and touches nothing."""
-    steps = upgrade.plan("upgrade", "head", settings)
+    steps = entry.plan("upgrade", "head", settings)
     assert [step.revision for step in steps] == ["0001_baseline", HEAD]
     assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
-    upgrade.run("upgrade", "head", settings)
-    assert upgrade.plan("upgrade", "head", settings) == []
-    assert [step.revision for step in upgrade.plan("downgrade", "-1", settings)] == [HEAD]
+    entry.migrate("upgrade", "head", settings)
+    assert entry.plan("upgrade", "head", settings) == []
+    assert [step.revision for step in entry.plan("downgrade", "-1", settings)] == [HEAD]
 
 
 def test_a_migration_runs_with_short_waits(bare: Workshop, database: Dsn) -> None:
@@ -84,7 +86,7 @@ def test_a_statement_that_takes_too_long_is_ended(bare: Workshop, database: Dsn)
 
 def test_an_empty_database_is_filled_at_once(settings: Settings, database: Dsn) -> None:
     """Where there is no table there is no traffic to protect: the first run is one transaction."""
-    upgrade.run("upgrade", "head", settings)
+    entry.migrate("upgrade", "head", settings)
     columns = "SELECT xmin FROM pg_attribute WHERE (attrelid = 'project'::regclass AND attname = 'name')"
     columns += " OR (attrelid = 'task'::regclass AND attname = 'due_on')"
     version = rows_of(database, "SELECT xmin FROM alembic_version")
@@ -141,10 +143,10 @@ def test_a_revision_may_tidy_up_around_us(bare: Workshop, database: Dsn, does: s
     assert rows_of(database, "SELECT count(*) FROM migration_ledger") == [(4,)]
 
 
-def test_the_lock_stays_busy(settings: Settings, database: Dsn, held: lock.Lock) -> None:
+def test_the_lock_stays_busy(settings: Settings, database: Dsn, held: advisory_lock.Lock) -> None:
     """Whoever waits in vain is told who holds the lock, and ends with 4."""
     with pytest.raises(Stop) as stopped:
-        upgrade.run("upgrade", "head", settings._replace(wait_lock=0.2))
+        entry.migrate("upgrade", "head", settings._replace(wait_lock=0.2))
     assert told(stopped.value.render("upgrade")) == (
         """\
 upgrade stopped: another process holds the migration lock
@@ -161,7 +163,7 @@ upgrade stopped: another process holds the migration lock
     assert rows_of(database, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
 
 
-def test_a_reset_waits_for_whoever_migrates(workshop: Workshop, database: Dsn, held: lock.Lock) -> None:
+def test_a_reset_waits_for_whoever_migrates(workshop: Workshop, database: Dsn, held: advisory_lock.Lock) -> None:
     """Nothing is dropped under another one's hands."""
     rows_of(database, "CREATE TABLE kept ()")
     ended = workshop.migrate("reset", "--yes", MIGRATE_WAIT_LOCK="0.2s")
@@ -202,7 +204,7 @@ def test_limits_are_those_of_each_revision(bare: Workshop) -> None:
     assert (ended.returncode, "0005_asks_outside" in ended.stdout) == (0, True), ended.stderr
 
 
-def test_a_waiter_finds_the_work_done(workshop: Workshop, database: Dsn, held: lock.Lock) -> None:
+def test_a_waiter_finds_the_work_done(workshop: Workshop, database: Dsn, held: advisory_lock.Lock) -> None:
     """Whoever waits asks before each try whether the database is there already, and then goes without the lock."""
     waiting = workshop.start(sys.executable, "utils/migrate.py")
     eventually(lambda: "waiting for the migration lock" in waiting.stderr)
@@ -213,7 +215,7 @@ def test_a_waiter_finds_the_work_done(workshop: Workshop, database: Dsn, held: l
     assert held.pid
 
 
-def test_one_step_does_not_become_another(workshop: Workshop, database: Dsn, held: lock.Lock) -> None:
+def test_one_step_does_not_become_another(workshop: Workshop, database: Dsn, held: advisory_lock.Lock) -> None:
     """Who typed `+1` and had to wait while the database moved elsewhere is asked again, and changes nothing."""
     waiting = workshop.start(*ALEMBIC, "upgrade", "+1")
     eventually(lambda: "waiting for the migration lock" in waiting.stderr)
@@ -230,18 +232,18 @@ def test_one_step_does_not_become_another(workshop: Workshop, database: Dsn, hel
 
 def test_a_table_stays_busy(settings: Settings, database: Dsn, other_session: Connection) -> None:
     """A revision that never gets its table lock is rolled back, and the message says who was in the way; exit 4."""
-    upgrade.run("upgrade", "0001", settings)
+    entry.migrate("upgrade", "0001", settings)
     with other_session.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM task")
     with pytest.raises(Stop) as stopped:
-        upgrade.run("upgrade", "head", settings._replace(wait_lock=1.0))
+        entry.migrate("upgrade", "head", settings._replace(wait_lock=1.0))
     message = stopped.value.render("upgrade")
     assert (stopped.value.slug, stopped.value.exit_code) == ("table-busy", 4)
     assert f"blocker    pid {other_session.info.backend_pid}, idle in transaction for" in message
     assert "canceling statement due to lock timeout (SQLSTATE 55P03)" in message
     assert f"SELECT pg_terminate_backend({other_session.info.backend_pid});" in message
     other_session.rollback()
-    upgrade.run("upgrade", "head", settings)
+    entry.migrate("upgrade", "head", settings)
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [(HEAD,)]
 
 
@@ -366,15 +368,15 @@ def test_an_env_that_commits_nothing_is_found_out(workshop: Workshop, database: 
 def test_waiting_for_others_to_migrate(settings: Settings) -> None:
     """`wait` never migrates: it ends when time is up, at head, and at once where head can never be reached."""
     hurried = settings._replace(wait_lock=0.0)
-    assert upgrade.wait(hurried, lambda: Base.metadata).state == "behind"
-    upgrade.run("upgrade", "head", settings)
-    assert upgrade.wait(settings, lambda: Base.metadata).can_serve
+    assert wait.wait(hurried, lambda: Base.metadata).state == "behind"
+    entry.migrate("upgrade", "head", settings)
+    assert wait.wait(settings, lambda: Base.metadata).can_serve
     assert settings.database is not None
     rows_of(settings.database, "UPDATE alembic_version SET version_num = 'garbage'")
-    assert upgrade.wait(settings, lambda: Base.metadata).state == "unknown"
+    assert wait.wait(settings, lambda: Base.metadata).state == "unknown"
 
 
-def test_wait_says_what_it_waits_for(workshop: Workshop, held: lock.Lock) -> None:
+def test_wait_says_what_it_waits_for(workshop: Workshop, held: advisory_lock.Lock) -> None:
     """At once, and again when another one migrates or nobody any more; not with each look."""
     waiting = workshop.start(sys.executable, "utils/migrate.py", "wait")
     said = "wait: pending revisions: 2; the migration lock is"
@@ -391,15 +393,15 @@ def test_tables_can_be_made_twice(settings: Settings, database: Dsn) -> None:
     from models import Base
 
     for _ in range(2):
-        upgrade.create_tables(settings, Base.metadata)
+        create_tables.create_tables(settings, Base.metadata)
     assert rows_of(database, "SELECT count(*) FROM task") == [(0,)]
 
 
 def test_no_session_is_left_after_a_run(settings: Settings, database: Dsn) -> None:
     """After a success and after a failure nothing of ours is connected."""
-    upgrade.run("upgrade", "head", settings)
+    entry.migrate("upgrade", "head", settings)
     with pytest.raises(Stop):
-        upgrade.run("upgrade", "0009", settings)
+        entry.migrate("upgrade", "0009", settings)
     question = (
         "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )

@@ -14,10 +14,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from railhead.postgres import connection as reaching
-from railhead.postgres import interrupts as watchdog
+from railhead.dsn import Dsn
+from railhead.postgres import failures, interrupts
 from railhead.postgres.activity import Monitor
-from railhead.settings import Dsn
+from railhead.postgres.connection import connect, fetch_value
 from tests.ground import eventually, rows_of
 
 LONG = "SELECT pg_sleep(30)"
@@ -30,7 +30,7 @@ WATCHERS = (
 @pytest.fixture
 def watched(database: Dsn) -> Iterator[Connection]:
     """A connection that a signal cancels and a limit cuts."""
-    connection = reaching.connect(database, "watched")
+    connection = connect(database, "watched")
     with connection.cursor() as cursor:
         cursor.execute("SET client_connection_check_interval = 50")  # so that what was cut off ends soon
     yield connection
@@ -46,16 +46,16 @@ def run(connection: Connection) -> None:
 def test_answer_that_does_not_come_is_a_lost_connection(watched: Connection) -> None:
     """When the limit is over the socket is cut, and the waiting call fails as if the server had gone."""
     began = time.monotonic()
-    with watchdog.watching(), pytest.raises(psycopg2.OperationalError) as caught, watchdog.limit(watched, 0.2):
+    with interrupts.watching(), pytest.raises(psycopg2.OperationalError) as caught, interrupts.limit(watched, 0.2):
         run(watched)
     assert 0.2 <= time.monotonic() - began < 10
-    assert reaching.is_lost(caught.value)
+    assert failures.is_lost(caught.value)
 
 
 def test_answer_in_time_is_left_alone(watched: Connection) -> None:
     """A limit ends with its block: what comes later may take its time."""
-    with watchdog.watching(), watched.cursor() as cursor:
-        with watchdog.limit(watched, 0.2):
+    with interrupts.watching(), watched.cursor() as cursor:
+        with interrupts.limit(watched, 0.2):
             cursor.execute("SELECT 1")
         cursor.execute("SELECT pg_sleep(0.4)")
 
@@ -64,21 +64,21 @@ def test_no_limit_is_longer_than_the_run_allows(watched: Connection) -> None:
     """Inside `at_most` a longer limit is cut short, and afterwards is what it says again."""
     began = time.monotonic()
     with (
-        watchdog.watching(),
-        watchdog.at_most(0.2),
+        interrupts.watching(),
+        interrupts.at_most(0.2),
         pytest.raises(psycopg2.OperationalError),
-        watchdog.limit(watched, 30),
+        interrupts.limit(watched, 30),
     ):
         run(watched)
     assert time.monotonic() - began < 10
-    assert watchdog.longest(30) == 30
+    assert interrupts.longest(30) == 30
 
 
 def test_outer_limit_holds_again_after_an_inner_one(watched: Connection) -> None:
     """A question with a limit of its own does not make what surrounds it endless."""
     began = time.monotonic()
-    with watchdog.watching(), watchdog.limit(watched, 0.3):
-        reaching.scalar(watched, "SELECT 1")
+    with interrupts.watching(), interrupts.limit(watched, 0.3):
+        fetch_value(watched, "SELECT 1")
         with pytest.raises(psycopg2.OperationalError):
             run(watched)
     assert time.monotonic() - began < 10
@@ -91,14 +91,14 @@ def test_connections_are_made_while_others_are_cancelled(monkeypatch: pytest.Mon
         """Connects in the middle of being looked at, as the thread that tells the progress may."""
 
         def __iter__(self) -> Iterator[Connection]:
-            thread = threading.Thread(target=watchdog.register, args=(_Open(),), daemon=True)
+            thread = threading.Thread(target=interrupts.register, args=(_Open(),), daemon=True)
             thread.start()
             thread.join(0.05)
             yield from super().__iter__()
             assert thread.is_alive(), "it did not wait"
 
-    monkeypatch.setattr(watchdog, "_connections", Another())
-    guardian = watchdog._Watchdog()
+    monkeypatch.setattr(interrupts, "_connections", Another())
+    guardian = interrupts._Watchdog()
     guardian._last_resort = time.monotonic() + 60
     guardian._insist(signal.SIGTERM)
     guardian._inbox.close()
@@ -114,14 +114,14 @@ def test_handler_that_is_not_pythons_is_left_alone(monkeypatch: pytest.MonkeyPat
     installed: list[object] = []
     monkeypatch.setattr(signal, "getsignal", lambda _: None)
     monkeypatch.setattr(signal, "signal", lambda _, handler: installed.append(handler))
-    with watchdog.watching():
+    with interrupts.watching():
         pass
     assert installed == []
 
 
 def test_without_a_watch_nothing_is_cut(watched: Connection) -> None:
     """In a web worker, which does not watch, a limit has no effect."""
-    with watchdog.limit(watched, 0.01), watched.cursor() as cursor:
+    with interrupts.limit(watched, 0.01), watched.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(0.1)")
 
 
@@ -131,7 +131,7 @@ def test_signal_cancels_what_runs(watched: Connection, database: Dsn, number: si
     before = signal.getsignal(number)
     began = time.monotonic()
     _when_it_runs(database, lambda: os.kill(os.getpid(), number))
-    with pytest.raises(watchdog.Interrupted) as caught, watchdog.watching():
+    with pytest.raises(interrupts.Interrupted) as caught, interrupts.watching():
         run(watched)
     assert time.monotonic() - began < 10
     assert (caught.value.signum, caught.value.exit_code) == (number, 128 + number)
@@ -146,12 +146,12 @@ def test_signal_cancels_what_runs(watched: Connection, database: Dsn, number: si
 def test_watches_may_be_nested(watched: Connection) -> None:
     """The outermost counts: its handlers stay until it ends."""
     before = signal.getsignal(signal.SIGTERM)
-    with watchdog.watching():
+    with interrupts.watching():
         ours = signal.getsignal(signal.SIGTERM)
-        with watchdog.watching():
+        with interrupts.watching():
             assert signal.getsignal(signal.SIGTERM) == ours
         assert signal.getsignal(signal.SIGTERM) == ours
-        with pytest.raises(psycopg2.OperationalError), watchdog.limit(watched, 0.1):
+        with pytest.raises(psycopg2.OperationalError), interrupts.limit(watched, 0.1):
             run(watched)
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -159,7 +159,7 @@ def test_watches_may_be_nested(watched: Connection) -> None:
 def test_hanging_up_a_closed_connection_is_no_error(watched: Connection) -> None:
     """Whoever cuts a connection need not know whether somebody closed it meanwhile."""
     watched.close()
-    watchdog.hang_up(watched)
+    interrupts.hang_up(watched)
 
 
 def test_nobody_watches_any_more_when_the_run_has_ended(database: Dsn) -> None:
@@ -185,7 +185,7 @@ def test_refusal_of_a_question_is_an_answer(database: Dsn) -> None:
 
 def _assert_kept(database: Dsn, monitor: Monitor) -> None:
     """A statement that takes longer than the monitor has patience comes to its end."""
-    with watchdog.watching(), watchdog.at_most(0.2), closing(psycopg2.connect(database)) as connection, monitor:
+    with interrupts.watching(), interrupts.at_most(0.2), closing(psycopg2.connect(database)) as connection, monitor:
         monitor.watch(connection, connection.info.backend_pid, "upgrade")
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_sleep(1.5)")

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app import create_app
 from app.database import make_engine
-from railhead.settings import Dsn, Secret, Settings
+from railhead.dsn import Dsn
+from railhead.settings import Secret, Settings
 from tests.ground import Databases
 from tests.web.visitor import Visitor
 

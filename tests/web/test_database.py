@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from app import database as ours
-from railhead.postgres import interrupts as watchdog
+from railhead.postgres import interrupts
 from railhead.settings import Settings
 from tests.workshop import Workshop
 
@@ -44,7 +44,7 @@ def test_guard_needs_nobody_who_watches(connection: Connection) -> None:
     began = time.monotonic()
     with (
         pytest.raises(psycopg2.OperationalError),
-        watchdog.guard(connection, 0.2),
+        interrupts.guard(connection, 0.2),
         connection.cursor() as cursor,
     ):
         cursor.execute(LONG)
@@ -54,7 +54,7 @@ def test_guard_needs_nobody_who_watches(connection: Connection) -> None:
 def test_guard_ends_with_its_block(connection: Connection) -> None:
     """Who waits between two questions, as in `flask shell`, loses nothing."""
     with connection.cursor() as cursor:
-        with watchdog.guard(connection, 0.1):
+        with interrupts.guard(connection, 0.1):
             cursor.execute("SELECT 1")
         cursor.execute("SELECT pg_sleep(0.3)")
 

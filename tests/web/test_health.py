@@ -6,8 +6,9 @@ from flask import Flask
 
 from app import create_app
 from models import Base
-from railhead.execution import entry as upgrade
-from railhead.settings import Dsn, Settings
+from railhead.commands import create_tables
+from railhead.dsn import Dsn
+from railhead.settings import Settings
 from tests.ground import rows_of
 
 
@@ -48,7 +49,7 @@ def test_readyz_is_503_without_a_server(migrated: Settings) -> None:
 def test_readyz_is_200_when_dev_create_tables_made_every_table(database: Dsn, migrated: Settings) -> None:
     """What DEV_CREATE_TABLES made is ready while it is asked for, in development, and as long as nothing is missing."""
     settings = migrated._replace(database=database, migrate_database=database, dev_create_tables=True)
-    upgrade.create_tables(settings, Base.metadata)
+    create_tables.create_tables(settings, Base.metadata)
 
     def answer(**changes: object) -> tuple[int, str]:
         response = create_app(settings._replace(**changes)).test_client().get("/readyz")

@@ -14,8 +14,9 @@ from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
 from app import create_app, schema
+from railhead.dsn import Dsn
 from railhead.postgres.advisory_lock import Lock
-from railhead.settings import Dsn, Settings
+from railhead.settings import Settings
 from tests.ground import Databases, Tree, eventually, rows_of
 from tests.web.conftest import PASSWORD
 from tests.web.replica import Replica

@@ -7,7 +7,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from app import tables
-from railhead.settings import Dsn
+from railhead.dsn import Dsn
 from tests.ground import eventually, rows_of
 
 MADE = """

@@ -1,0 +1,183 @@
+"""Does the schema hold all that the models need?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import sqlalchemy
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import connection as Driver
+from sqlalchemy import Connection, Enum, MetaData, Table, types
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.engine.reflection import ObjectKind
+from sqlalchemy.exc import CompileError, DBAPIError
+
+from railhead.postgres.engine import engine_over
+from railhead.postgres.quoting import full_name
+from railhead.schema import catalog
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+
+
+@contextmanager
+def reading(driver: Driver) -> Iterator[Connection]:
+    """Give SQLAlchemy's connection over `driver`, in one transaction that waits as long for a lock as `catalog.read` does.
+
+    A transaction that is open already keeps its own patience. Raises psycopg2's LockNotAvailable, not SQLAlchemy's.
+    """
+    alone = driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE
+    with driver.cursor() as cursor:
+        try:
+            if alone:
+                cursor.execute(f"BEGIN READ ONLY; {catalog.PATIENT}")
+            with engine_over(driver).connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise error.orig if isinstance(error.orig, psycopg2.errors.LockNotAvailable) else error from error
+        finally:
+            if alone and not driver.closed:
+                cursor.execute("ROLLBACK")
+
+
+def unmet(metadata: MetaData, driver: Driver) -> list[str]:
+    """Return what these models need and this schema does not give; nothing when they can be served on it. Read-only.
+
+    Needed are every table, column and enum value, types that hold at least as much, and that no other column must be given
+    a value.
+    """
+    with reading(driver) as connection:
+        return [*_unmet_tables(metadata, connection), *_unmet_values(metadata, connection)]
+
+
+def _unmet_tables(metadata: MetaData, connection: Connection) -> Iterator[str]:
+    inspector = sqlalchemy.inspect(connection)
+    for schema in {table.schema for table in metadata.tables.values()}:
+        tables = {table.name: table for table in metadata.tables.values() if table.schema == schema}
+        found = inspector.get_multi_columns(schema=schema, filter_names=list(tables), kind=ObjectKind.ANY)
+        for name, table in sorted(tables.items()):
+            columns = found.get((schema, name))
+            if columns is None:
+                yield f"table {table.fullname} is gone"
+            else:
+                yield from _unmet_columns(table, {column["name"]: column for column in columns})
+
+
+def _unmet_columns(table: Table, found: dict[str, ReflectedColumn]) -> Iterator[str]:
+    for column in table.columns:
+        there = found.get(column.name)
+        place = f"column {table.fullname}.{column.name}"
+        if there is None:
+            yield f"{place} is gone"
+            continue
+        if not _holds(there["type"], column.type):
+            yield f"{place} is {_named(there['type'])} now, not {_named(column.type)}"
+        if column.nullable and not there["nullable"]:
+            yield f"{place} must be given a value now"
+        if column.server_default is not None and not column.nullable and not _has_value(there):
+            yield f"{place} has lost its default"
+    for name, there in found.items():
+        if name not in table.columns and not there["nullable"] and not _has_value(there):
+            yield f"column {table.fullname}.{name} is new and must be given a value"
+
+
+def _has_value(column: ReflectedColumn) -> bool:
+    return bool(column.get("default") is not None or column.get("identity") or column.get("computed"))
+
+
+def _holds(there: types.TypeEngine[Any], needed: types.TypeEngine[Any]) -> bool:
+    """Tell whether a column of type `there` takes and gives what code that was written for `needed` expects."""
+    needed = _stored(needed)
+    if isinstance(needed, types.ARRAY):
+        return isinstance(there, types.ARRAY) and _holds(there.item_type, needed.item_type)
+    if isinstance(needed, types.Enum):
+        return isinstance(there, types.Enum | types.String)
+    if isinstance(needed, types.String):
+        length = getattr(there, "length", None)
+        return isinstance(there, types.String) and (
+            length is None or (needed.length is not None and length >= needed.length)
+        )
+    if isinstance(needed, types.Integer):
+        return isinstance(there, types.Integer) and _width(there) >= _width(needed)
+    if isinstance(needed, types.Numeric) and not isinstance(needed, types.Float):
+        return isinstance(there, types.Numeric) and _digits(there) >= _digits(needed)
+    if isinstance(needed, types.Float):
+        return isinstance(there, types.Numeric) or (isinstance(there, types.Float) and _bits(there) >= _bits(needed))
+    if isinstance(needed, types.DateTime | types.Time):
+        kind = types.DateTime if isinstance(needed, types.DateTime) else types.Time
+        return isinstance(there, kind) and bool(there.timezone) == bool(needed.timezone)
+    affinity = needed._type_affinity  # noqa: SLF001  SQLAlchemy has no public word for "the same kind of type"
+    return isinstance(needed, types.NullType | types.UserDefinedType) or (
+        affinity is None or issubclass(there._type_affinity or type(there), affinity)  # noqa: SLF001
+    )
+
+
+def _stored(one: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+    """Return the type of the column below what the application makes of its values."""
+    while isinstance(one, types.TypeDecorator) and not isinstance(one, types.Interval):
+        one = one.load_dialect_impl(_DIALECT)
+    return one
+
+
+def _bits(one: types.Float[Any]) -> int:
+    """Return the binary digits that are kept: PostgreSQL makes real of up to 24."""
+    return 24 if _named(one) == "REAL" or (one.precision is not None and one.precision <= 24) else 53
+
+
+def _named(one: types.TypeEngine[Any]) -> str:
+    """Return what PostgreSQL calls a type; of one that it has no name for, ours."""
+    try:
+        return one.compile(_DIALECT)
+    except CompileError:
+        return str(one)
+
+
+def _width(one: types.Integer) -> int:
+    return 1 if isinstance(one, types.SmallInteger) else 3 if isinstance(one, types.BigInteger) else 2
+
+
+def _digits(one: types.Numeric[Any]) -> tuple[float, float]:
+    """Return the digits before and after the point that fit; no precision means all."""
+    if one.precision is None:
+        return float("inf"), float("inf")
+    return one.precision - (one.scale or 0), one.scale or 0
+
+
+def _unmet_values(metadata: MetaData, connection: Connection) -> Iterator[str]:
+    for name, needed, there in differing_enums(metadata, connection):
+        for value in needed:
+            if value not in there:
+                yield f"value {value!r} of the enum {name} is gone"
+
+
+def differing_enums(metadata: MetaData, connection: Connection) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each enum type of the models with the values that they know, and those that the database has."""
+    kinds = [_element(column.type) for table in metadata.tables.values() for column in table.columns]
+    needed = {
+        full_name(kind.schema, kind.name): list(kind.enums)
+        for kind in kinds
+        if isinstance(kind, Enum) and kind.native_enum and kind.name
+    }
+    if not needed:
+        return
+    found = connection.execute(sqlalchemy.text(_LABELS), {"names": list(needed)})
+    labels = {str(name): list(values) for name, values in found}
+    for name, values in sorted(needed.items()):
+        yield name, values, labels.get(name, [])
+
+
+def _element(one: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+    stored = _stored(one)
+    return _element(stored.item_type) if isinstance(stored, types.ARRAY) else stored
+
+
+_LABELS = """
+SELECT n.name, array_agg(e.enumlabel ORDER BY e.enumsortorder)
+  FROM unnest(CAST(:names AS text[])) AS n (name) JOIN pg_enum e ON e.enumtypid = to_regtype(
+           (SELECT string_agg(quote_ident(part), '.' ORDER BY place)
+              FROM unnest(string_to_array(n.name, '.')) WITH ORDINALITY AS p (part, place)))
+ GROUP BY n.name
+"""

@@ -1,0 +1,134 @@
+"""Where is this database, at a glance? One query; psycopg2 only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from psycopg2.extensions import connection as Connection
+
+from railhead.history.graph import History
+from railhead.postgres import advisory_lock
+from railhead.postgres.advisory_lock import Holder
+from railhead.postgres.connection import IN_NO_QUEUE, fetch_all
+from railhead.state import ledger
+
+COMPARABLE = frozenset({"current", "fallback", "unmanaged"})
+"""States in which models.py and the database should say the same."""
+
+
+class Snapshot(NamedTuple):
+    """What one glance at the database shows."""
+
+    versions: tuple[str, ...]
+    """What alembic_version holds, sorted; empty when there is no such table."""
+    has_ledger: bool
+    has_tables: bool
+    """Whether there is any table on the search path but Alembic's, the ledger and what extensions brought."""
+    holder: Holder | None
+    last: ledger.LedgerRow | None
+    last_action: str | None
+    """What the ledger says was done last with success."""
+    taken_back: bool
+    """Whether that was to take back a first revision: what is left belongs to nobody's history."""
+    kept: str | None
+    """The catalog that the last run has kept; None unless looked at closely."""
+    checksums: Mapping[str, str | None]
+    """Of each revision's file when it was applied; empty unless looked at closely."""
+
+    @property
+    def place(self) -> str:
+        """Return where the database is, for a sentence."""
+        return (
+            f"at {', '.join(self.versions)}" if self.versions else "without a version" if self.has_tables else "empty"
+        )
+
+
+def snapshot(connection: Connection, *, closely: bool = False) -> Snapshot:
+    """Return what one glance shows, in two round trips. Read-only. Raises psycopg2.Error.
+
+    That is LockNotAvailable when somebody has one of the two tables for himself and keeps it.
+    `closely` fetches also what it takes to find drift and edited files.
+    """
+    found = fetch_all(connection, _LOOK)[0]
+    has_versions, has_ledger, has_tables = (bool(one) for one in found[:3])
+    holder = Holder(int(str(found[3])), str(found[4]), float(str(found[5]))) if found[3] is not None else None
+    columns = [_VERSIONS if has_versions else "NULL", *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER))]
+    columns += _CLOSELY if has_ledger and closely else ["NULL"] * len(_CLOSELY)
+    told = fetch_all(connection, f"{IN_NO_QUEUE} SELECT {', '.join(columns)}")[0]
+    versions, last, done, kept, checksums = told
+    action, parent = done if isinstance(done, list) else (None, None)
+    return Snapshot(
+        versions=tuple(versions) if isinstance(versions, list) else (),
+        has_ledger=has_ledger,
+        has_tables=has_tables,
+        holder=holder,
+        last=_entry(last) if isinstance(last, dict) else None,
+        last_action=None if action is None else str(action),
+        taken_back=action == "downgrade" and parent is None,
+        kept=None if kept is None else str(kept),
+        checksums=checksums if isinstance(checksums, dict) else {},
+    )
+
+
+def state(seen: Snapshot, history: History, on_top: Iterable[str] = ()) -> str:
+    """Return the one word for where a database is; `on_top` are the unknown revisions that build on our heads."""
+    if history.problem:
+        return "forked"
+    if any(version not in history.by_id for version in seen.versions):
+        return "ahead" if on_top else "unknown"
+    if history.redundant(seen.versions):
+        return "unknown"
+    if not seen.versions and seen.has_tables and not seen.taken_back:
+        return "fallback" if seen.last_action == "create_all" else "unmanaged"
+    return "behind" if history.pending(seen.versions) else "current"
+
+
+def on_top(connection: Connection, seen: Snapshot, history: History) -> tuple[str, ...]:
+    """Return the revisions that this code lacks, oldest first, if the ledger shows that they build on all of our heads.
+
+    Empty when nothing is unknown, and when the ledger does not tell. Read-only.
+    """
+    if not seen.has_ledger or all(version in history.by_id for version in seen.versions):
+        return ()
+    parents = ledger.parents(connection)
+    known: set[str] = set()
+    unknown: dict[str, None] = {}
+    todo = list(seen.versions)
+    while todo:
+        one = todo.pop()
+        if one in history.by_id:
+            known.add(one)
+        elif one not in parents:
+            return ()
+        elif one not in unknown:
+            unknown[one] = None
+            todo.extend(parents[one])
+    return tuple(reversed(unknown)) if set(history.heads) <= history.ancestors(known) else ()
+
+
+def _entry(row: dict[str, object]) -> ledger.LedgerRow:
+    return ledger.LedgerRow(**{**row, "started_at": datetime.fromisoformat(str(row["started_at"]))})  # type: ignore[arg-type]
+
+
+_LOOK = f"""
+SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}') IS NOT NULL, EXISTS (
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false))
+       AND c.relname NOT IN ('alembic_version', '{ledger.TABLE}')
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')),
+    h.* FROM (SELECT) one LEFT JOIN ({advisory_lock.HOLDER}) h ON true
+"""
+_VERSIONS = "(SELECT array_agg(coalesce(version_num::text, 'NULL') ORDER BY version_num) FROM alembic_version)"
+_LEDGER = [
+    f"(SELECT to_jsonb(l) FROM (SELECT {ledger.COLUMNS} FROM {ledger.TABLE} ORDER BY id DESC LIMIT 1) l)",
+    f"(SELECT ARRAY[action, parent] FROM {ledger.TABLE} WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1)",
+]
+_CLOSELY = [
+    f"({ledger.LAST_CATALOG})",
+    (
+        "(SELECT jsonb_object_agg(l.revision, l.checksum) FROM (SELECT DISTINCT ON (revision) revision, checksum"
+        f" FROM {ledger.TABLE} WHERE outcome = 'applied' AND action IN ('upgrade', 'adopt') ORDER BY revision, id DESC) l)"
+    ),
+]
