@@ -208,7 +208,7 @@ def _reset(call: Call) -> int:
         raise Stop(
             "not-in-production",
             "reset drops everything, and this is production",
-            facts=[("production", "because of APP_ENV, a RAILWAY_* variable or a database on another machine")],
+            facts=[("production", f"because {call.settings.why}")],
             database="unchanged",
             next_step=f"{call.project.command} downgrade REV",
         )

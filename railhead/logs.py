@@ -56,7 +56,7 @@ def formatter(settings: Settings) -> logging.Formatter:
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
-    """Send the engine's log to `stream` (standard error unless given), as LOG_FORMAT and LOG_LEVEL say.
+    """Send the engine's log to `stream` (standard error unless given), as LOG_FORMAT and LOG_LEVEL say, doubts about settings first.
 
     May be called again: it replaces its own handler only.
     """
@@ -65,6 +65,8 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     log.handlers[:] = [handler]
     log.setLevel(settings.log_level.upper())
     log.propagate = False
+    for doubt in settings.doubts:
+        log.warning("%s", doubt)
 
 
 def _open(value: object) -> object:

@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from railhead import platforms
 from railhead.dsn import Address, Dsn, checked, parse_url
 from railhead.errors import Stop
 
@@ -24,11 +25,21 @@ _PLACES = {"PGHOSTADDR": "hostaddr", "PGSERVICE": "service"}
 """Further variables that lead libpq to a database, wherever the others point."""
 
 T = TypeVar("T")
-_UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+_UNITS = {
+    "ms": "ms msec msecs millisecond milliseconds",
+    "s": "s sec secs second seconds",
+    "min": "min mins m minute minutes",
+    "h": "h hr hrs hour hours",
+}
+_UNIT_OF = {word: _SECONDS[unit] for unit, words in _UNITS.items() for word in words.split()}
+_PART_OF_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 _LONGEST = 2_147_483.0
 """Seconds that PostgreSQL can count in its milliseconds: 24 days."""
-_YES = {"1", "true", "yes", "on"}
-_NO = {"0", "false", "no", "off"}
+
+_MOST_WORKERS = 1024
+_LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class Secret(str):
@@ -50,6 +61,10 @@ class Settings(NamedTuple):
     database_variable: str = "DATABASE_URL"
     migrate_variable: str = "DATABASE_URL"
     production: bool = False
+    why: str = "nobody said otherwise"
+    """Why this is production, or development; follows on `because`."""
+    doubts: tuple[str, ...] = ()
+    """What was said in words that are not ours, and what it was taken for: warnings for the log."""
     dev_create_tables: bool = False
     migrate_on_start: str = "upgrade"
     wait_database: float = 60.0
@@ -91,9 +106,9 @@ class Settings(NamedTuple):
         read = _Reader(environ)
         database, database_variable = _database(read)
         migrate_database, migrate_variable = _migrate_database(read, database, database_variable)
-        production = _is_production(read, database, migrate_database)
-        admin_password = read.text("ADMIN_PASSWORD")
-        secret_key = read.text("SECRET_KEY")
+        production, why = _environment(read, {database_variable: database, migrate_variable: migrate_database})
+        admin_password = read.secret("ADMIN_PASSWORD")
+        secret_key = read.secret("SECRET_KEY")
         if production and admin_password and not secret_key:
             read.wrong("SECRET_KEY", "is required in production when ADMIN_PASSWORD is set; write a long random text")
         settings = cls(
@@ -102,7 +117,8 @@ class Settings(NamedTuple):
             database_variable=database_variable,
             migrate_variable=migrate_variable,
             production=production,
-            dev_create_tables=read.value("DEV_CREATE_TABLES", False, _boolean, "true or false"),
+            why=why,
+            dev_create_tables=read.harmless("DEV_CREATE_TABLES", False, platforms.boolean, "true or false"),
             migrate_on_start=read.choice("MIGRATE_ON_START", "upgrade", "check", "off"),
             wait_database=read.duration("MIGRATE_WAIT_DATABASE", "60s"),
             wait_lock=read.duration("MIGRATE_WAIT_LOCK", "240s"),
@@ -114,14 +130,16 @@ class Settings(NamedTuple):
             secret_key=Secret(secret_key) if secret_key else None,
             release=read.name("APP_RELEASE") or read.name("RAILWAY_GIT_COMMIT_SHA"),
             replica=read.name("RAILWAY_REPLICA_ID") or socket.gethostname(),
-            log_format=read.choice("LOG_FORMAT", *(("json", "text") if production else ("text", "json"))),
-            log_level=read.choice("LOG_LEVEL", "info", "debug", "warning", "error", "critical"),
-            port=read.integer("PORT", 8000, 1, 65535),
-            web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 1024),
+            log_format=read.harmless(
+                "LOG_FORMAT", "json" if production else "text", platforms.log_format, "json or text"
+            ),
+            log_level=read.harmless("LOG_LEVEL", "info", platforms.level, _listed(*_LOG_LEVELS)),
+            port=read.port("PORT", 8000),
+            web_concurrency=read.workers("WEB_CONCURRENCY", 2),
         )
         read.refuse_misspelt()
         read.finish()
-        return settings
+        return settings._replace(doubts=tuple(read.doubts))
 
 
 def load(root: Path = ROOT) -> Settings:
@@ -136,10 +154,12 @@ def load(root: Path = ROOT) -> Settings:
 
 
 def duration(text: str) -> float:
-    """Return the seconds that `500ms`, `2s`, `5min` or a bare `0` stand for. Raises ValueError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)", text.strip())
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if (match is None and text.strip() != "0") or seconds > _LONGEST:
+    """Return the seconds that `500ms`, `2s`, `5 minutes`, `1h30m` or a bare `0` stand for. Raises ValueError."""
+    text_left, seconds = text.strip(), 0.0
+    while match := _PART_OF_DURATION.match(text_left):
+        seconds += float(match[1]) * _UNIT_OF.get(match[2].lower(), float("inf"))
+        text_left = text_left[match.end() :]
+    if text_left not in {"", "0"} or not text.strip() or seconds > _LONGEST:
         raise ValueError(text)
     return seconds
 
@@ -170,12 +190,20 @@ class _Reader:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = environ
         self.mistakes: list[tuple[str, str]] = []
+        self.doubts: list[str] = []
         self._known: set[str] = set()
 
     def pg_variables(self) -> dict[str, str]:
         return {key: self.environ.get(variable, "") for variable, key in {**PG_VARIABLES, **_PLACES}.items()}
 
     def text(self, name: str) -> str | None:
+        """Return what is set, without quotes around it: `docker --env-file` and others keep those of the file."""
+        text = self.secret(name)
+        quoted = re.fullmatch(r"""(["'])(.*)\1""", text or "", re.DOTALL)
+        return quoted[2].strip() or None if quoted else text
+
+    def secret(self, name: str) -> str | None:
+        """Return what is set, as it is: it may begin and end with a quote."""
         self._known.add(name)
         return self.environ.get(name, "").strip() or None
 
@@ -201,6 +229,36 @@ class _Reader:
         except ValueError:
             self.wrong(name, f"is {text!r}; write {examples}")
             return default
+
+    def harmless(self, name: str, default: T, parse: Callable[[str], T], examples: str) -> T:
+        """Return what a variable says that can hurt nobody: what is not understood is a doubt, and the default holds."""
+        text = self.text(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except ValueError:
+            held = str(default).lower()
+            self.doubts.append(f"{name} is {text!r}, which says nothing here, so it is {held}; write {examples}")
+            return default
+
+    def port(self, name: str, default: int) -> int:
+        port = self.harmless(name, default, platforms.port, f"a port from 1 to 65535, for instance {default}")
+        if "://" in (text := self.text(name) or "") and text.endswith(str(port)):
+            self.doubts.append(f"{name} is {text!r}, the link to a service, and its port is taken: {port}")
+        return port
+
+    def workers(self, name: str, default: int) -> int:
+        """Return a number of processes; `auto` leaves it to us: in a container the processors counted are the machine's."""
+
+        def parse(text: str) -> int:
+            if text.lower() in {"auto", "default"}:
+                return default
+            if not 1 <= float(text) <= _MOST_WORKERS or not float(text).is_integer():
+                raise ValueError(text)
+            return int(float(text))
+
+        return self.harmless(name, default, parse, f"a whole number from 1 to {_MOST_WORKERS}, or auto")
 
     def choice(self, name: str, default: str, *others: str) -> str:
         return self.value(
@@ -281,17 +339,34 @@ def _migrate_database(read: _Reader, database: Dsn | None, variable: str) -> tup
     return database, variable
 
 
-def _is_production(read: _Reader, *databases: Dsn | None) -> bool:
-    local = all(database is None or database.is_local() for database in databases)
-    railway = any(name.startswith("RAILWAY_") and value for name, value in read.environ.items())
-    default = "development" if local and not railway else "production"
-    return read.choice("APP_ENV", default, "development" if default == "production" else "production") == "production"
+def _environment(read: _Reader, databases: Mapping[str, Dsn | None]) -> tuple[bool, str]:
+    """Return whether this is production, and why. APP_ENV decides; without it a platform's own variable or a database elsewhere does."""
+    text = read.text("APP_ENV")
+    deployed = _deployed(read.environ, databases)
+    meaning = platforms.environment(text) if text else None
+    said = f"APP_ENV is {text}"
+    if text is None or (meaning == "test" and deployed):
+        return (True, deployed) if deployed else (False, _at_hand(databases))
+    if meaning is None:
+        read.doubts.append(f"APP_ENV is {text!r}, which is taken for production; write production or development")
+    if meaning in {None, "production"}:
+        return True, said
+    return False, f"{said}, although {deployed}" if deployed else said
 
 
-def _boolean(text: str) -> bool:
-    if text.lower() in _YES | _NO:
-        return text.lower() in _YES
-    raise ValueError(text)
+def _deployed(environ: Mapping[str, str], databases: Mapping[str, Dsn | None]) -> str | None:
+    """Return what shows that the application is deployed somewhere; None when nothing does."""
+    platform = platforms.platform(environ.items())
+    if platform:
+        return f"{platform[0]} is set ({platform[1]})"
+    elsewhere = [variable for variable, database in databases.items() if database and not database.is_local()]
+    return f"the database is on another machine ({elsewhere[0]})" if elsewhere else None
+
+
+def _at_hand(databases: Mapping[str, Dsn | None]) -> str:
+    named = [variable for variable, database in databases.items() if database]
+    place = f"the database is on this machine ({named[0]})" if named else "no database is named"
+    return f"{place} and no platform has set a variable of its own; APP_ENV=production says otherwise"
 
 
 def _one_of(text: str, choices: tuple[str, ...]) -> str:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from railhead.state.status import Status
 
 
+def say_where(settings: Settings) -> None:
+    """Log whether this is production or development, and why: much follows from it."""
+    log.info("start: %s, because %s", "production" if settings.production else "development", settings.why)
+
+
 def bring_to_head(settings: Settings, project: Project) -> None:
     """Return when the application may serve, by what MIGRATE_ON_START says. Changes the schema, writes the ledger. Raises Stop."""
     if settings.migrate_on_start == "off":
@@ -79,7 +84,7 @@ def may_create_tables(settings: Settings, stop: Stop) -> bool:
     if not settings.dev_create_tables or isinstance(stop, errors.TwoDatabases):
         return False
     if settings.production:
-        log.warning("DEV_CREATE_TABLES is ignored: this is production")
+        log.warning("DEV_CREATE_TABLES is ignored: this is production, because %s", settings.why)
     return not settings.production
 
 

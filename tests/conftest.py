@@ -21,6 +21,7 @@ from railhead.devserver import shared
 from railhead.dsn import Dsn, parse_url
 from railhead.errors import Stop
 from railhead.execution import entry
+from railhead.platforms import platform
 from railhead.settings import Settings
 from tests.ground import Databases, Tree, copy_project, eventually, memory, rows_of
 from tests.workshop import Workshop
@@ -52,6 +53,8 @@ os.environ["TZ"] = "Asia/Kathmandu"  # 5:45 ahead, so that no test passes becaus
 time.tzset()
 for _name in [name for name in os.environ if name.startswith(_OURS) or name in _OURS_IN_FULL]:
     del os.environ[_name]  # a developer's shell decides nothing here
+while _said := platform(os.environ.items()):
+    del os.environ[_said[0]]  # nor does the cluster in which the tests run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would its processes
 
 

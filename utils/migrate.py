@@ -48,6 +48,7 @@ def migrate_on_startup(settings: Settings) -> Settings:
     after one message when the schema is not one that this code can serve; with 143 or 130 when it is told to stop.
     """
     with startup.ending_the_process("start"), watching(), startup.refusals_told(f"{PROJECT.command} status"):
+        startup.say_where(settings)
         settings = startup.with_database(settings)
         try:
             startup.bring_to_head(settings, PROJECT)

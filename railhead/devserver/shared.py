@@ -46,7 +46,7 @@ def fill(settings: Settings) -> Settings:
             "no database is named",
             facts=[
                 ("setting", "neither DATABASE_URL nor PGHOST, PGDATABASE, PGUSER ... is set"),
-                ("production", "because APP_ENV or a RAILWAY_* variable says so; development would get its own server"),
+                ("production", f"because {settings.why}; development would get its own server"),
             ],
             database="not touched",
             next_step="set DATABASE_URL, for instance\nDATABASE_URL=postgresql://user:password@host:5432/name",

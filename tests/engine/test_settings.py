@@ -13,6 +13,7 @@ from psycopg2.extensions import parse_dsn
 
 from railhead.dsn import Dsn, parse_url
 from railhead.errors import Stop
+from railhead.platforms import PLATFORMS
 from railhead.settings import ROOT, Settings, duration, load
 from tests.ground import environment
 
@@ -176,6 +177,161 @@ def test_production_is_recognised(variables: dict[str, str], production: bool) -
     assert given(**variables).production is production
 
 
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({"DYNO": "web.1"}, "DYNO is set (Heroku, Dokku)"),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "APP_ENV": "test"}, "KUBERNETES_SERVICE_HOST is set (Kubernetes)"),
+        ({"K_SERVICE": "x", "KUBERNETES_PORT": "tcp://10.0.0.1:443"}, "K_SERVICE is set (Google Cloud Run)"),
+        ({"DATABASE_URL": "postgresql://db/app"}, "the database is on another machine (DATABASE_URL)"),
+        (
+            {"DATABASE_URL": "postgresql:///app", "MIGRATE_DATABASE_URL": "postgresql://db/app"},
+            "the database is on another machine (MIGRATE_DATABASE_URL)",
+        ),
+        ({"APP_ENV": "Production"}, "APP_ENV is Production"),
+        ({"APP_ENV": "banana"}, "APP_ENV is banana"),
+    ],
+)
+def test_production_says_why(variables: dict[str, str], why: str) -> None:
+    """The settings keep which variable made it production, or that the database did."""
+    assert (given(**variables).production, given(**variables).why) == (True, why)
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ({}, "no database is named and no platform has set a variable of its own; APP_ENV=production says otherwise"),
+        (
+            {"PGHOST": "localhost"},
+            "the database is on this machine (PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD) and no platform has set a variable of its own; APP_ENV=production says otherwise",
+        ),
+        ({"APP_ENV": "local"}, "APP_ENV is local"),
+        ({"APP_ENV": "dev", "DYNO": "web.1"}, "APP_ENV is dev, although DYNO is set (Heroku, Dokku)"),
+    ],
+)
+def test_development_says_why(variables: dict[str, str], why: str) -> None:
+    """So does development, with what would say otherwise, and with what speaks against it."""
+    assert (given(**variables).production, given(**variables).why) == (False, why)
+
+
+@pytest.mark.parametrize("variable", [one for names in PLATFORMS.values() for one in names])
+def test_a_platforms_own_variable_means_production(variable: str) -> None:
+    """A proxy or pooler beside the application hides that its database is elsewhere; an empty variable says nothing."""
+    local = {"DATABASE_URL": "postgresql://me@127.0.0.1:5432/app"}
+    assert given(**{variable: "x"}, **local).production
+    assert not given(**{variable: " "}, **local).production
+    assert not given(**{variable: "x"}, **local, APP_ENV="development").production
+
+
+@pytest.mark.parametrize(
+    ("variables", "production"),
+    [
+        ({"AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}, True),
+        ({"AWS_EXECUTION_ENV": "CloudShell"}, False),
+        ({"CI": "true", "GITHUB_ACTIONS": "true"}, False),
+        ({"CI": "true", "GITLAB_CI": "true", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
+        ({"CI": "true", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True),
+        ({"HEROKU_TEST_RUN_ID": "1", "DYNO": "test-run.1"}, False),
+        ({"GITHUB_ACTIONS": "true", "DATABASE_URL": "postgresql://db/app"}, True),
+        ({"FLY_API_TOKEN": "x", "NOMAD_ADDR": "x", "VERCEL_TOKEN": "x", "COOLIFY_TOKEN": "x"}, False),
+    ],
+)
+def test_where_tests_run_is_no_production(variables: dict[str, str], production: bool) -> None:
+    """A runner of tests, in a cluster or not, and the tokens of a developer's tools are not where an application is deployed."""
+    assert given(**variables).production is production
+
+
+@pytest.mark.parametrize(
+    ("words", "production"),
+    [
+        (
+            "prod PROD live staging stage preview qa uat demo review sandbox pre-prod prod-eu-1 staging2 nonprod non-prod",
+            True,
+        ),
+        ("development dev local localhost develop dev_anna local-docker test testing ci", False),
+        ("dev-prod test-live", True),
+    ],
+)
+def test_other_words_for_environments_are_understood(words: str, production: bool) -> None:
+    """What is deployed anywhere is treated as production, without a complaint."""
+    for word in words.split():
+        assert (word, given(APP_ENV=word).production, given(APP_ENV=word).doubts) == (word, production, ())
+
+
+def test_a_word_that_nobody_understands_is_production() -> None:
+    """The careful way: whoever wrote `produktion` must not find the board open."""
+    settings = given(APP_ENV="produktion")
+    assert settings.production
+    assert settings.doubts == (
+        "APP_ENV is 'produktion', which is taken for production; write production or development",
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "meant"),
+    [
+        ("LOG_LEVEL", "WARN", "log_level", "warning"),
+        ("LOG_LEVEL", "20", "log_level", "info"),
+        ("LOG_LEVEL", "25", "log_level", "warning"),
+        ("LOG_LEVEL", "trace", "log_level", "debug"),
+        ("LOG_LEVEL", "FATAL", "log_level", "critical"),
+        ("LOG_LEVEL", "'info'", "log_level", "info"),
+        ("LOG_FORMAT", "JSON", "log_format", "json"),
+        ("LOG_FORMAT", "ndjson", "log_format", "json"),
+        ("LOG_FORMAT", "console", "log_format", "text"),
+        ("WEB_CONCURRENCY", "auto", "web_concurrency", 2),
+        ("WEB_CONCURRENCY", "", "web_concurrency", 2),
+        ("WEB_CONCURRENCY", "4.0", "web_concurrency", 4),
+        ("PORT", "8080", "port", 8080),
+        ("PORT", ":8080", "port", 8080),
+        ("PORT", "0.0.0.0:8080", "port", 8080),
+        ("PORT", "[::]:8080", "port", 8080),
+        ("PORT", "8080/tcp", "port", 8080),
+        ("PORT", '"8080"', "port", 8080),
+        ("DEV_CREATE_TABLES", "Y", "dev_create_tables", True),
+        ("DEV_CREATE_TABLES", "On", "dev_create_tables", True),
+        ("DEV_CREATE_TABLES", "enabled", "dev_create_tables", True),
+        ("DEV_CREATE_TABLES", "f", "dev_create_tables", False),
+        ("DEV_CREATE_TABLES", "None", "dev_create_tables", False),
+    ],
+)
+def test_other_spellings_are_understood(variable: str, value: str, field: str, meant: object) -> None:
+    """Where the meaning is plain there is nothing to complain of."""
+    settings = given(**{variable: value})
+    assert (getattr(settings, field), settings.doubts) == (meant, ())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "doubt"),
+    [
+        (
+            "PORT",
+            "tcp://10.0.0.1:8000",
+            "PORT is 'tcp://10.0.0.1:8000', the link to a service, and its port is taken: 8000",
+        ),
+        ("PORT", "70000", "PORT is '70000', which says nothing here, so it is 8000; write a port from 1 to 65535"),
+        ("PORT", "/run/app.sock", "PORT is '/run/app.sock', which says nothing here, so it is 8000"),
+        ("LOG_LEVEL", "loud", "so it is info; write debug, info, warning, error or critical"),
+        ("LOG_FORMAT", "logfmt", "so it is text; write json or text"),
+        ("WEB_CONCURRENCY", "0", "so it is 2; write a whole number from 1 to 1024, or auto"),
+        ("WEB_CONCURRENCY", "many", "so it is 2"),
+        ("WEB_CONCURRENCY", "nan", "so it is 2"),
+        ("DEV_CREATE_TABLES", "perhaps", "so it is false; write true or false"),
+    ],
+)
+def test_what_cannot_hurt_is_no_reason_to_stop(variable: str, value: str, doubt: str) -> None:
+    """A value that says nothing gets a warning, and the default holds."""
+    settings = given(**{variable: value})
+    assert doubt in settings.doubts[0]
+    assert settings._replace(doubts=()) == given()
+
+
+def test_quotes_that_a_file_has_left_are_no_part_of_a_value() -> None:
+    """`docker --env-file` hands on the quotes, and a URL never begins with one; a secret may."""
+    assert database_of(DATABASE_URL='"postgresql://me:secret@db:5433/app"') == BASIC
+    assert given(ADMIN_PASSWORD="'x'").admin_password == "'x'"
+
+
 def test_production_logs_json() -> None:
     """Platforms get JSON unless LOG_FORMAT says otherwise."""
     assert given(APP_ENV="production").log_format == "json"
@@ -184,14 +340,27 @@ def test_production_logs_json() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("500ms", 0.5), ("2s", 2.0), ("1.5s", 1.5), ("5min", 300.0), ("2h", 7200.0), ("0", 0.0), (" 2 s ", 2.0)],
+    [
+        ("500ms", 0.5),
+        ("2s", 2.0),
+        ("1.5s", 1.5),
+        ("5min", 300.0),
+        ("2h", 7200.0),
+        ("0", 0.0),
+        (" 2 s ", 2.0),
+        ("2sec", 2.0),
+        ("1m", 60.0),
+        ("30 Seconds", 30.0),
+        ("1h30m", 5400.0),
+        ("1 min 30 s", 90.0),
+    ],
 )
 def test_durations_have_units(text: str, seconds: float) -> None:
     """Durations are written with their unit and kept as seconds."""
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["5", "2sec", "-1s", "1m", "s", "", "1e3s", "9999h"])
+@pytest.mark.parametrize("text", ["5", "-1s", "s", "", "1e3s", "9999h", "1.2.3s", "2 fortnights", "1h 30"])
 def test_other_durations_are_refused(text: str) -> None:
     """A number without a unit might mean anything; what PostgreSQL cannot count would fail later."""
     with pytest.raises(ValueError, match=f"^{text}$"):
@@ -206,10 +375,6 @@ def test_other_durations_are_refused(text: str) -> None:
         ("MIGRATE_HAZARDS", "maybe", "is 'maybe'; write refuse, warn or ignore"),
         ("MIGRATE_ON_START", "no", "is 'no'; write upgrade, check or off"),
         ("MIGRATE_LARGE_TABLE", "many", "is 'many'; write a whole number from 0 to"),
-        ("DEV_CREATE_TABLES", "perhaps", "is 'perhaps'; write true or false"),
-        ("APP_ENV", "staging", "is 'staging'; write development or production"),
-        ("PORT", "70000", "is '70000'; write a whole number from 1 to 65535, for instance 8000"),
-        ("LOG_LEVEL", "loud", "is 'loud'; write info, debug, warning, error or critical"),
         ("DATABASE_URL", "sqlite:///app.db", "names sqlite, and Railhead speaks PostgreSQL only; write postgresql://"),
         ("DATABASE_URL", "mysql://db/app", "development then gets the embedded PostgreSQL in .data/"),
         ("DATABASE_URL", "localhost:5432/app", "is not a URL; write postgresql://user:password@host:5432/name"),
@@ -229,18 +394,25 @@ def test_wrong_value_is_told_with_what_is_right(variable: str, value: str, told:
 
 def test_all_wrong_values_are_told_at_once() -> None:
     """Whoever mends one mistake is not sent away for the next."""
-    stop = refusal(PORT="x", LOG_LEVEL="y", DATABASE_URL="sqlite://", MIGRATE_WAIT_LOCK="z", PGPORT="w")
-    assert [fact.split()[0] for _, fact in stop.facts] == ["DATABASE_URL", "MIGRATE_WAIT_LOCK", "LOG_LEVEL", "PORT"]
+    stop = refusal(
+        MIGRATE_HAZARDS="x", MIGRATE_ON_START="y", DATABASE_URL="sqlite://", MIGRATE_WAIT_LOCK="z", PGPORT="w"
+    )
+    assert [fact.split()[0] for _, fact in stop.facts] == [
+        "DATABASE_URL",
+        "MIGRATE_ON_START",
+        "MIGRATE_WAIT_LOCK",
+        "MIGRATE_HAZARDS",
+    ]
     assert stop.headline == "4 settings are wrong"
     assert stop.exit_code == 3
 
 
 def test_whole_message() -> None:
     """A wrong setting reads as every other failure does."""
-    assert refusal(PORT="x").render() == (
+    assert refusal(MIGRATE_HAZARDS="x").render() == (
         "start stopped: a setting is wrong\n"
         "\n"
-        "  setting    PORT is 'x'; write a whole number from 1 to 65535, for instance 8000\n"
+        "  setting    MIGRATE_HAZARDS is 'x'; write refuse, warn or ignore\n"
         "  database   not touched\n"
         "\n"
         "  next       correct the environment (or .env), then start again; .env.example lists every setting  [settings]"

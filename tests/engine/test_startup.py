@@ -60,6 +60,31 @@ TABLES = "SELECT oid, relname FROM pg_class WHERE relnamespace = 'public'::regna
 HEAD = [("0002_add_task_due_on",)]
 
 
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "start: development, because the database is on this machine (DATABASE_URL)"),
+        ({"DYNO": "web.1"}, "start: production, because DYNO is set (Heroku, Dokku)"),
+        ({"APP_ENV": "staging"}, "start: production, because APP_ENV is staging"),
+    ],
+    ids=["development", "platform", "APP_ENV"],
+)
+def test_a_start_says_whether_this_is_production(at_head: Workshop, variables: dict[str, str], said: str) -> None:
+    """In one line, with the reason: for development too."""
+    lines = at_head.run(*START, LOG_FORMAT="text", **variables).stdout.splitlines()
+    assert sum(said in line for line in lines) == 1, lines
+
+
+def test_a_value_that_says_nothing_is_told_and_stops_nobody(at_head: Workshop) -> None:
+    """What cannot hurt is a warning, for the application and for whoever types a command."""
+    doubtful = {"LOG_LEVEL": "loud", "WEB_CONCURRENCY": "many", "PORT": "tcp://10.0.0.1:8000"}
+    started = at_head.run(*START, **doubtful)
+    typed = at_head.migrate("status", "--exit-code", **doubtful)
+    assert (started.returncode, typed.returncode) == (0, 0)
+    for said in (started.stdout, typed.stderr):
+        assert [name for name in doubtful if f"warning: {name} is '{doubtful[name]}'" in said] == [*doubtful]
+
+
 def test_an_empty_database_is_migrated(workshop: Workshop, database: Dsn) -> None:
     """The first start brings an empty database to head and logs in one line what it did."""
     ended = workshop.run(*START)
