@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from typing import Self
 
 import psycopg2
-import sqlalchemy
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 from psycopg2.extensions import cursor as Cursor
@@ -28,7 +27,7 @@ from railhead.history.alembic_quirks import Heads
 from railhead.history.loader import no_garbage_collection
 from railhead.history.planner import MigrationContext, MigrationPlan, MigrationStep
 from railhead.logs import log
-from railhead.postgres import session_limits
+from railhead.postgres import engine, session_limits
 from railhead.postgres.activity import Monitor
 from railhead.postgres.advisory_lock import Lock
 from railhead.postgres.blockers import Blocker
@@ -75,9 +74,7 @@ class Executor:
         self._run = run
         self._name = settings.migrations.session_name(way.action)
         self._monitor = Monitor(self._dsn, self._name, pooled=lock.pooled)
-        self._engine = sqlalchemy.create_engine(
-            "postgresql+psycopg2://", creator=self._session, poolclass=sqlalchemy.NullPool
-        )
+        self._engine = engine.engine_of(self._dsn, self._session)
         self._began = 0.0
         self._committed = 0.0
         self._whole = False
@@ -135,6 +132,7 @@ class Executor:
         self._rolled_back = self._migrates = False
         self._monitor.forget_blockers()
         environment = self._way.environment
+        engine.set_url(environment.config, self._dsn)
         with no_garbage_collection(wanted=whole), self._engine.connect() as connection:
             self._watch(connection)
             environment.configure(

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Self
 
 import alembic.context
-import sqlalchemy
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -23,6 +22,7 @@ from psycopg2.extensions import connection as Driver
 from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
+from sqlalchemy.pool import QueuePool
 
 from railhead.devserver import scratch
 from railhead.diagnosis import refusals
@@ -33,7 +33,7 @@ from railhead.history import loader
 from railhead.history.graph import History, Revision
 from railhead.logs import log
 from railhead.operations import verbs
-from railhead.postgres import failures
+from railhead.postgres import engine, failures
 from railhead.postgres.connection import connect, fetch_all
 from railhead.schema import diff
 from railhead.schema.catalog import Catalog, read
@@ -106,6 +106,7 @@ class _Replay:
     def __init__(self, dsn: Dsn, config: Config | None = None) -> None:
         self._dsn = dsn
         self._config = config or loader.config()
+        engine.set_url(self._config, dsn)
         self._script = ScriptDirectory.from_config(self._config)
         self._eyes: Tracer | None = None
         self._before: Catalog | None = None
@@ -113,9 +114,8 @@ class _Replay:
 
     def __enter__(self) -> Self:
         self._onlooker = connect(self._dsn, "railhead replay")
-        self._engine = sqlalchemy.create_engine(
-            "postgresql+psycopg2://", creator=self._session, pool_size=1, max_overflow=-1
-        )  # one is kept; a revision may open others of `op.get_bind().engine`
+        self._engine = engine.engine_of(self._dsn, self._session, QueuePool, pool_size=1, max_overflow=-1)
+        # one is kept; a revision may open others of `op.get_bind().engine`
         event.listen(self._engine, "checkout", _as_new)
         event.listen(self._engine, "before_cursor_execute", self._probe)
         event.listen(self._engine, "after_cursor_execute", self._look)

@@ -1,12 +1,49 @@
-"""How does SQLAlchemy speak over a connection of ours? The only module of this room that knows SQLAlchemy."""
+"""How does SQLAlchemy speak over connections of ours? The only module of this room that knows SQLAlchemy.
+
+What a revision sees of it is true: `op.get_bind().engine.url` names the database that is migrated, and so does the URL in Alembic's
+configuration, whatever alembic.ini says. Connects to nothing: who asks for an engine hands in the connections.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import sqlalchemy
 from psycopg2.extensions import connection as Driver
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine, Pool
+
+from railhead.dsn import Dsn
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_DIALECT = "postgresql+psycopg2"
 
 
 def engine_over(driver: Driver) -> Engine:
     """Return an SQLAlchemy engine whose one connection is `driver`."""
-    return sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver, poolclass=sqlalchemy.StaticPool)
+    return sqlalchemy.create_engine(f"{_DIALECT}://", creator=lambda: driver, poolclass=sqlalchemy.StaticPool)
+
+
+def engine_of(
+    dsn: Dsn, connect: Callable[[], Driver], pool: type[Pool] = sqlalchemy.NullPool, **options: int
+) -> Engine:
+    """Return an engine of the connections that `connect` makes, which knows where they lead."""
+    return sqlalchemy.create_engine(url_of(dsn), creator=connect, poolclass=pool, **options)
+
+
+def url_of(dsn: Dsn) -> URL:
+    """Return what SQLAlchemy calls this database; its password is in it, and hidden in its text."""
+    parameters = dsn.parameters()
+    user, password, name = (parameters.pop(key, None) for key in ("user", "password", "dbname"))
+    host, port = parameters.get("host", ""), parameters.get("port", "")
+    if not host or host.startswith("/") or "," in host or not port.isdecimal():
+        return URL.create(_DIALECT, user, password, database=name, query=parameters)
+    del parameters["host"], parameters["port"]
+    return URL.create(_DIALECT, user, password, host, int(port), name, query=parameters)
+
+
+def set_url(config: Config, dsn: Dsn) -> None:
+    """Let Alembic's configuration name this database, in memory only; `%` would begin an interpolation there."""
+    config.set_main_option("sqlalchemy.url", url_of(dsn).render_as_string(hide_password=False).replace("%", "%%"))
