@@ -175,7 +175,7 @@ def _wait(call: Call) -> int:
 
 def _seal(call: Call) -> int:
     from railhead.commands import report
-    from railhead.commands.seal import differences, write
+    from railhead.commands.seal import FIRST_SEAL, differences, write
 
     if call.arguments.check:
         told = differences(seen=not call.arguments.no_replay)
@@ -183,10 +183,17 @@ def _seal(call: Call) -> int:
         if told:
             print(f"\nnext: {call.project.command} seal", file=sys.stderr)
         return errors.NO if told else errors.DONE
-    sealed = write(call.settings, look=not call.arguments.no_replay)
-    print(report.sealed_text(sealed))
+    sealed = write(
+        call.settings,
+        look=not call.arguments.no_replay,
+        every=call.arguments.all,
+        advise=call.arguments.advice,
+        adopted_up_to=call.arguments.adopted_up_to or FIRST_SEAL,
+    )
+    print(report.sealed_text(sealed, advice=call.arguments.advice))
     if sealed.unseen:
-        print(f"\nlisted only: {', '.join(sealed.unseen)}; next: {call.project.command} seal", file=sys.stderr)
+        shown = report.some(sealed.unseen)
+        print(f"\nlisted only: {shown}; next: {call.project.command} seal", file=sys.stderr)
     return errors.DONE
 
 
@@ -283,6 +290,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     seal.set_defaults(alone=True)  # it makes a server of its own only if there is something to replay
     seal.add_argument("--check", action="store_true", help="change nothing; exit 1 when the manifest is not true")
     seal.add_argument("--no-replay", action="store_true", help="list files, parents and checksums only")
+    seal.add_argument(
+        "--adopted-up-to", metavar="REV", help="what is older was applied before anybody judged it (base: nothing was)"
+    )
+    seal.add_argument("--all", action="store_true", help="judge what is older than the first seal, too")
+    seal.add_argument("--advice", action="store_true", help="tell of every finding what to write instead")
     add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")
     rebase = add("rebase", _rebase, "put a branch on top of the other head: new numbers, new parent, new file names")
     rebase.add_argument("revision", metavar="REVISION", help="id or file of the revision to move")

@@ -6,6 +6,7 @@ Only turns records into text: never connects, never decides.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -184,17 +185,47 @@ def rebased_text(moved: Sequence[Moved]) -> str:
     return "\n".join([*lines, "", *labelled("next", f"{gate.SEAL}\npython utils/migrate.py upgrade")])
 
 
-def sealed_text(sealed: Sealed) -> str:
-    """Return what `seal` did and found: what could block, with what to write instead, and the rest in one line each."""
+def sealed_text(sealed: Sealed, *, advice: bool = False) -> str:
+    """Return what `seal` did and found: of a few revisions with what to write instead, of more only how much, unless `advice`."""
     count = f"{sealed.revisions} revision{'' if sealed.revisions == 1 else 's'} in migrations/manifest.txt"
     done = f", {len(sealed.replayed)} replayed" if sealed.replayed else "" if sealed.changed else ", as before"
-    lines = [f"seal: {count}{done}"]
-    for revision in dict.fromkeys(one.id for one, _ in sealed.found):
+    hurting = dict.fromkeys(one.id for one, _ in sealed.found)
+    is_short = len(hurting) <= _FEW
+    lines = [f"seal: {count}{done}", *_adopted(sealed), *([] if is_short else _counted(sealed))]
+    for revision in hurting if advice or is_short else ():
         lines += ["", *_found(sealed, revision)]
     lines += [
         f"{one.file}: accepted_hazards names {name}, and no hazard is called that" for one, name in sealed.unknown
     ]
     return "\n".join(lines)
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
+
+
+_FEW = 5
+"""Of how many revisions `seal` tells everything unasked."""
+
+
+def _adopted(sealed: Sealed) -> Iterator[str]:
+    """Yield, when the line was drawn just now, what that means and how it is moved."""
+    older = [one.id for one in sealed.history.by_id.values() if one.adopted]
+    if sealed.drawn and older:
+        yield f"{len(older)} of them, up to {older[-1]}, are older than the first seal: they were not judged, and run with a warning"
+        yield from labelled(
+            "next", f"judge them too:  {gate.SEAL} --all\ndraw the line elsewhere:  {gate.SEAL} --adopted-up-to REV"
+        )
+
+
+def _counted(sealed: Sealed) -> Iterator[str]:
+    for slug, count in Counter(finding.slug for _, finding in sealed.found).most_common():
+        files = list(dict.fromkeys(one.file for one, finding in sealed.found if finding.slug == slug))
+        yield from labelled("hazard", f"{slug}, {count} times: {some(files)}")
+    yield from labelled(
+        "next", f"what to write instead:  {gate.SEAL} --advice\nof what is pending here:  python utils/migrate.py plan"
+    )
 
 
 def _found(sealed: Sealed, name: str) -> Iterator[str]:

@@ -8,12 +8,11 @@ Checking never writes.
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import NamedTuple
 
+from railhead.commands.progress import Progress
 from railhead.devserver import scratch
 from railhead.diagnosis import refusals
 from railhead.dsn import Dsn
@@ -24,14 +23,12 @@ from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
 from railhead.history import loader, manifest
 from railhead.history.checksum import checksum_of
-from railhead.history.graph import History, Revision
+from railhead.history.graph import History, Revision, find
 from railhead.history.manifest import SealedRevision
-from railhead.logs import log
+from railhead.history.origin import Origin
 from railhead.postgres import failures
 from railhead.project import OWN_TABLES
 from railhead.settings import Settings
-
-_TELL_EVERY = 2.0
 
 
 class Sealed(NamedTuple):
@@ -47,35 +44,75 @@ class Sealed(NamedTuple):
     unknown: tuple[tuple[Revision, str], ...]
     """What `accepted_hazards` names and no hazard is called."""
     history: History
+    drawn: bool
+    """Whether this has drawn the line up to which revisions are adopted, or moved it."""
 
 
-def write(settings: Settings, *, look: bool = True) -> Sealed:
+FIRST_SEAL = "the first seal"
+"""For `adopted_up_to`: whatever is there at the first seal, if the history comes from elsewhere."""
+
+
+def write(
+    settings: Settings,
+    *,
+    look: bool = True,
+    every: bool = False,
+    advise: bool = False,
+    adopted_up_to: str | None = None,
+) -> Sealed:
     """Write the manifest, and return what was found. Changes scratch databases only, and those only to `look`.
 
-    Raises Stop when the files form no history, or when a revision does not run from empty: then nothing is written.
+    What is older than the first seal is listed without looking, unless `every`; `adopted_up_to` draws that line (a revision, `base`,
+    FIRST_SEAL). To `advise`, what was sealed before is found again. Raises Stop when the files form no history, or when a revision does not run from empty: then nothing is written.
     """
     history = _history()
+    before = manifest.origin()
+    origin = _origin(history, before, adopted_up_to)
+    history = history.adopting(origin.adopted)
     kept = _kept(history)
-    todo = [one for one in history.by_id if one not in kept or not kept[one].is_replayed]
+    todo = [
+        one.id
+        for one in history.by_id.values()
+        if not (one.id in kept and kept[one.id].is_replayed) and (every or not one.adopted)
+    ]
     footprints = _replayed(settings, history, todo) if look and todo else {}
     entries = {**{one.id: _listed(one) for one in history.by_id.values()}, **kept}
     for revision, footprint in footprints.items():
         entries[revision] = _seen(entries[revision], history.by_id[revision], footprint)
-    changed = _replace(manifest.render(entries[one] for one in history.by_id))
+    drawn = origin.adopted != before.adopted
+    if look and drawn and not todo:
+        entries[history.heads[0]] = _arrived(settings, history, entries[history.heads[0]])
+    changed = _replace(manifest.render((entries[one] for one in history.by_id), origin=origin))
     pairs = [
-        (history.by_id[one], finding)
-        for one, footprint in footprints.items()
-        for finding in rules.findings(footprint, history.by_id[one])
+        (one, finding)
+        for one in history.by_id.values()
+        if one.id in footprints or (advise and (every or not one.adopted))
+        for finding in _findings(one, footprints.get(one.id), entries[one.id])
     ]
     return Sealed(
         revisions=len(entries),
         replayed=tuple(footprints),
-        unseen=tuple(one for one, entry in entries.items() if not entry.is_replayed),
+        unseen=tuple(one.id for one in history.by_id.values() if not (one.adopted or entries[one.id].is_replayed)),
         changed=changed,
-        found=tuple((one, finding) for one, finding in pairs if rules.accepted(one, finding) is None),
+        found=tuple((one, finding) for one, finding in pairs if rules.accepted_in_file(one, finding) is None),
         unknown=tuple((one, name) for one in history.by_id.values() for name in rules.unknown_slugs(one)),
         history=history,
+        drawn=drawn,
     )
+
+
+def _findings(revision: Revision, footprint: Footprint | None, line: SealedRevision) -> list[Finding]:
+    return rules.findings(footprint, revision) if footprint else [Finding.parse(token) for token in line.tokens]
+
+
+def _origin(history: History, origin: Origin, line: str | None) -> Origin:
+    """Return where the history begins, with the line drawn where it is asked for, or for the first time."""
+    if line == FIRST_SEAL:
+        is_first = not manifest.FILE.exists() and any(Path(one.file).stem != one.id for one in history.by_id.values())
+        return origin._replace(adopted=history.heads[0]) if is_first else origin
+    if line is None:
+        return origin
+    return origin._replace(adopted=None if line == "base" else find(history, line))
 
 
 def differences(*, seen: bool = True) -> list[str]:
@@ -84,7 +121,7 @@ def differences(*, seen: bool = True) -> list[str]:
     Unless `seen`, a revision that is listed only is good enough.
     """
     sealed = manifest.read()
-    if sealed is not None and sealed.is_true() and all(entry.is_replayed or not seen for entry in sealed.entries):
+    if sealed is not None and sealed.is_true() and (not seen or sealed.is_judged):
         return []
     if not manifest.FILE.exists():
         return ["migrations/manifest.txt is missing"]
@@ -99,9 +136,10 @@ def differences(*, seen: bool = True) -> list[str]:
         told += [
             f"{one.file} is listed, but nobody has looked at what it does"
             for one in history.by_id.values()
-            if one.id in kept and not kept[one.id].is_replayed
+            if one.id in kept and not (one.adopted or kept[one.id].is_replayed)
         ]
-    wanted = manifest.render(kept.get(one.id, _listed(one)) for one in history.by_id.values())
+    lines = (kept.get(one.id, _listed(one)) for one in history.by_id.values())
+    wanted = manifest.render(lines, origin=sealed.origin)
     if not told and manifest.FILE.read_text(encoding="utf-8") != wanted:
         told.append("the files were reformatted or renamed since they were sealed")
     return told
@@ -153,10 +191,19 @@ def _seen(entry: SealedRevision, revision: Revision, footprint: Footprint) -> Se
     )
 
 
+def _arrived(settings: Settings, history: History, entry: SealedRevision) -> SealedRevision:
+    """Return the line of the head with the schema that all revisions make; none of them is looked at on the way."""
+    server = scratch.server(settings)
+    try:
+        return entry._replace(catalog=replay.final_catalog(server, history).fingerprint)
+    except Failed as failed:
+        raise does_not_run(failed, server) from failed
+
+
 def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict[str, Footprint]:
     wanted = list(todo)
     server = scratch.server(settings)
-    with _Progress(len(wanted)) as progress:
+    with Progress("replaying", len(wanted)) as progress:
         try:
             found = replay.footprints(server, history, wanted, progress.tell)
             return {footprint.revision: footprint for footprint in found}
@@ -201,32 +248,3 @@ def _replace(text: str) -> bool:
     unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, manifest.FILE)
     return True
-
-
-class _Progress:
-    """Says how far a replay is: one line that changes on a terminal, else a line of log every few seconds."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._number = 0
-        self._told = time.monotonic()
-        self._terminal = sys.stderr.isatty()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-    def tell(self, revision: str) -> None:
-        """The next revision begins."""
-        self._number += 1
-        line = f"replaying {self._number} of {self._count}, {revision}"
-        if self._terminal:
-            print(f"\r\033[K{line[:78]}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() - self._told >= _TELL_EVERY:
-            self._told = time.monotonic()
-            log.info("%s", line)

@@ -35,6 +35,24 @@ def mixed(revision: Revision) -> Refusal:
     )
 
 
+def unrepeatable(revision: Revision) -> Refusal:
+    """Return the refusal of a revision that works outside its transaction only, with what would fail if it were run again."""
+    return Refusal(
+        "not-repeatable",
+        f"{revision.id} leaves its transaction with work that cannot be run again from the top",
+        facts=[
+            ("file", f"migrations/versions/{revision.file}"),
+            (
+                "danger",
+                "a crash before its version is written leaves the work behind, and running it again fails on that",
+            ),
+        ],
+        database=UNCHANGED,
+        next_step="write it with what may be run again (op.create_index_concurrently, ... IF NOT EXISTS),\n"
+        'or accept it in the file:  accepted_hazards = {"not-repeatable": "why it is safe"}',
+    )
+
+
 def stolen(revision: Revision | None) -> Refusal:
     """Return the refusal of a migration that ended the transaction which the engine had begun for it."""
     return Refusal(

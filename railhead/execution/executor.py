@@ -320,7 +320,7 @@ class Executor:
         """Let a step leave its transaction, unless it has already changed something in it that could not be repeated."""
         driver = _driver(connection)
         revision = self._way.history.by_id[step.revision]
-        accepted = self._whole or "not-repeatable" in revision.accepted_hazards
+        accepted = self._whole or revision.adopted or "not-repeatable" in revision.accepted_hazards
         if not accepted and fetch_value(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
             raise refusals.mixed(revision)
         self._write(connection, "applied")

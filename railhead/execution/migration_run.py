@@ -313,6 +313,7 @@ class MigrationRun:
         if self.way.action == "upgrade":
             gate.warn_of_unsealed(pending, lines, self.settings)
         if self.way.action == "upgrade" and not empty:
+            gate.warn_of_adopted(pending, lines, self.settings)
             gate.judge(pending, lines, history, self.settings, self._sizes, seen.place)
 
     def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:

@@ -6,6 +6,7 @@ before anything is touched.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -104,7 +105,7 @@ def assert_repeatable(
         if rules.accepted(revision, finding):
             continue
         if revision.id in mixed or repeatability.mixes(manifest.FOLDER / revision.file, action):
-            stop = not_repeatable(revision, history, f"unchanged, {place}")
+            stop = not_repeatable(revision, history, f"unchanged, {place}", action)
             if not empty:
                 raise stop
             log.warning("%s: accepted only because this database has no tables yet", stop.headline)
@@ -112,11 +113,29 @@ def assert_repeatable(
 
 def warn_of_unsealed(pending: Iterable[Revision], lines: Sealed, settings: Settings) -> None:
     """Log which revisions nobody has looked at as they are now, so that nothing is known of what they would block."""
-    names = [revision.id for revision in pending if revision.id not in lines]
+    names = [revision.id for revision in pending if revision.id not in lines and not revision.adopted]
     if names:
         advice = "" if settings.production else f"; before you commit:  {SEAL}"
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         log.warning("unsealed, so nobody knows what it would block: %s%s", shown, advice)
+
+
+def warn_of_adopted(pending: Iterable[Revision], lines: Sealed, settings: Settings) -> None:
+    """Log in one line which revisions run unjudged because they are older than the first seal, and what is known of them."""
+    older = [one for one in pending if one.adopted]
+    if not older or settings.hazards == "ignore":
+        return
+    leaving = {one.id for one in older if repeatability.mixes(manifest.FOLDER / one.file, "upgrade")}
+    slugs = Counter("not-repeatable" for _ in leaving)
+    for revision, finding in known(older, lines):
+        if finding.hazard.blocking or (finding.slug == "not-repeatable" and revision.id not in leaving):
+            slugs[finding.slug] += 1
+    told = "".join(f", {slug} {count} times" if count > 1 else f", {slug} once" for slug, count in slugs.items())
+    log.warning("%s older than the first seal, up to %s, so not judged%s", _revisions(older), older[-1].id, told)
+
+
+def _revisions(found: Sequence[Revision]) -> str:
+    return "1 revision is" if len(found) == 1 else f"{len(found)} revisions are"
 
 
 def weigh(
@@ -160,14 +179,16 @@ def refusal(weighed: Sequence[Weighed], history: History, settings: Settings, pl
     return Stop("hazard", headline, facts=facts, database=f"unchanged, {place}", next_step="\n\n".join(steps))
 
 
-def not_repeatable(revision: Revision, history: History, place: str) -> Stop:
+def not_repeatable(revision: Revision, history: History, place: str, action: str) -> Stop:
     """Return the refusal of a revision that could not be mended after a crash, with the revisions to split it into."""
     advice = (
         f"{rewritten(revision, history, [Finding('not-repeatable')])}\n\n"
         'or accept it there, with the reason:\naccepted_hazards = {"not-repeatable": "why it is safe"}\n\n'
         f"{_THEN}"
     )
-    return refusals.mixed(revision).replaced(database=place, next_step=advice)
+    mixes = repeatability.mixes(manifest.FOLDER / revision.file, action)
+    refusal = refusals.mixed(revision) if mixes else refusals.unrepeatable(revision)
+    return refusal.replaced(database=place, next_step=advice)
 
 
 def rewritten(revision: Revision, history: History, found: Sequence[Finding]) -> str:

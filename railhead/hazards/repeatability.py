@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from railhead.history.graph import source_of
 from railhead.operations.verbs import REPEATABLE
 
 _HARMLESS = frozenset({"get_context", "get_bind", "f", "inline_literal"})
+
+_CHANGES_NOTHING = re.compile(r"\s*(?:SET|RESET|SHOW|BEGIN|START\s+TRANSACTION|COMMIT|END|DISCARD)\b", re.IGNORECASE)
+"""Statements that prepare for work outside the transaction and leave nothing behind themselves."""
 
 
 def mixes(file: Path, function: str) -> bool:
@@ -43,7 +47,23 @@ def _operations(node: ast.AST, *, outside: bool = False) -> Iterator[tuple[str, 
             return
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         receiver = node.func.value
-        if isinstance(receiver, ast.Name) and receiver.id in {"op", "batch_op"}:
+        if isinstance(receiver, ast.Name) and receiver.id in {"op", "batch_op"} and not _only_prepares(node):
             yield node.func.attr, outside
     for child in ast.iter_child_nodes(node):
         yield from _operations(child, outside=outside)
+
+
+def _only_prepares(call: ast.Call) -> bool:
+    """Tell whether it is `op.execute("SET ...")` and the like, with the text as it stands or in `sa.text()`."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr != "execute" or not call.args:
+        return False
+    text = call.args[0]
+    if isinstance(text, ast.Call) and text.args:
+        text = text.args[0]
+    plain = isinstance(text, ast.Constant) and isinstance(text.value, str)
+    return plain and _is_one_harmless(str(ast.literal_eval(text)))
+
+
+def _is_one_harmless(sql: str) -> bool:
+    statements = [one for one in sql.split(";") if one.strip()]
+    return all(_CHANGES_NOTHING.match(one) for one in statements)

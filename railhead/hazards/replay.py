@@ -78,6 +78,13 @@ def build(dsn: Dsn, history: History) -> None:
         replay.up(list(history.by_id.values()))
 
 
+def final_catalog(server: Dsn, history: History) -> Catalog:
+    """Return the catalog that all revisions make of an empty database. Changes a scratch database only. Raises Failed."""
+    with scratch.made_on(server) as dsn, _Replay(dsn) as replay:
+        replay.up(list(history.by_id.values()))
+        return replay.catalog()
+
+
 def catalogs(server: Dsn, history: History) -> Iterator[tuple[str, Catalog]]:
     """Yield the catalog after each revision, oldest first. Changes a scratch database only. Raises Failed."""
     with scratch.made_on(server) as dsn, _Replay(dsn) as replay:

@@ -88,7 +88,15 @@ def findings(footprint: Footprint, revision: Revision | None = None) -> list[Fin
     return [one for one in dict.fromkeys(found) if not (believed and one.slug == "breaks-previous-release")]
 
 
+ADOPTED = "older than the first seal, so it is not judged (migrations/manifest.txt: adopted up to)"
+
+
 def accepted(revision: Revision, finding: Finding) -> str | None:
+    """Return the reason for which a hazard is accepted, None when it is not: its file's, or that it is older than the first seal."""
+    return accepted_in_file(revision, finding) or (ADOPTED if revision.adopted else None)
+
+
+def accepted_in_file(revision: Revision, finding: Finding) -> str | None:
     """Return the reason for which a revision's file accepts a hazard, None when it does not.
 
     `accepted_hazards` names a slug, or `slug:table` for one table only. Without a reason nothing is accepted.

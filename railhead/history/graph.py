@@ -24,6 +24,8 @@ class Revision(NamedTuple):
     breaking: bool | None
     """What its author says (`breaking = False`), None when he says nothing."""
     accepted_hazards: dict[str, str]
+    adopted: bool = False
+    """Whether it is older than the first seal, so that it is not judged: other databases have had it for long."""
 
     def is_breaking(self, sealed: manifest.SealedRevision | None) -> bool | None:
         """Tell whether the previous release stops working: as its author says, else as was `sealed`; None when nobody knows."""
@@ -37,6 +39,11 @@ class History:
         """`problem` is what is wrong with the files, for whoever only wants to know."""
         self.by_id = {revision.id: revision for revision in revisions}
         self.problem = problem
+
+    def adopting(self, line: str | None) -> History:
+        """Return the same history, in which the revisions up to `line` are marked as older than the first seal."""
+        older = self.ancestors([line]) if line else ()
+        return History([one._replace(adopted=one.id in older) for one in self.by_id.values()], self.problem)
 
     @property
     def heads(self) -> tuple[str, ...]:

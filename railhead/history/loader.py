@@ -33,7 +33,7 @@ def history(script: ScriptDirectory | None = None) -> History:
             found = [_revision(one) for one in script.walk_revisions("base", "heads")][::-1]
     except Stop as stop:
         return History([], stop)
-    loaded = History(found)
+    loaded = History(found).adopting(manifest.origin().adopted)
     loaded.problem = forked(loaded) or too_long(loaded)
     return loaded
 

@@ -7,13 +7,13 @@ branches that each add a revision conflict in git. Nothing that is correct may r
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from railhead.history.checksum import checksum_of_tree, digest, parsed
+from railhead.history.origin import Origin, escape, unescape
 from railhead.settings import ROOT
 
 FOLDER = ROOT / "migrations" / "versions"
@@ -54,7 +54,7 @@ class SealedRevision(NamedTuple):
     @property
     def tokens(self) -> tuple[str, ...]:
         """Return the hazards as they were given to `listed`."""
-        return () if self.hazards == _NOTHING else tuple(map(_read, self.hazards.split(",")))
+        return () if self.hazards == _NOTHING else tuple(map(unescape, self.hazards.split(",")))
 
     @property
     def is_replayed(self) -> bool:
@@ -68,12 +68,30 @@ class Manifest(NamedTuple):
     entries: tuple[SealedRevision, ...]
     files_digest: str
     """Of the bytes of all revision files when it was sealed."""
+    origin: Origin = Origin()
 
     @property
     def heads(self) -> tuple[str, ...]:
         """Return the ids that are nobody's parent, sorted."""
         parents = {parent for entry in self.entries for parent in entry.parents}
         return tuple(sorted(entry.revision for entry in self.entries if entry.revision not in parents))
+
+    @property
+    def adopted(self) -> set[str]:
+        """Return the ids of the revisions that are older than the first seal, so that nobody has to look at them."""
+        parents = {entry.revision: entry.parents for entry in self.entries}
+        older, todo = set[str](), [self.origin.adopted]
+        while todo:
+            one = todo.pop()
+            if one in parents and one not in older:
+                older.add(one)
+                todo.extend(parents[one])
+        return older
+
+    @property
+    def is_judged(self) -> bool:
+        """Tell whether somebody has looked at every revision that is to be looked at."""
+        return {entry.revision for entry in self.entries if not entry.is_replayed} <= self.adopted
 
     def entry(self, revision: str) -> SealedRevision | None:
         """Return the line of `revision`, None when it is not sealed."""
@@ -98,7 +116,7 @@ def read(file: Path = FILE) -> Manifest | None:
         entries = tuple(_entry(line) for line in body.split("\n") if line and not line.startswith("# "))
     except TypeError:
         return None
-    return Manifest(entries, seal.files)
+    return Manifest(entries, seal.files, Origin.parse(body))
 
 
 def entries() -> dict[str, SealedRevision]:
@@ -107,12 +125,20 @@ def entries() -> dict[str, SealedRevision]:
     return {entry.revision: entry for entry in manifest.entries} if manifest else {}
 
 
-def render(entries: Iterable[SealedRevision], folder: Path = FOLDER) -> str:
+def origin() -> Origin:
+    """Return where the history begins. A manifest that is cut short or in conflict still says it: only a person draws that line."""
+    try:
+        return Origin.parse(FILE.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return Origin()
+
+
+def render(entries: Iterable[SealedRevision], folder: Path = FOLDER, origin: Origin | None = None) -> str:
     """Return the text of a manifest with these lines, sealed for the files in `folder` as they are now."""
     entries = tuple(entries)
-    lines = (" ".join([*map(_written, entry[:3]), *entry[3:]]) for entry in entries)
-    body = "\n".join([_TITLE, _COLUMNS, *lines, ""])
-    heads = ",".join(_written(head, ",") for head in Manifest(entries, "").heads) or _NOTHING
+    lines = (" ".join([*map(escape, entry[:3]), *entry[3:]]) for entry in entries)
+    body = "\n".join([_TITLE, _COLUMNS, *(origin or Origin()).remarks(), *lines, ""])
+    heads = ",".join(escape(head, ",") for head in Manifest(entries, "").heads) or _NOTHING
     names = _names_digest(entry.file for entry in entries)
     whole = digest(f"{body}{heads}".encode())
     return f"{body}{_SEAL} {whole} {files_digest(folder)} {names} {heads}\n"
@@ -120,7 +146,7 @@ def render(entries: Iterable[SealedRevision], folder: Path = FOLDER) -> str:
 
 def listed(tokens: Iterable[str]) -> str:
     """Return hazards for a line of the manifest: `slug:table`, joined by commas; a table may be called anything."""
-    return ",".join(_written(token, ",") for token in tokens) or _NOTHING
+    return ",".join(escape(token, ",") for token in tokens) or _NOTHING
 
 
 def head_without_alembic(file: Path = FILE, folder: Path = FOLDER) -> tuple[str, ...] | None:
@@ -218,22 +244,10 @@ def _assigned(tree: object) -> dict[str, tuple[object, ...]]:
 
 def _entry(line: str) -> SealedRevision:
     fields = line.split(" ")
-    return SealedRevision(*map(_read, fields[:3]), *fields[3:])
-
-
-def _written(text: str, more: str = "") -> str:
-    """Return text without blanks, line ends and percent signs, which are written as in URLs."""
-    return re.sub(rf"[\s%{more}]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
+    return SealedRevision(*map(unescape, fields[:3]), *fields[3:])
 
 
 def _line_with(word: str, body: str) -> str:
     """Return the first line that has this word; a head, which is nobody's parent, is in one line only."""
     place = body.index(word)
     return body[body.rindex("\n", 0, place) + 1 : body.index("\n", place)]
-
-
-def _read(text: str) -> str:
-    if "%" not in text:
-        return text
-    bytes_of = re.compile(r"(?:%[0-9A-F]{2})+")
-    return bytes_of.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), text)
