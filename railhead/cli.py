@@ -18,7 +18,7 @@ from railhead.postgres import interrupts
 from railhead.postgres.connection import open_now
 from railhead.project import Project
 from railhead.settings import Settings, load
-from railhead.startup import not_served, refusals_told, with_database
+from railhead.startup import not_served, refusals_told, told_as_changed, with_database
 
 
 class Call(NamedTuple):
@@ -207,8 +207,9 @@ def _rebase(call: Call) -> int:
 
 
 def _reset(call: Call) -> int:
-    from railhead.commands.reset import empty_database, of_reset
+    from railhead.commands.reset import empty_database, name_of, of_reset
     from railhead.execution.entry import migrate
+    from railhead.history import loader
     from railhead.state.status import assert_one_database
 
     if call.settings.production:
@@ -220,12 +221,37 @@ def _reset(call: Call) -> int:
             next_step=f"{call.project.command} downgrade REV",
         )
     assert_one_database(call.settings)
+    if problem := loader.history().problem:
+        raise problem
+    name = name_of(call.settings)
     print("\n".join(of_reset(call.settings)))
-    if not call.arguments.yes:
-        _agree(call, "reset", "reset")
+    _agree_by_name(call, name)
     empty_database(call.settings)
-    print(migrate("upgrade", "head", call.settings))
+    with told_as_changed("everything was dropped by this reset", f"{call.project.command} upgrade"):
+        print(migrate("upgrade", "head", call.settings))
     return errors.DONE
+
+
+def _agree_by_name(call: Call, name: str) -> None:
+    """Raise Stop unless somebody has named the database that is to be emptied: a `yes` is typed without looking."""
+    given: str | None = call.arguments.yes
+    asked = given is None and sys.stdin.isatty()
+    if asked:
+        given = _answer(f"type the name of the database ({name}) to go on: ")
+    if given == name:
+        return
+    from shlex import quote
+
+    raise Stop(
+        "not-agreed",
+        f"reset drops everything, and the database is {name}, not {given}"
+        if given
+        else "reset drops everything, and nobody has named the database",
+        facts=[("url", str(call.settings.migrations))],
+        database="unchanged",
+        next_step="nothing" if asked else f"{call.project.command} reset --yes={quote(name)}",
+        exit_code=errors.NO if asked else errors.USAGE,
+    )
 
 
 def _agree(call: Call, what: str, typed: str) -> None:
@@ -239,7 +265,7 @@ def _agree(call: Call, what: str, typed: str) -> None:
             next_step=f"{call.project.command} {typed} --yes",
             exit_code=errors.USAGE,
         )
-    if _answer("go on? [y/N] ") not in {"y", "yes"}:
+    if _answer("go on? [y/N] ").lower() not in {"y", "yes"}:
         raise Stop(
             "not-agreed", f"{what} was not agreed to", database="unchanged", next_step="nothing", exit_code=errors.NO
         )
@@ -247,7 +273,7 @@ def _agree(call: Call, what: str, typed: str) -> None:
 
 def _answer(question: str) -> str:
     try:
-        return input(question).strip().lower()
+        return input(question).strip()
     except EOFError:  # Ctrl-D
         return ""
 
@@ -302,8 +328,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     doctor = add("doctor", _doctor, "look for everything that could bite; exit 1 when there is something")
     for told in (status, plan, drift, ledger, doctor):
         told.add_argument("--json", action="store_true", help="the same record as JSON")
-    for asking in (downgrade, reset):
-        asking.add_argument("--yes", action="store_true", help="do not ask")
+    downgrade.add_argument("--yes", action="store_true", help="do not ask")
+    reset.add_argument("--yes", nargs="?", const="", metavar="NAME", help="do not ask: the database is called so")
     return parser
 
 

@@ -6,6 +6,7 @@ This module never prints and never ends the process.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, Self
 
@@ -61,6 +62,11 @@ class Stop(Exception):
             next_step=self.next_step if next_step is None else next_step,
             exit_code=self.exit_code if exit_code is None else exit_code,
         )
+
+    def after(self, done: str) -> Self:
+        """Return the same, told of a database that was changed before: what was `done` to it, and where it is now."""
+        place = re.sub(r"^unchanged(?: by us)?(?:, |$)", "", self.database)
+        return self.replaced(database=f"{done}; {place}" if place else done)
 
     def render(self, doing: str = "start") -> str:
         """Return the whole message; `doing` is what was stopped (`upgrade`, `status`, ...)."""

@@ -134,3 +134,16 @@ def refusals_told(again: str) -> Iterator[None]:
         from railhead.diagnosis import messages
 
         raise messages.refused(error, "unchanged", again=again) from error
+
+
+@contextmanager
+def told_as_changed(done: str, again: str) -> Iterator[None]:
+    """Inside, no message says that the database is unchanged: what was `done` to it comes first."""
+    try:
+        with refusals_told(again):
+            yield
+    except Stop as stop:
+        raise stop.after(done) from stop
+    except interrupts.Interrupted as interrupted:
+        interrupted.done = done
+        raise

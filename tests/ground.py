@@ -71,6 +71,11 @@ def url_of(dsn: Dsn) -> str:
     return f"postgresql://{user}{':' + password if password else ''}@/{dbname}?{urlencode(parameters)}"
 
 
+def named(database: Dsn) -> str:
+    """Return the argument with which `reset` is allowed to empty this database."""
+    return f"--yes={database.parameters()['dbname']}"
+
+
 def environment(database: Dsn | None = None, **variables: str) -> dict[str, str]:
     """Return a clean environment: no PG*, no RAILWAY_*, nothing of ours but what is given."""
     kept = {name: value for name, value in os.environ.items() if name in _KEPT}

@@ -12,10 +12,19 @@ from railhead.commands.data_loss import TABLES, as_lines, open_for, row_count
 from railhead.diagnosis import messages
 from railhead.execution.exclusive import exclusive
 from railhead.postgres import blockers, session_limits
-from railhead.postgres.connection import fetch_all, open_now
+from railhead.postgres.connection import fetch_all, fetch_value, open_now
 from railhead.postgres.retry_budget import Allowance
 from railhead.settings import Settings
 from railhead.state import inspection
+
+
+def name_of(settings: Settings) -> str:
+    """Return the name of the database as the server knows it: a pooler may call it otherwise. Read-only."""
+    connection = open_for(settings, "reset")
+    try:
+        return str(fetch_value(connection, "SELECT current_database()"))
+    finally:
+        connection.close()
 
 
 def of_reset(settings: Settings) -> list[str]:
@@ -29,21 +38,27 @@ def of_reset(settings: Settings) -> list[str]:
 
 
 def drop_everything(connection: Connection, within: float) -> None:
-    """Empty every schema of the database but PostgreSQL's own, and leave an empty `public`. Changes the schema.
+    """Empty every schema of the database but PostgreSQL's own, and leave an empty `public`, and those on the search path.
 
-    For development, under the migration lock. What extensions brought goes with them. Raises LockNotAvailable when somebody holds
+    Changes the schema. For development, under the migration lock. What extensions brought goes with them. Raises LockNotAvailable when somebody holds
     a table for more than `within` seconds; then nothing is dropped.
     """
-    names = [str(row[0]) for row in fetch_all(connection, _SCHEMAS)]
-    drops = [sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)) for name in names]
+    schemas = [(str(name), str(owner), bool(on_path)) for name, owner, on_path in fetch_all(connection, _SCHEMAS)]
+    drops = [sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)) for name, *_ in schemas]
+    creates = [
+        sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(sql.Identifier(name), sql.Identifier(owner))
+        for name, owner, on_path in schemas
+        if on_path and name != "public"
+    ]
     limit = sql.SQL(f"SET lock_timeout = {session_limits.milliseconds(within)}")
-    statements = [limit, *drops, sql.SQL("CREATE SCHEMA public"), sql.SQL("GRANT USAGE ON SCHEMA public TO PUBLIC")]
+    public = [sql.SQL("CREATE SCHEMA public"), sql.SQL("GRANT USAGE ON SCHEMA public TO PUBLIC")]
     with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("; ").join(statements))
+        cursor.execute(sql.SQL("; ").join([limit, *drops, *public, *creates]))
 
 
 _SCHEMAS = """
-SELECT nspname FROM pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' ORDER BY nspname
+SELECT nspname, pg_get_userbyid(nspowner), nspname = ANY (current_schemas(false)) FROM pg_namespace
+ WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY nspname
 """
 
 

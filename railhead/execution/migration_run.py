@@ -78,6 +78,8 @@ class MigrationRun:
         self.started = time.monotonic()
         self.done: list[str] = []
         """The revisions that were committed, as far as we know: the answer to a COMMIT may be lost."""
+        self.taken_over: str | None = None
+        """The revision that this run has found an unmanaged database at."""
         self.allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
         self.losses: dict[str | None, int] = {}
         """How often connections were lost, by the revision that ran; the latest stands last."""
@@ -92,6 +94,10 @@ class MigrationRun:
                     return self._once()
                 except _Lost as lost:
                     self._survive(lost)
+                except Stop as stop:
+                    if stop.database.startswith("unchanged") and (self.taken_over or self.done):
+                        raise stop.after(self._changed()) from stop
+                    raise
 
     def _once(self) -> Outcome:
         connection = self._reach()
@@ -188,7 +194,9 @@ class MigrationRun:
             return frozenset(seen.versions)
         status.assert_one_database(self.settings, allowance=self.allowance)
         if self.way.action == "upgrade" and inspection.state(seen, self.way.history) in UNMANAGED:
-            self.account.asking(lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen.place))
+            self.taken_over = self.account.asking(
+                lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen.place)
+            )
             return self._under(lock)
         steps = self.way.steps(() if self.way.purge else seen.versions)
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
@@ -283,6 +291,12 @@ class MigrationRun:
             return messages.table_busy(error, None, _KEPT_FROM_LOOKING, self._waited(), who)
         *_, (revision, _) = self.losses.items()
         return messages.connection_lost(revision, told, sum(self.losses.values()), self._waited())
+
+    def _changed(self) -> str:
+        """Return what this run has done to the database."""
+        if not self.done:
+            return f"taken over at {self.taken_over} by this run"
+        return f"{len(self.done)} revision{'' if len(self.done) == 1 else 's'} committed by this run"
 
     def _verify(self, after: frozenset[str] | None) -> tuple[str, ...]:
         """Look from outside, through every URL there is, that it is really done. Returns what this run has applied."""

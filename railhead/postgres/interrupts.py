@@ -45,6 +45,8 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signum
         self.half_done: str | None = None
         """The revision that had left its transaction when the signal came."""
+        self.done: str | None = None
+        """What was done to the database before, and stays."""
 
     def __str__(self) -> str:
         stays = (
@@ -52,7 +54,8 @@ class Interrupted(BaseException):
             if self.half_done
             else ""
         )
-        return f"{self.args[0]}; what was not committed is rolled back{stays}"
+        done = f"; {self.done}" if self.done else ""
+        return f"{self.args[0]}; what was not committed is rolled back{stays}{done}"
 
 
 class _Watchdog:

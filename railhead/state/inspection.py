@@ -115,7 +115,7 @@ def _entry(row: dict[str, object]) -> ledger.LedgerRow:
 _LOOK = f"""
 SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}') IS NOT NULL, EXISTS (
     SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false))
+     WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
        AND c.relname NOT IN ('alembic_version', '{ledger.TABLE}')
        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')),
     h.* FROM (SELECT) one LEFT JOIN ({advisory_lock.HOLDER}) h ON true

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.ground import ALEMBIC, GUNICORN, MIGRATE, eventually, rows_of, url_of
+from tests.ground import ALEMBIC, GUNICORN, MIGRATE, eventually, named, rows_of, url_of
 from tests.workshop import Workshop
 
 PASSWORD = "p@ss/w%rd:é"
@@ -75,7 +75,8 @@ def urls(workshop: Workshop) -> tuple[str, str]:
 def test_a_whole_run_of_all_commands_shows_it_nowhere(workshop: Workshop, urls: tuple[str, str]) -> None:
     """Every command, at the loudest log level, as text and as JSON, with a URL that is escaped and one that is not."""
     assert workshop.database
-    told = said(workshop, COMMANDS, DATABASE_URL=urls[0], LOG_LEVEL="debug", LOG_FORMAT="text")
+    commands = (*COMMANDS, (*MIGRATE, "reset", named(workshop.database)))
+    told = said(workshop, commands, DATABASE_URL=urls[0], LOG_LEVEL="debug", LOG_FORMAT="text")
     told += said(workshop, FEW, DATABASE_URL=urls[1], LOG_LEVEL="debug", LOG_FORMAT="json")
     assert "0002_add_task_due_on" in told
     assert '"status":"ok"' in told  # PAGES has served

@@ -12,7 +12,7 @@ from pathlib import Path
 import alembic
 import pytest
 
-from tests.ground import ALEMBIC, MIGRATE, Databases, rows_of, url_of
+from tests.ground import ALEMBIC, MIGRATE, Databases, named, rows_of, url_of
 from tests.workshop import Workshop
 
 SERVE = (sys.executable, "-c", "from app import create_app; create_app(); print('serving')")
@@ -265,7 +265,7 @@ def test_every_command_that_changes_something_works_on_it(theirs: Workshop) -> N
         (*ALEMBIC, "stamp", "head"),
         (*MIGRATE, "downgrade", "base", "--yes"),
         (*MIGRATE, "upgrade"),
-        (*MIGRATE, "reset", "--yes"),
+        (*MIGRATE, "reset", named(theirs.database)),
         (*MIGRATE, "doctor"),
     ]
     for command in commands:

@@ -15,7 +15,7 @@ import pytest
 
 from railhead.cli import _parser
 from railhead.dsn import Dsn
-from tests.ground import Tree, environment, rows_of
+from tests.ground import Tree, environment, named, rows_of
 from tests.workshop import Workshop
 
 COMMANDS = sorted(
@@ -210,23 +210,30 @@ def test_downgrade_is_refused_in_production_without_a_yes(at_head: Workshop, dat
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_add_task_due_on",)]
 
 
-@pytest.mark.parametrize(("answer", "code", "at"), [("y\n", 0, "0001_baseline"), ("n\n", 1, "0002_add_task_due_on")])
-def test_downgrade_asks_at_a_terminal(at_head: Workshop, database: Dsn, answer: str, code: int, at: str) -> None:
-    """At a terminal it asks, and goes on only after a yes."""
+def at_a_terminal(tree: Workshop, *command: str, answer: str) -> tuple[int, str]:
+    """Return how a command ended, and what it said, that somebody typed at a terminal and answered."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "utils/migrate.py", "downgrade", "0001"],
-        cwd=at_head.root,
-        env=environment(database),
+        [sys.executable, "utils/migrate.py", *command],
+        cwd=tree.root,
+        env=environment(tree.database),
         stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        text=True,
     )
-    os.write(ours, answer.encode())
+    os.write(ours, f"{answer}\n".encode())
     said, _ = process.communicate(timeout=60)
     os.close(ours)
     os.close(theirs)
-    assert (process.returncode, b"go on? [y/N]" in said) == (code, True), said
+    return process.returncode, said
+
+
+@pytest.mark.parametrize(("answer", "code", "at"), [("y", 0, "0001_baseline"), ("n", 1, "0002_add_task_due_on")])
+def test_downgrade_asks_at_a_terminal(at_head: Workshop, database: Dsn, answer: str, code: int, at: str) -> None:
+    """At a terminal it asks, and goes on only after a yes."""
+    ended, said = at_a_terminal(at_head, "downgrade", "0001", answer=answer)
+    assert (ended, "go on? [y/N]" in said) == (code, True), said
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [(at,)]
 
 
@@ -238,20 +245,55 @@ def test_downgrade_says_when_there_is_nothing_to_do(workshop: Workshop) -> None:
 
 
 def test_reset_is_refused_in_production(at_head: Workshop, database: Dsn) -> None:
-    """Not even --yes resets production."""
-    ended = at_head.migrate("reset", "--yes", APP_ENV="production")
+    """Not even its name resets production; the message says what makes it one."""
+    ended = at_head.migrate("reset", named(database), DYNO="web.1")
     assert (ended.returncode, "[not-in-production]" in ended.stderr) == (3, True)
+    assert "  production because DYNO is set (Heroku, Dokku)\n" in ended.stderr
     assert rows_of(database, "SELECT count(*) FROM project") == [(0,)]
 
 
 def test_reset_starts_from_nothing(at_head: Workshop, database: Dsn) -> None:
     """What was in the database is dropped, told before, and head is reached again."""
     rows_of(database, "CREATE SCHEMA other; CREATE TABLE other.stray (); INSERT INTO project (name) VALUES ('Line 4')")
-    ended = at_head.migrate("reset", "--yes")
+    ended = at_head.migrate("reset", named(database))
     assert ended.returncode == 0, ended.stderr
     assert "  table other.stray: 0 rows\n  table project: 1 row\n" in ended.stdout
     assert rows_of(database, "SELECT count(*), to_regclass('other.stray') FROM project") == [(0, None)]
     assert at_head.migrate("status", "--exit-code").returncode == 0
+
+
+@pytest.mark.parametrize("given", [(), ("--yes",), ("--yes=another",), ("--yes", "another")], ids=" ".join)
+def test_reset_wants_the_name_of_the_database(at_head: Workshop, database: Dsn, given: tuple[str, ...]) -> None:
+    """A yes is typed without looking; the message has the command with the name of this database."""
+    ended = at_head.migrate("reset", *given)
+    assert (ended.returncode, "[not-agreed]" in ended.stderr) == (2, True)
+    assert f"python utils/migrate.py reset {named(database)}" in ended.stderr
+    assert ("not another" in ended.stderr) == ("another" in given[-1] if given else False)
+    assert rows_of(database, "SELECT count(*) FROM project") == [(0,)]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_reset_asks_for_the_name_at_a_terminal(at_head: Workshop, database: Dsn, right: bool) -> None:
+    """There the name is typed; anything else, a yes among it, leaves the database as it is."""
+    rows_of(database, "INSERT INTO project (name) VALUES ('Line 4')")
+    code, said = at_a_terminal(at_head, "reset", answer=database.parameters()["dbname"] if right else "yes")
+    assert (code, "type the name of the database" in said) == (0 if right else 1, True), said
+    assert rows_of(database, "SELECT count(*) FROM project") == [(0 if right else 1,)]
+
+
+def test_a_reset_that_cannot_migrate_says_that_everything_is_gone(at_head: Workshop, database: Dsn) -> None:
+    """No message calls a database unchanged that was emptied a moment ago."""
+    at_head.write("0003_broken", "raise RuntimeError('broken')", after="0002_add_task_due_on")
+    ended = at_head.migrate("reset", named(database))
+    assert re.search(r"  database   everything was dropped by this reset; (empty|at \w+)\n", ended.stderr), ended.stderr
+
+
+def test_a_reset_looks_at_the_history_before_it_drops(at_head: Workshop, database: Dsn) -> None:
+    """Where there is no one way to head nothing is dropped."""
+    at_head.write("0003_fork", after="0001_baseline")
+    ended = at_head.migrate("reset", named(database))
+    assert (ended.returncode, "[forked]" in ended.stderr) == (3, True), ended.stderr
+    assert rows_of(database, "SELECT count(*) FROM project") == [(0,)]
 
 
 def test_log_tells_the_newest_first(at_head: Workshop) -> None:

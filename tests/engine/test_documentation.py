@@ -11,7 +11,7 @@ import pytest
 
 from railhead import cli, errors
 from railhead.settings import ROOT
-from tests.ground import MIGRATE
+from tests.ground import MIGRATE, named
 from tests.workshop import Workshop
 from utils import migrate
 
@@ -20,7 +20,7 @@ GUIDE = (ROOT / "docs" / "migrations.md").read_text(encoding="utf-8")
 
 COMMAND = re.compile(r"^python utils/migrate\.py (\w+)((?: [\[\]A-Z]+)?) {2,}(.+)$", re.MULTILINE)
 
-RUN = {"downgrade": ["-1", "--yes"], "rebase": ["0002_add_task_due_on"], "reset": ["--yes"], "adopt": ["0001"]}
+RUN = {"downgrade": ["-1", "--yes"], "rebase": ["0002_add_task_due_on"], "adopt": ["0001"]}
 """What stands in the place of REV and REVISION, and of somebody at a terminal."""
 
 ANSWERS = {"rebase": 3, "adopt": 3}
@@ -61,7 +61,9 @@ def test_the_readme_lists_the_commands_as_help_does(capsys: pytest.CaptureFixtur
 def test_each_command_of_the_readme_runs(name: str, workshop: Workshop) -> None:
     """Each line of the README's list of commands can be typed as it stands."""
     workshop.run(*MIGRATE, "upgrade")
-    ended = workshop.run(*MIGRATE, name, *RUN.get(name, []))
+    assert workshop.database
+    agreed = [named(workshop.database)] if name == "reset" else []
+    ended = workshop.run(*MIGRATE, name, *RUN.get(name, agreed))
     assert ended.returncode == ANSWERS.get(name, 0), ended.stderr
     assert "Traceback" not in ended.stderr
 

@@ -294,7 +294,7 @@ def test_nothing_is_adopted_where_the_application_does_not_look(
         ("status", "--exit-code", "--json"),
         ("adopt",),
         ("downgrade", "base", "--yes"),
-        ("reset", "--yes"),
+        ("reset", "--yes=whatever"),
     ],
     ids=" ".join,
 )

@@ -19,7 +19,7 @@ from railhead.errors import Stop
 from railhead.execution import entry
 from railhead.postgres import advisory_lock
 from railhead.settings import Settings
-from tests.ground import ALEMBIC, eventually, rows_of, url_of
+from tests.ground import ALEMBIC, eventually, named, rows_of, url_of
 from tests.workshop import Workshop
 
 HEAD = "0002_add_task_due_on"
@@ -166,7 +166,7 @@ upgrade stopped: another process holds the migration lock
 def test_a_reset_waits_for_whoever_migrates(workshop: Workshop, database: Dsn, held: advisory_lock.Lock) -> None:
     """Nothing is dropped under another one's hands."""
     rows_of(database, "CREATE TABLE kept ()")
-    ended = workshop.migrate("reset", "--yes", MIGRATE_WAIT_LOCK="0.2s")
+    ended = workshop.migrate("reset", named(database), MIGRATE_WAIT_LOCK="0.2s")
     assert (ended.returncode, "[lock-busy]" in ended.stderr) == (4, True), ended.stderr
     assert rows_of(database, "SELECT to_regclass('kept')::text") == [("kept",)]
     assert held.pid
@@ -178,7 +178,7 @@ def test_a_reset_does_not_wait_for_a_table_for_ever(
     """Whoever holds a table is named, and nothing is dropped."""
     rows_of(database, "CREATE TABLE kept ()")
     other_session.cursor().execute("SET application_name = 'a report'; SELECT FROM kept")
-    ended = workshop.migrate("reset", "--yes", MIGRATE_WAIT_LOCK="0.2s")
+    ended = workshop.migrate("reset", named(database), MIGRATE_WAIT_LOCK="0.2s")
     assert (ended.returncode, "[table-busy]" in ended.stderr, "a report" in ended.stderr) == (4, True, True), (
         ended.stderr
     )
