@@ -26,7 +26,7 @@ from railhead.postgres import failures
 from railhead.postgres.connection import database_identity, fetch_all, fetch_value, is_pooled, open_now, server_version
 from railhead.schema import catalog
 from railhead.settings import Settings
-from railhead.state import drift, inspection, status
+from railhead.state import drift, inspection, ledger, status
 from railhead.state.inspection import Snapshot
 from railhead.state.ledger import TABLE
 from railhead.state.status import Models
@@ -203,6 +203,11 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[CheckMessage]:
             "leave MIGRATE_LOCK_TIMEOUT out (900 ms), or below deadlock_timeout",
         )
     role = _role(connection)
+    try:
+        ledger.assert_home(connection)
+    except Stop as stop:
+        yield _of_stop(stop)
+        return
     if not fetch_value(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
         schema = fetch_value(connection, "SELECT quote_ident(current_schema())") or "public"
         yield CheckMessage(

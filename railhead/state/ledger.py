@@ -115,6 +115,15 @@ class NewRow(NamedTuple):
 _OF_NO_REVISION = NewRow(None, None, None, None, ago=0.0, duration=0.0, waited=0.0, attempts=None)
 
 
+def _is_home(schema: object) -> bool:
+    return schema is not None and not str(schema).startswith("pg_")
+
+
+_HOME = """
+SELECT current_schema(), current_setting('search_path'), quote_ident(current_user), quote_ident(current_database())
+"""
+
+
 def exists(connection: Connection) -> bool:
     """Tell whether this database has a ledger. Read-only."""
     return bool(fetch_value(connection, f"SELECT to_regclass('{TABLE}') IS NOT NULL"))
@@ -125,8 +134,11 @@ def create(connection: Connection) -> None:
 
     Only for the holder of the migration lock.
     """
-    if exists(connection):
+    is_there, home = fetch_all(connection, f"SELECT to_regclass('{TABLE}') IS NOT NULL, current_schema()")[0]
+    if is_there:
         return
+    if not _is_home(home):
+        assert_home(connection)
     try:
         with connection.cursor() as cursor:
             cursor.execute(CREATE)
@@ -141,6 +153,26 @@ def create(connection: Connection) -> None:
             next_step=f"let the owner migrate (MIGRATE_DATABASE_URL), or run as the owner:\n"
             f'GRANT CREATE, USAGE ON SCHEMA "{schema}" TO "{role}";',
         ) from error
+
+
+def assert_home(connection: Connection) -> None:
+    """Raise Stop unless new tables get into a schema that is there and not PostgreSQL's own. Read-only."""
+    home, path, role, database = fetch_all(connection, _HOME)[0]
+    if _is_home(home):
+        return
+    why = (
+        "no schema of them is there"
+        if home is None
+        else f"new tables would get into {'pg_temp, and be gone with their session' if home != 'pg_catalog' else home}"
+    )
+    raise Stop(
+        "search-path",
+        "search_path leads to no schema in which tables can be made",
+        facts=[("path", f"{str(path) or 'empty'}: {why}"), ("role", f"{role} in {database}")],
+        database="unchanged",
+        next_step="make the schema that it should name first (CREATE SCHEMA ...), or put one first that is there, for all URLs alike:\n"
+        f"ALTER ROLE {role} IN DATABASE {database} SET search_path = public;",
+    )
 
 
 def note(
