@@ -7,6 +7,7 @@ that is in use is touched.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -115,6 +116,8 @@ class _Replay:
         self._config = config or loader.config()
         engine.set_url(self._config, dsn)
         self._script = ScriptDirectory.from_config(self._config)
+        with loader.loading(self._script):
+            self._script.get_heads()  # loads all files
         self._eyes: Tracer | None = None
         self._before: Catalog | None = None
         self._examined: Revision | None = None
@@ -279,11 +282,13 @@ class _Replay:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Inside, verbs do not tell how they get on: on a scratch database that is no news."""
+    """Inside, verbs do not tell how they get on, nor Python what it thinks of the code: on a scratch database that is no news."""
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         log.setLevel(level)
 

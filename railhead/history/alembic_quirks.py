@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import alembic
 from alembic.runtime.migration import HeadMaintainer
+
+SCRIPT = Path(alembic.__file__).parent / "script"
+"""Warnings about how the revisions hang together come from here, and none about what the files hold."""
 
 
 class Heads(HeadMaintainer):

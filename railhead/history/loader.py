@@ -15,8 +15,10 @@ from alembic.util import CommandError
 
 from railhead.errors import Stop
 from railhead.history import checksum, manifest
-from railhead.history.errors import bad_file, forked, no_history, too_long, twice
+from railhead.history.alembic_quirks import SCRIPT as ALEMBIC
+from railhead.history.errors import bad_file, forked, line_of, no_history, too_long, twice
 from railhead.history.graph import History, Revision
+from railhead.logs import log
 from railhead.settings import ROOT
 
 
@@ -29,7 +31,7 @@ def history(script: ScriptDirectory | None = None) -> History:
     """Return the revisions on disk, each module loaded once. Its `problem` says what keeps them from being run."""
     script = script or ScriptDirectory.from_config(config())
     try:
-        with _loading(script):
+        with loading(script):
             found = [_revision(one) for one in script.walk_revisions("base", "heads")][::-1]
     except Stop as stop:
         return History([], stop)
@@ -79,26 +81,56 @@ def _revision(script: Script) -> Revision:
 
 
 @contextmanager
-def _loading(script: ScriptDirectory) -> Iterator[None]:
-    """Turn everything that can be wrong with revision files into a Stop that names them."""
+def loading(script: ScriptDirectory) -> Iterator[None]:
+    """Turn everything that can be wrong with revision files into a Stop that names them, and tell of what Python warns."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
         except Stop:
             raise
-        except (CycleDetected, RevisionError, CommandError) as error:
-            raise no_history(str(error)) from error
-        except KeyError as error:
-            raise no_history(_first(caught) or f"the parent {error} does not exist") from error
         except (Exception, SystemExit) as error:
-            raise bad_file(error, Path(script.versions)) from error
-    several = [str(one.message) for one in caught if "more than once" in str(one.message)]
+            raise _not_loaded(error, Path(script.versions), caught) from error
+    of_history = [warning for warning in caught if _is_of_history(warning)]
+    several = [str(warning.message) for warning in of_history if "more than once" in str(warning.message)]
     if several:
         raise twice(several[0].split()[1])
-    if caught:
-        raise no_history(_first(caught))
+    if of_history:
+        raise no_history(_first(of_history))
+    for warning in caught:
+        _tell(warning)
+
+
+def _not_loaded(error: BaseException, folder: Path, caught: list[warnings.WarningMessage]) -> Stop:
+    """Return what is said of an error: of the line of a file that raised it, or of how the files hang together."""
+    if line_of(error, folder) is None:
+        if isinstance(error, CycleDetected | RevisionError | CommandError):
+            return no_history(str(error))
+        if isinstance(error, KeyError):
+            return no_history(_first(caught) or f"the parent {error} does not exist")
+    return bad_file(error, folder)
+
+
+def _is_of_history(warning: warnings.WarningMessage) -> bool:
+    """Tell whether it is Alembic that warns, of how the files hang together; all others are about Python code."""
+    return ALEMBIC in Path(warning.filename).parents
+
+
+def _tell(warning: warnings.WarningMessage) -> None:
+    """Log a warning, once in a process. What only will go away some day is told by `python -W`, as everywhere in Python."""
+    told = f"{Path(warning.filename).name}, line {warning.lineno}: {warning.category.__name__}: {warning.message}"
+    if told in _told or issubclass(warning.category, _SOME_DAY):
+        return
+    _told.add(told)
+    place = "migrations/versions/" if Path(warning.filename).parent == manifest.FOLDER else ""
+    log.warning("%s%s", place, told.partition("\n")[0])
 
 
 def _first(caught: list[warnings.WarningMessage]) -> str:
     return str(caught[0].message) if caught else ""
+
+
+_SOME_DAY = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
+"""What Python itself does not show of imported code."""
+
+_told: set[str] = set()
