@@ -7,10 +7,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # gunicorn reads this 
 
 from railhead import logs
 from railhead.errors import Stop
+from railhead.project import Project
 from railhead.settings import load
 
 try:
-    settings = load()
+    settings = load(Project(root=Path(__file__).resolve().parent))
 except Stop as stop:
     sys.stderr.write(stop.render() + "\n")
     raise SystemExit(stop.exit_code) from None

@@ -19,7 +19,7 @@ from app import board, database, errors, health, members, projects, request_id, 
 from railhead import logs
 from railhead.errors import Stop
 from railhead.settings import Settings, load
-from utils.migrate import migrate_on_startup
+from utils.migrate import PROJECT, migrate_on_startup
 
 SAMPLE = (board, tasks, projects, members)
 """The pages of the sample; put your own in their place."""
@@ -86,7 +86,7 @@ def _is_serving() -> bool:
 
 def _load() -> Settings:
     try:
-        return load()
+        return load(PROJECT)
     except Stop as stop:
         sys.stderr.write(stop.render() + "\n")
         raise SystemExit(stop.exit_code) from None

@@ -10,6 +10,7 @@ import ast
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import psycopg2
@@ -33,6 +34,7 @@ from railhead.history.graph import History, Revision
 from railhead.postgres import failures
 from railhead.postgres.blockers import Blocker, blockers_of
 from railhead.postgres.connection import fetch_all, is_pooled
+from railhead.project import Project
 from railhead.schema import catalog
 from railhead.schema.catalog import Catalog
 from railhead.settings import Settings
@@ -194,11 +196,11 @@ _compared: dict[str, list[Difference]] = {}
 """By the fingerprint of the schema: while this process lives, models.py and the revisions do not change."""
 
 
-def history() -> History:
+def history(project: Project) -> History:
     """Return the revisions on disk; read once."""
     with _once:  # Alembic loads modules, which is not for two threads at once
         if "history" not in _known:
-            _known["history"] = loader.history()
+            _known["history"] = loader.history(project)
         return _known["history"]
 
 
@@ -236,7 +238,7 @@ def _open(settings: Settings) -> Patient:
 
 def read(settings: Settings, only: Filter) -> Console:
     """Return everything, in a handful of queries on one connection. Read-only. Raises Stop or psycopg2.Error."""
-    found = history()
+    found = history(settings.project)
     with observing(settings) as connection:
         seen = inspection.snapshot(connection, closely=True)
         now = status_of(connection, settings, found, models, seen=seen)
@@ -246,7 +248,9 @@ def read(settings: Settings, only: Filter) -> Console:
         entries = ledger.entries(connection, LEDGER_PAGE, offset=ledger_page.offset, only=only) if total else []
         work = _work(connection, seen) if seen.holder else ()
         known = _unless_locked(connection, lambda: tables.read(connection))
-        differences = None if seen.holder else _unless_locked(connection, lambda: _drift(connection, now, seen))
+        differences = (
+            None if seen.holder else _unless_locked(connection, lambda: _drift(connection, settings, now, seen))
+        )
         connection.rollback()
         connection.autocommit = True  # what weighs the tables brings a transaction of its own
         planned = _planned(connection, settings, now, found)
@@ -280,20 +284,20 @@ def _unless_locked(connection: Connection, ask: Callable[[], T]) -> T | None:
             return None
 
 
-def _drift(connection: Connection, now: Status, seen: Snapshot) -> Drift:
+def _drift(connection: Connection, settings: Settings, now: Status, seen: Snapshot) -> Drift:
     """Compare with what the last run kept, and models.py with the database where both should say the same."""
     there = catalog.read(connection)
     outside = drift.outside(connection, there) if seen.kept else None
     comparable = now.state in inspection.COMPARABLE
-    return Drift.of(outside, _models_ahead(connection, there) if comparable else None)
+    return Drift.of(outside, _models_ahead(connection, settings.project, there) if comparable else None)
 
 
-def _models_ahead(connection: Connection, there: Catalog) -> list[Difference]:
+def _models_ahead(connection: Connection, project: Project, there: Catalog) -> list[Difference]:
     """Alembic asks table by table, so for one schema it is asked once. Ends the connection's transaction."""
     with _once:
         if there.fingerprint not in _compared:
             _compared.clear()
-            _compared[there.fingerprint] = model_diff.models_ahead(models(), connection)
+            _compared[there.fingerprint] = model_diff.models_ahead(project, models(), connection)
         return _compared[there.fingerprint]
 
 
@@ -307,8 +311,8 @@ def _milestones(now: Status, found: History, arrivals: Mapping[str, LedgerRow]) 
     """Return all revisions, newest first: those that only the database has, then those of the files."""
     pending = {one.revision for one in now.pending}
     applied = found.ancestors(now.current)
-    sealed = {one: line for one, line in manifest.entries().items() if one not in pending}
-    sealed.update(gate.sealed(one for one in found.by_id.values() if one.id in pending))
+    sealed = {one: line for one, line in manifest.entries(found.project.manifest).items() if one not in pending}
+    sealed.update(gate.sealed(found.project, (one for one in found.by_id.values() if one.id in pending)))
     ours = [
         _milestone(one, "pending" if one.id in pending else "applied", sealed, arrivals.get(one.id))
         for one in found.by_id.values()
@@ -337,7 +341,7 @@ def _milestone(
 def _planned(connection: Connection, settings: Settings, now: Status, found: History) -> tuple[Planned, ...]:
     """Weigh what the manifest says of the pending revisions against the sizes of the tables, as the start would."""
     pending = [found.by_id[one.revision] for one in now.pending]
-    sealed = gate.sealed(pending)
+    sealed = gate.sealed(found.project, pending)
 
     def sizes(names: Sequence[str]) -> Mapping[str, float]:
         try:
@@ -356,7 +360,7 @@ def _plan(
     return Planned(
         milestone=_milestone(one, "pending", sealed, None),
         weighed=tuple(weighed),
-        code=_code(one.file),
+        code=_code(one.path),
         instead=gate.rewritten(one, found, against) if against else "",
     )
 
@@ -365,10 +369,10 @@ def _newer(revision: str, entry: LedgerRow | None) -> Milestone:
     return Milestone(revision, None, "", "newer", entry.breaking if entry else None, (), entry)
 
 
-def _code(file: str) -> str | None:
+def _code(file: Path) -> str | None:
     """Return the source of a revision's `upgrade`, read and not run."""
     try:
-        source = (manifest.FOLDER / file).read_text(encoding="utf-8")
+        source = file.read_text(encoding="utf-8")
         found = next(node for node in ast.parse(source).body if getattr(node, "name", "") == "upgrade")
     except (OSError, SyntaxError, ValueError, StopIteration):
         return None

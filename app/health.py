@@ -30,7 +30,7 @@ def readyz() -> tuple[Response, int]:
     settings: Settings = current_app.config["SETTINGS"]
     try:
         with console.observing(settings) as connection:
-            seen = status.status_of(connection, settings, console.history(), console.models)
+            seen = status.status_of(connection, settings, console.history(settings.project), console.models)
     except (Stop, psycopg2.Error) as error:
         current_app.logger.warning("not ready: %s", error)
         return jsonify(state="unreachable"), 503

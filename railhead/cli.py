@@ -26,7 +26,11 @@ class Call(NamedTuple):
 
     arguments: argparse.Namespace
     settings: Settings
-    project: Project
+
+    @property
+    def project(self) -> Project:
+        """Whose settings these are."""
+        return self.settings.project
 
 
 Command = Callable[[Call], int]
@@ -38,10 +42,10 @@ def main(project: Project, arguments: Sequence[str] | None = None) -> int:
     command: str = parsed.command or "upgrade"
     try:
         with interrupts.watching(), refusals_told(f"{project.command} {command}"):
-            settings = load() if parsed.alone else with_database(load())
+            settings = load(project) if parsed.alone else with_database(load(project))
             logs.configure(settings)
             run: Command = parsed.run
-            code = run(Call(parsed, settings, project))
+            code = run(Call(parsed, settings))
             sys.stdout.flush()
             return code
     except BrokenPipeError:  # `| head -1` has read what it wanted
@@ -168,7 +172,7 @@ def _wait(call: Call) -> int:
         elif not there:
             place = f"not at head after {call.settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
         if not there and found.state != "behind":
-            raise not_served(found, ("waiting", "does not help: somebody has to do something first"))
+            raise not_served(call.project, found, ("waiting", "does not help: somebody has to do something first"))
     print(f"wait: the database is {place}")
     return errors.DONE if there else errors.NO
 
@@ -178,7 +182,7 @@ def _seal(call: Call) -> int:
     from railhead.commands.seal import FIRST_SEAL, differences, write
 
     if call.arguments.check:
-        told = differences(seen=not call.arguments.no_replay)
+        told = differences(call.project, seen=not call.arguments.no_replay)
         print("\n".join(told) or "the manifest is true")
         if told:
             print(f"\nnext: {call.project.command} seal", file=sys.stderr)
@@ -221,7 +225,7 @@ def _reset(call: Call) -> int:
             next_step=f"{call.project.command} downgrade REV",
         )
     assert_one_database(call.settings)
-    if problem := loader.history().problem:
+    if problem := loader.history(call.project).problem:
         raise problem
     name = name_of(call.settings)
     print("\n".join(of_reset(call.settings)))

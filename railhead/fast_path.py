@@ -22,12 +22,12 @@ def at_head(settings: Settings) -> tuple[str, ...] | None:
     """Return the heads when one glance shows that the database is there; None when it takes a closer look. Read-only."""
     if settings.database is None or settings.migrate_database is None:
         return None
-    addresses = settings.addresses
+    addresses, project = settings.addresses, settings.project
     question = _VERSIONS if len(addresses) == 1 else _VERSIONS_AND_PLACE
     asked: list[Question] = []
     try:
         asked += (Question(address, "start", question, timeout=_GLANCE) for address in addresses)
-        heads = manifest.head_without_alembic()  # while the server lets us in
+        heads = manifest.head_without_alembic(project.manifest, project.versions)  # while the server lets us in
         found = [one.answer() for one in asked] if heads else []
     except psycopg2.Error:
         return None

@@ -17,12 +17,35 @@ OWN_TABLES = frozenset({VERSION_TABLE, LEDGER_TABLE})
 """The engine's own tables, which are no part of anybody's schema."""
 
 
+def _nobody_named_models() -> MetaData:
+    raise RuntimeError("this project names no models")
+
+
 class Project(NamedTuple):
     """What an application hands to the engine. Everything else follows from its folder."""
 
-    root: Path
-    """The folder with alembic.ini."""
-    models: Callable[[], MetaData]
+    root: Path = Path()
+    """The folder with alembic.ini; where one stands unless somebody says otherwise."""
+    models: Callable[[], MetaData] = _nobody_named_models
     """Returns what the schema should be. Called only where that matters: importing models is not free, and they may be broken."""
     command: str = "railhead"
     """What people type to get here, for messages and help texts."""
+
+    @property
+    def versions(self) -> Path:
+        """The folder of the revision files."""
+        return self.root / "migrations" / "versions"
+
+    @property
+    def manifest(self) -> Path:
+        """The file that says what was sealed."""
+        return self.root / "migrations" / "manifest.txt"
+
+    @property
+    def data(self) -> Path:
+        """The folder of the server of development."""
+        return self.root / ".data"
+
+
+HERE = Project()
+"""The project in the folder where one stands, of which no more is known."""

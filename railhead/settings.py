@@ -17,8 +17,7 @@ from typing import NamedTuple, TypeVar
 from railhead import platforms
 from railhead.dsn import Address, Dsn, checked, parse_url
 from railhead.errors import Stop
-
-ROOT = Path(__file__).resolve().parent.parent
+from railhead.project import HERE, Project
 
 PG_VARIABLES = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGUSER": "user", "PGPASSWORD": "password"}
 _PLACES = {"PGHOSTADDR": "hostaddr", "PGSERVICE": "service"}
@@ -54,6 +53,8 @@ class Secret(str):
 class Settings(NamedTuple):
     """What the operator said, checked and with units resolved. Durations are seconds."""
 
+    project: Project = HERE
+    """Whose settings these are."""
     database: Dsn | None = None
     """Where the application reads and writes; None when nobody named a database."""
     migrate_database: Dsn | None = None
@@ -101,7 +102,7 @@ class Settings(NamedTuple):
         return (theirs,) if ours.dsn == theirs.dsn else (theirs, ours)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+    def from_env(cls, environ: Mapping[str, str], project: Project = HERE) -> Settings:
         """Return the settings that `environ` gives. Raises Stop(`settings`) that lists every wrong one at once."""
         read = _Reader(environ)
         database, database_variable = _database(read)
@@ -112,6 +113,7 @@ class Settings(NamedTuple):
         if production and admin_password and not secret_key:
             read.wrong("SECRET_KEY", "is required in production when ADMIN_PASSWORD is set; write a long random text")
         settings = cls(
+            project=project,
             database=database,
             migrate_database=migrate_database,
             database_variable=database_variable,
@@ -142,15 +144,15 @@ class Settings(NamedTuple):
         return settings._replace(doubts=tuple(read.doubts))
 
 
-def load(root: Path = ROOT) -> Settings:
-    """Return the settings of this process: the environment, and `.env` in `root` where the environment is silent.
+def load(project: Project = HERE) -> Settings:
+    """Return the settings of this process: the environment, and the project's `.env` where the environment is silent.
 
     What `.env` names enters os.environ, because libpq reads further PG* variables from there. Raises Stop(`settings`).
     """
-    dotenv_file = root / ".env"
+    dotenv_file = project.root / ".env"
     if dotenv_file.is_file():
         _load(dotenv_file)
-    return Settings.from_env(os.environ)
+    return Settings.from_env(os.environ, project)
 
 
 def duration(text: str) -> float:

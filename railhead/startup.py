@@ -29,12 +29,12 @@ def say_where(settings: Settings) -> None:
     log.info("start: %s, because %s", "production" if settings.production else "development", settings.why)
 
 
-def bring_to_head(settings: Settings, project: Project) -> None:
+def bring_to_head(settings: Settings) -> None:
     """Return when the application may serve, by what MIGRATE_ON_START says. Changes the schema, writes the ledger. Raises Stop."""
     if settings.migrate_on_start == "off":
         log.info("start: MIGRATE_ON_START=off, the schema is not looked at")
     elif settings.migrate_on_start == "check":
-        check(settings, project)
+        check(settings)
     elif (heads := at_head(settings)) is not None:
         log.info("start: the database is at head, %s", ", ".join(heads))
     else:
@@ -43,25 +43,25 @@ def bring_to_head(settings: Settings, project: Project) -> None:
         log.info("%s", entry.migrate("upgrade", "head", settings))
 
 
-def check(settings: Settings, project: Project) -> None:
+def check(settings: Settings) -> None:
     """Raise Stop unless the database is where this code can serve. Read-only. Waits up to MIGRATE_WAIT_DATABASE for it to answer."""
     if at_head(settings) is not None:
         return
     from railhead.state import status
 
     allowance = retry_budget.Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
-    place = status.read(settings, models=project.models, closely=False, allowance=allowance)
+    place = status.read(settings, models=settings.project.models, closely=False, allowance=allowance)
     if not place.can_serve:
-        raise not_served(place, ("setting", "MIGRATE_ON_START=check: this process does not migrate"))
+        raise not_served(settings.project, place, ("setting", "MIGRATE_ON_START=check: this process does not migrate"))
 
 
-def not_served(found: Status, fact: errors.Fact) -> Stop:
+def not_served(project: Project, found: Status, fact: errors.Fact) -> Stop:
     """Return the refusal of a database that this code cannot serve, by a process that does not migrate."""
     from railhead.commands import report
     from railhead.diagnosis import messages
     from railhead.history import errors, loader
 
-    problem = loader.history().problem if found.state == "forked" else None
+    problem = loader.history(project).problem if found.state == "forked" else None
     if problem:
         return problem
     place = f"at {', '.join(found.current)}" if found.current else "without a version"
@@ -88,15 +88,15 @@ def may_create_tables(settings: Settings, stop: Stop) -> bool:
     return not settings.production
 
 
-def create_tables(settings: Settings, project: Project) -> None:
+def create_tables(settings: Settings) -> None:
     """Make the tables that are missing from the models, and say how to get back. Changes the schema, writes the ledger."""
     from railhead.commands import create_tables as entry
 
-    entry.create_tables(settings, project.models())
+    entry.create_tables(settings, settings.project.models())
     log.warning(
         "DEV_CREATE_TABLES: migrating failed, so the tables that were missing were made from models.py; correct the migration, then: "
         "%s reset",
-        project.command,
+        settings.project.command,
     )
 
 

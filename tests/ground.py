@@ -21,10 +21,12 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from railhead.dsn import Dsn
-from railhead.settings import ROOT
 
 _KEPT = {"HOME", "LANG", "LC_ALL", "PATH", "TMPDIR"}
 """What a process started by a test sees of our environment; all else is what the test says."""
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder of the project."""
 
 _COPIED = ("railhead", "utils", "app", "migrations", "models.py", "alembic.ini", "gunicorn.conf.py", "Procfile")
 

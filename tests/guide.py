@@ -9,7 +9,7 @@ from pathlib import Path
 
 from railhead.hazards.rules import HAZARDS, Hazard
 from railhead.operations.verbs import REPEATABLE, Verbs
-from railhead.settings import ROOT
+from tests.ground import ROOT
 from tests.judging import EXAMPLES
 
 PLACE = ROOT / "docs" / "writing-migrations.md"

@@ -14,6 +14,7 @@ from railhead.hazards.footprint import Footprint
 from railhead.hazards.rules import Finding
 from railhead.history import loader
 from railhead.history.graph import History
+from utils.migrate import PROJECT
 
 EXAMPLES = Path(__file__).with_name("examples")
 SCHEMA = EXAMPLES / "0001_schema.py"
@@ -21,10 +22,10 @@ SCHEMA = EXAMPLES / "0001_schema.py"
 
 def footprints_of(server: Dsn, folder: Path, wanted: Iterable[str] = ()) -> tuple[History, list[Footprint]]:
     """Return the history in `folder` and the footprints of the wanted revisions, else of the heads."""
-    config = loader.config()
+    config = loader.config(PROJECT)
     config.set_main_option("version_locations", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
-    history = loader.history(ScriptDirectory.from_config(config))
+    history = loader.history(PROJECT, ScriptDirectory.from_config(config))
     assert history.problem is None
     found = replay.footprints(server, history, wanted or history.heads, lambda _: None, config)
     return history, list(found)

@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from railhead.devserver import shared
-from railhead.settings import ROOT
-from tests.ground import ALEMBIC, MIGRATE, Tree, environment, eventually
+from tests.ground import ALEMBIC, MIGRATE, ROOT, Tree, environment, eventually
 
 _ALEMBIC = "import sys; from alembic.config import main; sys.exit(main(prog='alembic'))"
 _READY_WITHIN = 60.0

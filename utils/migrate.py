@@ -49,14 +49,14 @@ def migrate_on_startup(settings: Settings) -> Settings:
     """
     with startup.ending_the_process("start"), watching(), startup.refusals_told(f"{PROJECT.command} status"):
         startup.say_where(settings)
-        settings = startup.with_database(settings)
+        settings = startup.with_database(settings._replace(project=PROJECT))
         try:
-            startup.bring_to_head(settings, PROJECT)
+            startup.bring_to_head(settings)
         except Stop as stop:
             if not startup.may_create_tables(settings, stop):
                 raise
             log.error("%s", stop.render("start"))
-            startup.create_tables(settings, PROJECT)
+            startup.create_tables(settings)
     return settings
 
 

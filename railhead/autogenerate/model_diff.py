@@ -15,6 +15,7 @@ from sqlalchemy import MetaData
 from railhead.autogenerate import options as autogenerate
 from railhead.history import loader
 from railhead.postgres.quoting import full_name, in_schema
+from railhead.project import Project
 from railhead.schema.requirements import differing_enums, reading
 
 AUTOGENERATE = 'alembic revision --autogenerate -m "..."'
@@ -37,12 +38,12 @@ class Difference(NamedTuple):
         return f"{told}: expected {self.expected}, found {self.found}" if self.kind == "changed" else told
 
 
-def models_ahead(metadata: MetaData, driver: Driver) -> list[Difference]:
+def models_ahead(project: Project, metadata: MetaData, driver: Driver) -> list[Difference]:
     """Return where models.py says more, or something else, than a database at head holds. Read-only.
 
     Alembic's own comparison, with types, server defaults, enums and named checks.
     """
-    config = loader.config()
+    config = loader.config(project)
     environment = EnvironmentContext(config, ScriptDirectory.from_config(config))
     options: dict[str, Any] = autogenerate.options(environment, metadata)
     with reading(driver) as connection:

@@ -23,7 +23,7 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
     Without `revision` it is found by its schema. With one, the schema must be equal, unless `force`. Waits for the lock like
     any migration. Raises Stop when it is managed already or empty, when nothing is equal, or when the lock stays busy.
     """
-    history = loader.history()
+    history = loader.history(settings.project)
     if history.problem:
         raise history.problem
     status.assert_one_database(settings)

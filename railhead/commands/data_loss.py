@@ -89,7 +89,7 @@ def of_downgrade(steps: Sequence[MigrationStep], settings: Settings) -> list[str
 
     Nothing is said to be lost only when every statement is one that loses nothing; those that nobody can judge are shown.
     """
-    statements = offline_sql.downgrade_sql(steps)
+    statements = offline_sql.downgrade_sql(settings.project, steps)
     if statements is None:
         return ["what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"]
     lost = _Losses(statements)

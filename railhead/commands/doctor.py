@@ -60,7 +60,7 @@ def examine(settings: Settings, models: Models, *, long: float = LONG) -> list[C
     A database that cannot be reached is a finding too, and a history that cannot be read.
     """
     found = list(_settings(settings))
-    history = loader.history()
+    history = loader.history(settings.project)
     found += _files(history)
     try:
         found += _reached(settings, history, models, long)
@@ -112,7 +112,7 @@ def _files(history: History) -> Iterator[CheckMessage]:
     if history.problem:
         yield _of_stop(history.problem)
         return
-    stale = seal.differences()
+    stale = seal.differences(history.project)
     if stale:
         yield CheckMessage("stale-manifest", "; ".join(_few(stale)), "python utils/migrate.py seal")
 
@@ -273,7 +273,11 @@ def _drift(connection: Connection, case: _Case, *, at_head: bool) -> Iterator[Ch
         )
         yield CheckMessage("enum-differs", told, model_diff.AUTOGENERATE)
     told_already = {one.object for one in (*differing, *(outside or ()))}
-    ahead = [one for one in model_diff.models_ahead(metadata, connection) if one.object not in told_already]
+    ahead = [
+        one
+        for one in model_diff.models_ahead(case.settings.project, metadata, connection)
+        if one.object not in told_already
+    ]
     if ahead:
         names = "; ".join(_few([f"{one.object} {_BESIDE_MODELS[one.kind]}" for one in ahead]))
         yield CheckMessage("models-ahead", f"models.py and the migrations differ: {names}", model_diff.AUTOGENERATE)

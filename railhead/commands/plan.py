@@ -25,6 +25,7 @@ from railhead.history import loader, manifest, offline_sql
 from railhead.history.graph import History, Revision
 from railhead.postgres import failures
 from railhead.postgres.connection import open_now
+from railhead.project import Project
 from railhead.schema import compatibility
 from railhead.settings import Settings
 from railhead.state import inspection
@@ -101,7 +102,7 @@ def make(target: str, settings: Settings) -> Plan:
     Raises Stop when there is no way to `target` or the database cannot be reached.
     """
     steps = plan("upgrade", target, settings)
-    history = loader.history()
+    history = loader.history(settings.project)
     pending = [history.by_id[step.revision] for step in steps if step.revision in history.by_id]
     place = ", ".join(sorted(steps[0].source)) if steps else "there already"
     footprints, note = _footprints(pending, history, settings) if pending else ({}, None)
@@ -152,7 +153,7 @@ def _planned(
     settings: Settings,
     connection: psycopg2.extensions.connection,
 ) -> tuple[Planned, ...]:
-    sealed = gate.sealed(pending)
+    sealed = gate.sealed(history.project, pending)
     known = [
         (one, finding) for one in pending for finding in _findings(one, footprints.get(one.id), sealed.get(one.id))
     ]
@@ -193,7 +194,7 @@ def _one(
         file=f"migrations/versions/{revision.file}",
         message=revision.message,
         source="replay" if footprint else "manifest" if entry else "nothing",
-        statements=_effects(revision, footprint),
+        statements=_effects(history.project, revision, footprint),
         hazards=tuple(weighed),
         breaking=rules.is_breaking(footprint, revision) if footprint else revision.is_breaking(entry),
         breaks=tuple(one.why for one in compatibility.breaks(footprint.before, footprint.after)) if footprint else (),
@@ -202,11 +203,11 @@ def _one(
     )
 
 
-def _effects(revision: Revision, footprint: Footprint | None) -> tuple[Effect, ...]:
+def _effects(project: Project, revision: Revision, footprint: Footprint | None) -> tuple[Effect, ...]:
     if footprint is not None:
         told = (Effect(_shown(one.sql), tuple(_does(one))) for one in footprint.statements if not _only_asks(one))
         return tuple(effect for effect, _ in groupby(told))  # a verb may take the same step many times
-    text = offline_sql.upgrade_sql(revision)
+    text = offline_sql.upgrade_sql(project, revision)
     return (Effect(text, ()),) if text else ()
 
 

@@ -46,13 +46,14 @@ def rebase(wanted: str, settings: Settings) -> list[Moved]:
     Changes revision files and the manifest; the database is only read. Raises Stop when there is one head only, when the
     history is broken otherwise, and when the database at hand has one of these revisions.
     """
-    files = _read(manifest.FOLDER)
+    project = settings.project
+    files = _read(project.versions)
     chosen = _chosen(wanted, files)
     branch = _branch(chosen, files)
     base = _other_head(chosen, branch, files)
     _assert_not_applied(branch, files, settings)
-    moved = _move(branch, base, files)
-    if loader.history().problem is None:
+    moved = _move(project.versions, branch, base, files)
+    if loader.history(project).problem is None:
         seal.write(settings, look=False)
     return moved
 
@@ -179,12 +180,14 @@ def _assert_not_applied(branch: Sequence[File], files: Sequence[File], settings:
         twins = [other for other in files if other.revision == one.revision and other != one]
         entry = booked.get(one.revision)
         known = entry.checksum if entry else None
-        is_other = bool(twins) and known is not None and known != checksum.checksum_of(manifest.FOLDER / one.name)
+        is_other = (
+            bool(twins) and known is not None and known != checksum.checksum_of(settings.project.versions / one.name)
+        )
         if one.revision in applied and not is_other:
             raise _applied(one, twins, ", ".join(versions) or "nothing")
 
 
-def _move(branch: Sequence[File], base: File, files: Sequence[File]) -> list[Moved]:
+def _move(folder: Path, branch: Sequence[File], base: File, files: Sequence[File]) -> list[Moved]:
     """Give each file of the branch its new number, id, name and parent. Changes files."""
     rest = [one for one in files if one not in branch]
     moved = _moves(branch, base, rest)
@@ -193,12 +196,12 @@ def _move(branch: Sequence[File], base: File, files: Sequence[File]) -> list[Mov
     sources: dict[str, str] = {}
     for one in moved:  # all are read before one is written: the new name of one may be the old name of the next
         names[one.was] = one.revision
-        sources[one.file] = _edited(one, {} if alone else names)
+        sources[one.file] = _edited(folder / one.was_file, one, {} if alone else names)
     for name, source in sources.items():
-        (manifest.FOLDER / name).write_bytes(source.encode("utf-8"))
+        (folder / name).write_bytes(source.encode("utf-8"))
     for old in branch:
         if old.name not in sources:
-            (manifest.FOLDER / old.name).unlink()
+            (folder / old.name).unlink()
     return moved
 
 
@@ -234,9 +237,9 @@ def _new_name(one: File, revision: str, number: int) -> str:
     return f"{_renumbered(one.name.removesuffix('.py'), number)}.py" if revision != one.revision else one.name
 
 
-def _edited(one: Moved, names: dict[str, str]) -> str:
+def _edited(file: Path, one: Moved, names: dict[str, str]) -> str:
     """Return the source of a file that is moved, with the lines changed that say what it is."""
-    source = (manifest.FOLDER / one.was_file).read_bytes().decode("utf-8")
+    source = file.read_bytes().decode("utf-8")
     values = _assigned(source)
     changes = {"revision": one.revision, "down_revision": one.parent}
     depends = values.get("depends_on")

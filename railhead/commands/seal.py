@@ -27,7 +27,7 @@ from railhead.history.graph import History, Revision, find
 from railhead.history.manifest import SealedRevision
 from railhead.history.origin import Origin
 from railhead.postgres import failures
-from railhead.project import OWN_TABLES
+from railhead.project import OWN_TABLES, Project
 from railhead.settings import Settings
 
 
@@ -65,8 +65,9 @@ def write(
     What is older than the first seal is listed without looking, unless `every`; `adopted_up_to` draws that line (a revision, `base`,
     FIRST_SEAL). To `advise`, what was sealed before is found again. Raises Stop when the files form no history, or when a revision does not run from empty: then nothing is written.
     """
-    history = _history()
-    before = manifest.origin()
+    project = settings.project
+    history = _history(project)
+    before = manifest.origin(project.manifest)
     origin = _origin(history, before, adopted_up_to)
     history = history.adopting(origin.adopted)
     kept = _kept(history)
@@ -82,7 +83,9 @@ def write(
     drawn = origin.adopted != before.adopted
     if look and drawn and not todo:
         entries[history.heads[0]] = _arrived(settings, history, entries[history.heads[0]])
-    changed = _replace(manifest.render((entries[one] for one in history.by_id), origin=origin))
+    changed = _replace(
+        project.manifest, manifest.render((entries[one] for one in history.by_id), project.versions, origin)
+    )
     pairs = [
         (one, finding)
         for one in history.by_id.values()
@@ -108,26 +111,28 @@ def _findings(revision: Revision, footprint: Footprint | None, line: SealedRevis
 def _origin(history: History, origin: Origin, line: str | None) -> Origin:
     """Return where the history begins, with the line drawn where it is asked for, or for the first time."""
     if line == FIRST_SEAL:
-        is_first = not manifest.FILE.exists() and any(Path(one.file).stem != one.id for one in history.by_id.values())
+        is_first = not history.project.manifest.exists() and any(
+            Path(one.file).stem != one.id for one in history.by_id.values()
+        )
         return origin._replace(adopted=history.heads[0]) if is_first else origin
     if line is None:
         return origin
     return origin._replace(adopted=None if line == "base" else find(history, line))
 
 
-def differences(*, seen: bool = True) -> list[str]:
+def differences(project: Project, *, seen: bool = True) -> list[str]:
     """Return what keeps the manifest from being true, one sentence each; none when it is. Raises Stop.
 
     Unless `seen`, a revision that is listed only is good enough.
     """
-    sealed = manifest.read()
-    if sealed is not None and sealed.is_true() and (not seen or sealed.is_judged):
+    sealed = manifest.read(project.manifest)
+    if sealed is not None and sealed.is_true(project.versions) and (not seen or sealed.is_judged):
         return []
-    if not manifest.FILE.exists():
+    if not project.manifest.exists():
         return ["migrations/manifest.txt is missing"]
     if sealed is None:
         return ["migrations/manifest.txt was cut short, is in conflict, or was changed by hand"]
-    history = _history()
+    history = _history(project)
     kept = _kept(history)
     found = {entry.revision: entry for entry in sealed.entries}
     told = [f"{entry.file} is sealed, but gone" for entry in sealed.entries if entry.revision not in history.by_id]
@@ -139,8 +144,8 @@ def differences(*, seen: bool = True) -> list[str]:
             if one.id in kept and not (one.adopted or kept[one.id].is_replayed)
         ]
     lines = (kept.get(one.id, _listed(one)) for one in history.by_id.values())
-    wanted = manifest.render(lines, origin=sealed.origin)
-    if not told and manifest.FILE.read_text(encoding="utf-8") != wanted:
+    wanted = manifest.render(lines, project.versions, sealed.origin)
+    if not told and project.manifest.read_text(encoding="utf-8") != wanted:
         told.append("the files were reformatted or renamed since they were sealed")
     return told
 
@@ -148,7 +153,7 @@ def differences(*, seen: bool = True) -> list[str]:
 def _difference(revision: Revision, entry: SealedRevision | None, kept: Mapping[str, SealedRevision]) -> str | None:
     if entry is None:
         return f"{revision.file} is not sealed"
-    if entry.checksum != checksum_of(manifest.FOLDER / revision.file):
+    if entry.checksum != checksum_of(revision.path):
         return f"{revision.file} means something else than when it was sealed"
     if entry.parents != revision.parents:
         return f"{revision.file} builds on {', '.join(revision.parents) or 'nothing'}, not on {entry.parent} as when it was sealed"
@@ -157,8 +162,8 @@ def _difference(revision: Revision, entry: SealedRevision | None, kept: Mapping[
     return None
 
 
-def _history() -> History:
-    history = loader.history()
+def _history(project: Project) -> History:
+    history = loader.history(project)
     if history.problem:
         raise history.problem
     return history
@@ -166,8 +171,8 @@ def _history() -> History:
 
 def _kept(history: History) -> dict[str, SealedRevision]:
     """Return the lines that still hold: the file means the same, and so does everything that it builds on."""
-    sealed = manifest.entries()
-    checksums = loader.checksums({one.id: one.file for one in history.by_id.values()})
+    sealed = manifest.entries(history.project.manifest)
+    checksums = loader.checksums(history.project, history.by_id.values())
     kept: dict[str, SealedRevision] = {}
     for one in history.by_id.values():  # parents first
         entry = sealed.get(one.id)
@@ -178,7 +183,7 @@ def _kept(history: History) -> dict[str, SealedRevision]:
 
 
 def _listed(revision: Revision) -> SealedRevision:
-    checksum = checksum_of(manifest.FOLDER / revision.file) or "-"
+    checksum = checksum_of(revision.path) or "-"
     return SealedRevision(revision.file, revision.id, ",".join(revision.parents) or "-", checksum)
 
 
@@ -239,12 +244,12 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
     )
 
 
-def _replace(text: str) -> bool:
+def _replace(file: Path, text: str) -> bool:
     """Write the manifest as a whole or not at all, and tell whether it changed."""
-    before = manifest.FILE.read_text(encoding="utf-8", errors="replace") if manifest.FILE.exists() else ""
+    before = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     if text == before:
         return False
-    unfinished = manifest.FILE.with_suffix(".unfinished")
+    unfinished = file.with_suffix(".unfinished")
     unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, manifest.FILE)
+    os.replace(unfinished, file)
     return True

@@ -19,7 +19,7 @@ def wait(settings: Settings, models: Models) -> Status:
 
     Never migrates it. Tells what it waits for, and again when that changes. Waits up to MIGRATE_WAIT_DATABASE for a server that does not answer, and raises Stop when none does.
     """
-    history = loader.history()
+    history = loader.history(settings.project)
     deadline = time.monotonic() + settings.wait_lock
     allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
     told = None

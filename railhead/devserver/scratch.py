@@ -32,19 +32,19 @@ def server(settings: Settings) -> Dsn:
     """
     named = settings.migrate_database
     if named is None or settings.production:
-        return shared.use()
+        return shared.use(settings.project.data)
     try:
         connection = connect(named, "railhead replay")
     except psycopg2.OperationalError as error:
         log.info("scratch databases are made on the embedded server: %s", failures.server_words(error))
-        return shared.use()
+        return shared.use(settings.project.data)
     try:
         if fetch_value(connection, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"):
             return named
     finally:
         connection.close()
     log.info("scratch databases are made on the embedded server: the role may not create any on %s", named.redacted())
-    return shared.use()
+    return shared.use(settings.project.data)
 
 
 @contextmanager

@@ -21,9 +21,8 @@ from railhead.devserver.server import Server
 from railhead.dsn import Dsn
 from railhead.errors import Stop
 from railhead.logs import log
-from railhead.settings import ROOT, Settings
+from railhead.settings import Settings
 
-FOLDER = ROOT / ".data"
 PACKAGES = Path(__file__).resolve().parents[2]
 """The folder that this package is imported from."""
 LINGER = 3.0
@@ -51,11 +50,11 @@ def fill(settings: Settings) -> Settings:
             database="not touched",
             next_step="set DATABASE_URL, for instance\nDATABASE_URL=postgresql://user:password@host:5432/name",
         )
-    dsn = settings.migrate_database or use()
+    dsn = settings.migrate_database or use(settings.project.data)
     return settings._replace(database=dsn, migrate_database=dsn)
 
 
-def use(folder: Path = FOLDER, options: Mapping[str, str] | None = None, linger: float = LINGER) -> Dsn:
+def use(folder: Path, options: Mapping[str, str] | None = None, linger: float = LINGER) -> Dsn:
     """Return the Dsn of the shared server in `folder`; it runs for as long as this process or a fork of it lives.
 
     Starts it when it does not run yet, with `options` as its settings. Waits for up to 60 s. Raises Stop(`embedded-failed`).
@@ -70,13 +69,13 @@ def use(folder: Path = FOLDER, options: Mapping[str, str] | None = None, linger:
         raise failure(folder, f"{error.strerror}: {error.filename}") from error
 
 
-def leave(folder: Path = FOLDER) -> None:
+def leave(folder: Path) -> None:
     """Use the server in `folder` no longer: it stops when nobody else does."""
     if folder in _joined:
         os.close(_joined.pop(folder))
 
 
-def gone(folder: Path = FOLDER) -> bool:
+def gone(folder: Path) -> bool:
     """Tell whether the server in `folder`, and whoever looks after it, has ended."""
     return not file_lock.is_held(folder / "warden.lock") and not file_lock.is_held(folder / "postgres.lock")
 

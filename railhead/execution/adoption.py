@@ -18,7 +18,8 @@ from railhead.diagnosis import refusals
 from railhead.errors import Stop
 from railhead.execution import recorder
 from railhead.hazards import replay
-from railhead.history import loader, manifest
+from railhead.history import manifest
+from railhead.history.checksum import checksum_of
 from railhead.history.graph import History, Revision, find
 from railhead.logs import log
 from railhead.postgres import failures
@@ -45,8 +46,8 @@ def equal_revisions(connection: Connection, settings: Settings, history: History
     The sealed fingerprints tell, as long as every file still has the bytes that were sealed; else a replay does.
     """
     here = catalog.read(connection).fingerprint
-    sealed = manifest.read()
-    if sealed and sealed.is_true() and all(entry.catalog != "-" for entry in sealed.entries):
+    sealed = manifest.read(settings.project.manifest)
+    if sealed and sealed.is_true(settings.project.versions) and all(entry.catalog != "-" for entry in sealed.entries):
         return [entry.revision for entry in sealed.entries if entry.catalog == here]
     return [revision for revision, there in _catalogs(settings, history) if there.fingerprint == here]
 
@@ -105,7 +106,7 @@ def take_over(
             raise _cannot_compare(failures.server_words(error), _ELSEWHERE, place) from error
     ledger.create(connection)
     replayed = list(history.by_id.values())
-    versions = History(replayed[: replayed.index(history.by_id[found]) + 1]).heads
+    versions = History(settings.project, replayed[: replayed.index(history.by_id[found]) + 1]).heads
     adopt(connection, lock, ledger.new_run("adopt", settings), [history.by_id[one] for one in versions])
     told = ", ".join(versions)
     log.info("adopt: the schema is that of %s%s", told, ", because you say so" if force else "; taken over there")
@@ -117,7 +118,7 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
 
     Changes the schema by Alembic's own table only, writes the ledger. Raises LockLost, and then nothing was written.
     """
-    checksums = loader.checksums({one.id: one.file for one in versions})
+    checksums = {one.id: checksum_of(one.path) for one in versions}
     rows = [
         ledger.NewRow(
             one.id,
@@ -166,7 +167,7 @@ def _catalogs(settings: Settings, history: History) -> Generator[tuple[str, Cata
         yield from replay.catalogs(server, history)
     finally:
         if settings.production:
-            shared.leave()  # for which nobody else here has a use
+            shared.leave(settings.project.data)  # for which nobody else here has a use
 
 
 def _nearest(connection: Connection, settings: Settings, history: History) -> tuple[str, list[Change]]:

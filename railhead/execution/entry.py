@@ -7,6 +7,7 @@ of them are the same story. The other functions are what the front door asks for
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -24,6 +25,7 @@ from railhead.history.planner import EnvironmentContext, MigrationPlan, Migratio
 from railhead.logs import log
 from railhead.postgres.connection import open_now
 from railhead.postgres.interrupts import Interrupted
+from railhead.project import Project
 from railhead.settings import Settings, load
 from railhead.state import inspection
 from railhead.state.status import Models
@@ -40,9 +42,11 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
         if environment.is_offline_mode():
             offline_sql.offline(environment)
             return
+        settings = environment.config.attributes.get("settings")
+        project = settings.project if settings else _project(environment, models)
         with loader.no_garbage_collection():
-            way = MigrationPlan(environment)
-        settings = environment.config.attributes.get("settings") or _settings_of_hand()
+            way = MigrationPlan(environment, project)
+        settings = settings or _settings_of_hand(project)
         if way.moves and environment.config.attributes.get("only_plan"):
             environment.config.attributes["outcome"] = _plan(way, settings)
         elif way.moves:
@@ -66,7 +70,7 @@ def migrate(action: str, target: str, settings: Settings) -> Outcome:
 
     Waits for the database, for other migrators and for table locks, as the settings say. Raises Stop or Interrupted.
     """
-    outcome = planner.call(action, target, {"settings": settings}).attributes.get("outcome")
+    outcome = planner.call(settings.project, action, target, {"settings": settings}).attributes.get("outcome")
     if not isinstance(outcome, Outcome):
         raise messages.not_entered()
     return outcome
@@ -74,7 +78,9 @@ def migrate(action: str, target: str, settings: Settings) -> Outcome:
 
 def plan(action: str, target: str, settings: Settings) -> list[MigrationStep]:
     """Return the steps that `run` would take from where the database is now. Read-only. Raises Stop."""
-    steps = planner.call(action, target, {"settings": settings, "only_plan": True}).attributes.get("outcome")
+    steps = planner.call(settings.project, action, target, {"settings": settings, "only_plan": True}).attributes.get(
+        "outcome"
+    )
     if not isinstance(steps, list):
         raise messages.not_entered()
     return steps
@@ -105,8 +111,15 @@ def _typed(environment: EnvironmentContext) -> str:
     return f"alembic {run.__name__}" if run else "alembic"
 
 
-def _settings_of_hand() -> Settings:
+def _project(environment: EnvironmentContext, models: Models) -> Project:
+    """Return the project whose alembic.ini was named, or found where somebody stood."""
+    root = Path(environment.config.config_file_name or "alembic.ini").resolve().parent
+    command = "python utils/migrate.py" if (root / "utils" / "migrate.py").is_file() else "railhead"
+    return Project(root, models, command)
+
+
+def _settings_of_hand(project: Project) -> Settings:
     """Return the settings for a command that somebody typed at Alembic, and let us be heard on standard error."""
-    settings = shared.fill(load())
+    settings = shared.fill(load(project))
     logs.configure(settings)
     return settings

@@ -350,7 +350,7 @@ class Executor:
         entry = self._sealed.get(step.revision)
         if entry is not None:
             return entry.checksum
-        return checksum.checksum_of(manifest.FOLDER / step.file) if step.file else None
+        return checksum.checksum_of(step.path) if step.path else None
 
     def _breaking(self, step: MigrationStep) -> bool | None:
         revision = self._way.history.by_id.get(step.revision)

@@ -202,7 +202,7 @@ class MigrationRun:
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
         by_id = self.way.history.by_id
         pending = [by_id[step.revision] for step in steps if step.revision in by_id]
-        lines = gate.sealed(pending)
+        lines = gate.sealed(self.way.history.project, pending)
         if self.way.action != "stamp":
             self._judge(pending, lines, empty=whole, seen=seen)
         if lock.pooled:

@@ -11,7 +11,6 @@ from railhead.diagnosis import messages
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
 from railhead.hazards import repeatability
-from railhead.history import manifest
 from railhead.history.planner import MigrationPlan
 from railhead.postgres import failures
 from railhead.postgres.advisory_lock import LockLost
@@ -22,12 +21,7 @@ from railhead.state import inspection
 def may_repeat(carrier: Executor, way: MigrationPlan) -> bool:
     """Tell whether the failed step may be tried again: rolled back as a whole, or made of verbs that allow it."""
     step = carrier.current
-    return (
-        not carrier.left
-        or step is None
-        or step.file is None
-        or not repeatability.mixes(manifest.FOLDER / step.file, way.action)
-    )
+    return not carrier.left or step is None or step.path is None or not repeatability.mixes(step.path, way.action)
 
 
 def was_overtaken(carrier: Executor, account: FailureReport) -> bool:

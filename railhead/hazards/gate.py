@@ -19,6 +19,7 @@ from railhead.hazards.table_sizes import Sizes, count, older_names
 from railhead.history import loader, manifest, naming
 from railhead.history.graph import History, Revision, source_of
 from railhead.logs import log
+from railhead.project import Project
 from railhead.settings import Settings
 
 SEAL = "python utils/migrate.py seal"
@@ -59,14 +60,14 @@ class Weighed(NamedTuple):
         return f"{self.finding}{size}"
 
 
-def sealed(pending: Iterable[Revision]) -> Sealed:
+def sealed(project: Project, pending: Iterable[Revision]) -> Sealed:
     """Return the sealed lines that still speak of these files: of a file that was edited since nobody knows what it does.
 
     Reads the manifest and all files once; everything else here is told of them.
     """
-    entries = manifest.entries()
+    entries = manifest.entries(project.manifest)
     known = [one for one in pending if one.id in entries]
-    checksums = loader.checksums({one.id: one.file for one in known}) if known else {}
+    checksums = loader.checksums(project, known) if known else {}
     lines = {one.id: entries[one.id] for one in known}
     return {one: line for one, line in lines.items() if line.is_replayed and line.checksum == checksums.get(one)}
 
@@ -104,7 +105,7 @@ def assert_repeatable(
     for revision in pending:
         if rules.accepted(revision, finding):
             continue
-        if revision.id in mixed or repeatability.mixes(manifest.FOLDER / revision.file, action):
+        if revision.id in mixed or repeatability.mixes(revision.path, action):
             stop = not_repeatable(revision, history, f"unchanged, {place}", action)
             if not empty:
                 raise stop
@@ -125,7 +126,7 @@ def warn_of_adopted(pending: Iterable[Revision], lines: Sealed, settings: Settin
     older = [one for one in pending if one.adopted]
     if not older or settings.hazards == "ignore":
         return
-    leaving = {one.id for one in older if repeatability.mixes(manifest.FOLDER / one.file, "upgrade")}
+    leaving = {one.id for one in older if repeatability.mixes(one.path, "upgrade")}
     slugs = Counter("not-repeatable" for _ in leaving)
     for revision, finding in known(older, lines):
         if finding.hazard.blocking or (finding.slug == "not-repeatable" and revision.id not in leaving):
@@ -186,7 +187,7 @@ def not_repeatable(revision: Revision, history: History, place: str, action: str
         'or accept it there, with the reason:\naccepted_hazards = {"not-repeatable": "why it is safe"}\n\n'
         f"{_THEN}"
     )
-    mixes = repeatability.mixes(manifest.FOLDER / revision.file, action)
+    mixes = repeatability.mixes(revision.path, action)
     refusal = refusals.mixed(revision) if mixes else refusals.unrepeatable(revision)
     return refusal.replaced(database=place, next_step=advice)
 
@@ -199,7 +200,7 @@ def rewritten(revision: Revision, history: History, found: Sequence[Finding]) ->
     successors = [one.file for one in history.by_id.values() if revision.id in one.parents]
     remedy = None
     with suppress(SyntaxError, OSError, ValueError, IndexError):
-        source = source_of(manifest.FOLDER / revision.file)
+        source = source_of(revision.path)
         successor = successors[0] if len(successors) == 1 else None
         remedy = rewrite.remedy(source, revision.file, found, max(numbers, default=0) + 1, successor)
     if remedy:

@@ -52,7 +52,7 @@ def footprints(
     order = list(history.by_id.values())
     start = 0
     while todo:
-        with scratch.made_on(server) as dsn, _Replay(dsn, config) as replay:
+        with scratch.made_on(server) as dsn, _Replay(dsn, config or loader.config(history.project)) as replay:
             first = next(index for index, one in enumerate(order) if index >= start and one.id in todo)
             replay.up(order[:first])
             for index in range(first, len(order)):
@@ -75,20 +75,20 @@ def footprints(
 
 def build(dsn: Dsn, history: History) -> None:
     """Bring an empty scratch database to head. Changes the schema. Raises Failed."""
-    with _Replay(dsn) as replay:
+    with _Replay(dsn, loader.config(history.project)) as replay:
         replay.up(list(history.by_id.values()))
 
 
 def final_catalog(server: Dsn, history: History) -> Catalog:
     """Return the catalog that all revisions make of an empty database. Changes a scratch database only. Raises Failed."""
-    with scratch.made_on(server) as dsn, _Replay(dsn) as replay:
+    with scratch.made_on(server) as dsn, _Replay(dsn, loader.config(history.project)) as replay:
         replay.up(list(history.by_id.values()))
         return replay.catalog()
 
 
 def catalogs(server: Dsn, history: History) -> Iterator[tuple[str, Catalog]]:
     """Yield the catalog after each revision, oldest first. Changes a scratch database only. Raises Failed."""
-    with scratch.made_on(server) as dsn, _Replay(dsn) as replay:
+    with scratch.made_on(server) as dsn, _Replay(dsn, loader.config(history.project)) as replay:
         for revision in history.by_id.values():
             replay.up([revision])
             yield revision.id, replay.catalog()
@@ -111,9 +111,9 @@ class Failed(Exception):
 class _Replay:
     """One scratch database, and Alembic at work in it."""
 
-    def __init__(self, dsn: Dsn, config: Config | None = None) -> None:
+    def __init__(self, dsn: Dsn, config: Config) -> None:
         self._dsn = dsn
-        self._config = config or loader.config()
+        self._config = config
         engine.set_url(self._config, dsn)
         self._script = ScriptDirectory.from_config(self._config)
         with loader.loading(self._script):

@@ -9,7 +9,6 @@ from contextlib import suppress
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from railhead.history import manifest
 from railhead.history.graph import Revision
 from railhead.postgres.connection import fetch_all, gently
 
@@ -49,7 +48,7 @@ def older_names(pending: Iterable[Revision]) -> dict[str, str]:
     names: dict[str, str] = {}
     for revision in pending:
         with suppress(OSError):
-            source = (manifest.FOLDER / revision.file).read_text(encoding="utf-8", errors="replace")
+            source = revision.path.read_text(encoding="utf-8", errors="replace")
             for old, new in _RENAMES.findall(source) if "ename" in source.lower() else ():
                 names[new] = names.get(old, old)
     return names

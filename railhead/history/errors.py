@@ -80,13 +80,13 @@ def bad_file(error: BaseException, folder: Path, file: str | None = None) -> Sto
     )
 
 
-def twice(revision: str) -> Stop:
+def twice(revision: str, folder: Path) -> Stop:
     """Return what is said of two files with one id; the second would silently never be applied."""
     pattern = re.compile(rf"^revision\b[^=\n]*=\s*['\"]{re.escape(revision)}['\"]", re.MULTILINE)
     files = sorted(
         name
-        for name in manifest.revision_files()
-        if pattern.search((manifest.FOLDER / name).read_text(encoding="utf-8", errors="replace"))
+        for name in manifest.revision_files(folder)
+        if pattern.search((folder / name).read_text(encoding="utf-8", errors="replace"))
     )
     return Forked(
         "forked",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from railhead.errors import Stop
 from railhead.history import manifest
+from railhead.project import Project
 
 
 class Revision(NamedTuple):
@@ -19,13 +20,18 @@ class Revision(NamedTuple):
 
     id: str
     parents: tuple[str, ...]
-    file: str
+    path: Path
     message: str
     breaking: bool | None
     """What its author says (`breaking = False`), None when he says nothing."""
     accepted_hazards: dict[str, str]
     adopted: bool = False
     """Whether it is older than the first seal, so that it is not judged: other databases have had it for long."""
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return self.path.name
 
     def is_breaking(self, sealed: manifest.SealedRevision | None) -> bool | None:
         """Tell whether the previous release stops working: as its author says, else as was `sealed`; None when nobody knows."""
@@ -35,15 +41,18 @@ class Revision(NamedTuple):
 class History:
     """All revisions, parents first. Knows one path or a graph with branches and merges; never a fork of heads."""
 
-    def __init__(self, revisions: Sequence[Revision], problem: Stop | None = None) -> None:
+    def __init__(self, project: Project, revisions: Sequence[Revision], problem: Stop | None = None) -> None:
         """`problem` is what is wrong with the files, for whoever only wants to know."""
+        self.project = project
         self.by_id = {revision.id: revision for revision in revisions}
         self.problem = problem
 
     def adopting(self, line: str | None) -> History:
         """Return the same history, in which the revisions up to `line` are marked as older than the first seal."""
         older = self.ancestors([line]) if line else ()
-        return History([one._replace(adopted=one.id in older) for one in self.by_id.values()], self.problem)
+        return History(
+            self.project, [one._replace(adopted=one.id in older) for one in self.by_id.values()], self.problem
+        )
 
     @property
     def heads(self) -> tuple[str, ...]:

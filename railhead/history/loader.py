@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,23 +19,23 @@ from railhead.history.alembic_quirks import SCRIPT as ALEMBIC
 from railhead.history.errors import bad_file, forked, line_of, no_history, too_long, twice
 from railhead.history.graph import History, Revision
 from railhead.logs import log
-from railhead.settings import ROOT
+from railhead.project import Project
 
 
-def config(root: Path = ROOT) -> Config:
-    """Return Alembic's configuration for the project in `root`."""
-    return Config(root / "alembic.ini")
+def config(project: Project) -> Config:
+    """Return Alembic's configuration for the project."""
+    return Config(project.root / "alembic.ini")
 
 
-def history(script: ScriptDirectory | None = None) -> History:
+def history(project: Project, script: ScriptDirectory | None = None) -> History:
     """Return the revisions on disk, each module loaded once. Its `problem` says what keeps them from being run."""
-    script = script or ScriptDirectory.from_config(config())
+    script = script or ScriptDirectory.from_config(config(project))
     try:
         with loading(script):
             found = [_revision(one) for one in script.walk_revisions("base", "heads")][::-1]
     except Stop as stop:
-        return History([], stop)
-    loaded = History(found).adopting(manifest.origin().adopted)
+        return History(project, [], stop)
+    loaded = History(project, found).adopting(manifest.origin(project.manifest).adopted)
     loaded.problem = forked(loaded) or too_long(loaded)
     return loaded
 
@@ -53,12 +53,12 @@ def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
             gc.enable()
 
 
-def checksums(files: Mapping[str, str]) -> dict[str, str | None]:
+def checksums(project: Project, revisions: Iterable[Revision]) -> dict[str, str | None]:
     """Return the checksum of each revision's file, from the manifest when every sealed file still has its bytes."""
-    sealed = manifest.read()
-    if sealed is not None and sealed.is_true():
+    sealed = manifest.read(project.manifest)
+    if sealed is not None and sealed.is_true(project.versions):
         return {entry.revision: entry.checksum for entry in sealed.entries}
-    return {revision: checksum.checksum_of(manifest.FOLDER / file) for revision, file in files.items()}
+    return {revision.id: checksum.checksum_of(revision.path) for revision in revisions}
 
 
 def _revision(script: Script) -> Revision:
@@ -73,7 +73,7 @@ def _revision(script: Script) -> Revision:
     return Revision(
         id=script.revision,
         parents=parents,
-        file=path.name,
+        path=path,
         message=(script.doc or "").strip(),
         breaking=breaking,
         accepted_hazards=dict(accepted),
@@ -94,11 +94,11 @@ def loading(script: ScriptDirectory) -> Iterator[None]:
     of_history = [warning for warning in caught if _is_of_history(warning)]
     several = [str(warning.message) for warning in of_history if "more than once" in str(warning.message)]
     if several:
-        raise twice(several[0].split()[1])
+        raise twice(several[0].split()[1], Path(script.versions))
     if of_history:
         raise no_history(_first(of_history))
     for warning in caught:
-        _tell(warning)
+        _tell(warning, Path(script.versions))
 
 
 def _not_loaded(error: BaseException, folder: Path, caught: list[warnings.WarningMessage]) -> Stop:
@@ -116,13 +116,13 @@ def _is_of_history(warning: warnings.WarningMessage) -> bool:
     return ALEMBIC in Path(warning.filename).parents
 
 
-def _tell(warning: warnings.WarningMessage) -> None:
+def _tell(warning: warnings.WarningMessage, folder: Path) -> None:
     """Log a warning, once in a process. What only will go away some day is told by `python -W`, as everywhere in Python."""
     told = f"{Path(warning.filename).name}, line {warning.lineno}: {warning.category.__name__}: {warning.message}"
     if told in _told or issubclass(warning.category, _SOME_DAY):
         return
     _told.add(told)
-    place = "migrations/versions/" if Path(warning.filename).parent == manifest.FOLDER else ""
+    place = "migrations/versions/" if Path(warning.filename).parent == folder else ""
     log.warning("%s%s", place, told.partition("\n")[0])
 
 

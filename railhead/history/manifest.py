@@ -14,10 +14,6 @@ from typing import NamedTuple
 
 from railhead.history.checksum import checksum_of_tree, digest, parsed
 from railhead.history.origin import Origin, escape, unescape
-from railhead.settings import ROOT
-
-FOLDER = ROOT / "migrations" / "versions"
-FILE = ROOT / "migrations" / "manifest.txt"
 
 _TITLE = "# Railhead manifest 1. Written by `python utils/migrate.py seal`; after a conflict rebase one branch, then seal again."
 _COLUMNS = "# file revision parent checksum catalog previous-release hazards"
@@ -97,16 +93,16 @@ class Manifest(NamedTuple):
         """Return the line of `revision`, None when it is not sealed."""
         return next((entry for entry in self.entries if entry.revision == revision), None)
 
-    def lists(self, folder: Path = FOLDER) -> bool:
+    def lists(self, folder: Path) -> bool:
         """Tell whether `folder` holds exactly the files that were sealed."""
         return sorted(entry.file for entry in self.entries) == sorted(revision_files(folder))
 
-    def is_true(self, folder: Path = FOLDER) -> bool:
+    def is_true(self, folder: Path) -> bool:
         """Tell whether every file still has the bytes that were sealed. Reads them all."""
         return self.lists(folder) and self.files_digest == files_digest(folder)
 
 
-def read(file: Path = FILE) -> Manifest | None:
+def read(file: Path) -> Manifest | None:
     """Return the manifest; None when it is missing, cut short, in conflict, or changed by anything but `seal`."""
     whole = _whole(file)
     if whole is None:
@@ -119,21 +115,21 @@ def read(file: Path = FILE) -> Manifest | None:
     return Manifest(entries, seal.files, Origin.parse(body))
 
 
-def entries() -> dict[str, SealedRevision]:
+def entries(file: Path) -> dict[str, SealedRevision]:
     """Return what is sealed of each revision, by its id; nothing when there is no manifest to believe."""
-    manifest = read()
+    manifest = read(file)
     return {entry.revision: entry for entry in manifest.entries} if manifest else {}
 
 
-def origin() -> Origin:
+def origin(file: Path) -> Origin:
     """Return where the history begins. A manifest that is cut short or in conflict still says it: only a person draws that line."""
     try:
-        return Origin.parse(FILE.read_text(encoding="utf-8"))
+        return Origin.parse(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         return Origin()
 
 
-def render(entries: Iterable[SealedRevision], folder: Path = FOLDER, origin: Origin | None = None) -> str:
+def render(entries: Iterable[SealedRevision], folder: Path, origin: Origin | None = None) -> str:
     """Return the text of a manifest with these lines, sealed for the files in `folder` as they are now."""
     entries = tuple(entries)
     lines = (" ".join([*map(escape, entry[:3]), *entry[3:]]) for entry in entries)
@@ -149,7 +145,7 @@ def listed(tokens: Iterable[str]) -> str:
     return ",".join(escape(token, ",") for token in tokens) or _NOTHING
 
 
-def head_without_alembic(file: Path = FILE, folder: Path = FOLDER) -> tuple[str, ...] | None:
+def head_without_alembic(file: Path, folder: Path) -> tuple[str, ...] | None:
     """Return the heads that the manifest gives when it can be believed at a glance, else None.
 
     Believed: its seal holds, the folder holds the same files, and the file of each head means what was sealed and gives
@@ -203,7 +199,7 @@ def _names_digest(names: Iterable[str]) -> str:
     return digest("\n".join(sorted(names)).encode())
 
 
-def revision_files(folder: Path = FOLDER) -> list[str]:
+def revision_files(folder: Path) -> list[str]:
     """Return the names of the revision files in `folder`, unsorted."""
     try:
         return [name for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py"]
@@ -211,7 +207,7 @@ def revision_files(folder: Path = FOLDER) -> list[str]:
         return []
 
 
-def files_digest(folder: Path = FOLDER) -> str:
+def files_digest(folder: Path) -> str:
     """Return one digest of the names and bytes of all revision files in `folder`."""
     digest = sha256()
     for name in sorted(revision_files(folder)):

@@ -17,6 +17,7 @@ from railhead.history.errors import line_of
 from railhead.history.graph import Revision
 from railhead.history.loader import config
 from railhead.history.planner import MigrationStep, translated
+from railhead.project import Project
 
 
 def offline(environment: EnvironmentContext) -> None:
@@ -36,9 +37,9 @@ def offline(environment: EnvironmentContext) -> None:
             raise _needs_a_database(error, Path(environment.script.versions)) from error
 
 
-def downgrade_sql(steps: Sequence[MigrationStep]) -> list[str] | None:
+def downgrade_sql(project: Project, steps: Sequence[MigrationStep]) -> list[str] | None:
     """Return the statements of these steps; None when they cannot be written without asking the database."""
-    alembic_config, written = _on_paper()
+    alembic_config, written = _on_paper(project)
     alembic_config.attributes["settings"] = None  # who calls wants an exception, not the end of the process
     script = ScriptDirectory.from_config(alembic_config)
     runs = [step.run for step in steps]
@@ -57,11 +58,11 @@ def downgrade_sql(steps: Sequence[MigrationStep]) -> list[str] | None:
     return [one for one in written.statements if one not in {"BEGIN", "COMMIT"}]
 
 
-def upgrade_sql(revision: Revision) -> str | None:
+def upgrade_sql(project: Project, revision: Revision) -> str | None:
     """Return the SQL of a revision; None when it cannot be written without asking the database."""
     if len(revision.parents) > 1:
         return None
-    alembic_config, written = _on_paper()
+    alembic_config, written = _on_paper(project)
     try:
         command.upgrade(alembic_config, f"{(*revision.parents, 'base')[0]}:{revision.id}", sql=True)
     except Exception:
@@ -82,8 +83,8 @@ class _Paper(io.StringIO):
         return len(text)
 
 
-def _on_paper() -> tuple[Config, _Paper]:
-    alembic_config = config()
+def _on_paper(project: Project) -> tuple[Config, _Paper]:
+    alembic_config = config(project)
     alembic_config.output_buffer = written = _Paper()
     return alembic_config, written
 

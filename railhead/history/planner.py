@@ -23,6 +23,7 @@ from railhead.errors import Stop
 from railhead.history.errors import forked, no_function, no_history, unknown_version
 from railhead.history.graph import History
 from railhead.history.loader import config, history
+from railhead.project import Project
 
 __all__ = [
     "EnvironmentContext",
@@ -43,15 +44,21 @@ class MigrationStep(NamedTuple):
     parent: str | None
     source: frozenset[str]
     destination: frozenset[str]
-    file: str | None
+    path: Path | None
+    """The revision's file; None when the step is none of a file's."""
     run: RevisionStep | StampStep
     """Alembic's own step, only handed through."""
+
+    @property
+    def file(self) -> str | None:
+        """The name of the revision's file."""
+        return self.path.name if self.path else None
 
 
 class MigrationPlan:
     """One command that moves the database: where it wants to go, and by which steps."""
 
-    def __init__(self, environment: EnvironmentContext) -> None:
+    def __init__(self, environment: EnvironmentContext, project: Project) -> None:
         """Read the command from Alembic's environment, which needs no connection for that."""
         environment.configure(url="postgresql+psycopg2://")
         context = environment.get_context()
@@ -72,7 +79,7 @@ class MigrationPlan:
         self._plans: dict[tuple[str, ...], list[MigrationStep]] = {}
         assert context.script is not None
         self.script: ScriptDirectory = context.script
-        self.history = history(self.script)
+        self.history = history(project, self.script)
 
     @property
     def is_relative(self) -> bool:
@@ -141,9 +148,9 @@ class MigrationPlan:
             raise no_function(error.obj, error.name) from error
 
 
-def call(action: str, target: str, attributes: dict[str, object]) -> Config:
+def call(project: Project, action: str, target: str, attributes: dict[str, object]) -> Config:
     """Run Alembic's own command, which comes back to us through migrations/env.py. Returns its configuration."""
-    alembic_config = config()
+    alembic_config = config(project)
     alembic_config.attributes.update(attributes)
     with translated(target=target):
         getattr(command, action)(alembic_config, target)
@@ -171,7 +178,7 @@ def _step(step: RevisionStep | StampStep, history: History) -> MigrationStep:
         parent=",".join(parents) or None,
         source=frozenset(info.source_revision_ids),
         destination=frozenset(info.destination_revision_ids),
-        file=Path(script.path).name if isinstance(script, Script) else None,
+        path=Path(script.path) if isinstance(script, Script) else None,
         run=step,
     )
 

@@ -109,7 +109,7 @@ def read(
     `models` is asked only where they decide. Without `closely`, drift and edited files are not looked for. Raises Stop, too,
     when migrations would go to another database; a server of theirs that does not answer from here says nothing.
     """
-    history = history or loader.history()
+    history = history or loader.history(settings.project)
     if history.problem and not isinstance(history.problem, Forked):
         raise history.problem
     connection = _reach(settings.application, allowance)
@@ -195,21 +195,22 @@ def drifted(settings: Settings, models: Models) -> Drift:
     The second is asked only of a database at head, or of one without a version: elsewhere revisions are missing or too many.
     Raises Stop when the database cannot be reached at once.
     """
-    history = loader.history()
+    history = loader.history(settings.project)
     connection = open_now(settings.application, "drift")
     try:
         with catalog.told_who(connection):
             seen = snapshot(connection)
             comparable = state(seen, history, on_top(connection, seen, history)) in COMPARABLE
             return Drift.of(
-                drift.outside(connection), model_diff.models_ahead(models(), connection) if comparable else None
+                drift.outside(connection),
+                model_diff.models_ahead(settings.project, models(), connection) if comparable else None,
             )
     finally:
         connection.close()
 
 
 def _pending(history: History, current: Iterable[str]) -> Iterable[Pending]:
-    sealed = manifest.entries()
+    sealed = manifest.entries(history.project.manifest)
     for one in history.pending(current):
         entry = sealed.get(one.id)
         tokens = entry.tokens if entry else ()
@@ -222,7 +223,7 @@ def _flags(connection: Connection, seen: Snapshot, history: History) -> Iterable
         yield "drifted"
     if edited(seen, history):
         yield "edited"
-    sealed = manifest.read()
+    sealed = manifest.read(history.project.manifest)
     if not set(history.by_id) <= {entry.revision for entry in (sealed.entries if sealed else ())}:
         yield "unsealed"
 
@@ -246,7 +247,7 @@ def _drifted(connection: Connection, kept: str) -> bool:
 def edited(seen: Snapshot, history: History) -> list[str]:
     """Return the files of applied revisions that mean something else now than when they were applied."""
     applied = history.ancestors(seen.versions)
-    current = loader.checksums({one.id: one.file for one in history.by_id.values() if one.id in applied})
+    current = loader.checksums(history.project, (one for one in history.by_id.values() if one.id in applied))
     return [
         history.by_id[one].file
         for one, checksum in seen.checksums.items()

@@ -15,6 +15,7 @@ from railhead.postgres.engine import engine_over
 from railhead.state import drift
 from tests.engine.test_drift import keep, run
 from tests.ground import Databases
+from utils.migrate import PROJECT
 
 
 @pytest.mark.alone
@@ -38,5 +39,5 @@ def test_drift_of_five_hundred_tables_takes_less_than_two_seconds(databases: Dat
 def _seconds(metadata: MetaData, connection: Connection) -> float:
     began = time.monotonic()
     assert drift.outside(connection) == []
-    assert model_diff.models_ahead(metadata, connection) == []
+    assert model_diff.models_ahead(PROJECT, metadata, connection) == []
     return time.monotonic() - began

@@ -25,9 +25,8 @@ from railhead.history import naming
 from railhead.operations import verbs
 from railhead.project import OWN_TABLES
 from railhead.schema.catalog import read
-from railhead.settings import ROOT
 from railhead.state import ledger
-from tests.ground import rows_of
+from tests.ground import ROOT, rows_of
 from tests.workshop import Workshop
 
 ENV = """

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from railhead import cli, errors
-from railhead.settings import ROOT
-from tests.ground import MIGRATE, named
+from tests.ground import MIGRATE, ROOT, named
 from tests.workshop import Workshop
 from utils import migrate
 

@@ -42,6 +42,7 @@ from railhead.settings import Settings
 from railhead.state import drift, ledger, status
 from tests.ground import Databases, rows_of
 from tests.workshop import Workshop
+from utils.migrate import PROJECT
 
 MADE = """
     CREATE TYPE status AS ENUM ('todo', 'done');
@@ -286,7 +287,7 @@ def test_models_that_say_more_are_told_by_name(
     metadata = MetaData()
     metadata.reflect(engine_over(made), only=["task"])
     metadata.tables["task"].append_column(column._copy(), replace_existing=True)
-    told = [one for one in model_diff.models_ahead(metadata, made) if one.object == thing]
+    told = [one for one in model_diff.models_ahead(PROJECT, metadata, made) if one.object == thing]
     assert [(one.object, one.kind, one.expected, one.found) for one in told] == [(thing, kind, expected, found)]
 
 
@@ -296,10 +297,10 @@ def test_a_comment_that_only_one_side_has_is_told_as_one(made: Connection) -> No
         metadata = MetaData()
         metadata.reflect(engine_over(made), only=["task"])
         metadata.tables["task"].comment = comment
-        told = [one for one in model_diff.models_ahead(metadata, made) if "comment" in one.object]
+        told = [one for one in model_diff.models_ahead(PROJECT, metadata, made) if "comment" in one.object]
         assert [one[:4] for one in told] == [("comment on table task", kind, expected, "'what there is to do'")]
     run(made, "COMMENT ON TABLE task IS NULL")
-    told = [one for one in model_diff.models_ahead(metadata, made) if "comment" in one.object]
+    told = [one for one in model_diff.models_ahead(PROJECT, metadata, made) if "comment" in one.object]
     assert [one[:4] for one in told] == [("comment on table task", "removed", "'a list'", "none")]
 
 
@@ -367,7 +368,7 @@ def test_status_costs_at_most_three_queries_when_current(at_head: Workshop) -> N
     """At head, with nothing drifted, `status` asks three questions: what is there, what it says, and the catalog."""
     assert at_head.database
     dsn = at_head.database
-    settings, history = Settings(database=dsn, migrate_database=dsn), loader.history()
+    settings, history = Settings(database=dsn, migrate_database=dsn), loader.history(PROJECT)
     with closing(psycopg2.connect(dsn, connection_factory=Counted)) as connection:
         connection.autocommit = True
         found = status.status_of(connection, settings, history, lambda: Base.metadata)

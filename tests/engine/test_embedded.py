@@ -19,8 +19,8 @@ from railhead.devserver import file_lock, run_as, shared
 from railhead.devserver.server import Server
 from railhead.dsn import Dsn
 from railhead.errors import Stop
-from railhead.settings import ROOT, Settings
-from tests.ground import Running, environment, eventually, memory, rows_of
+from railhead.settings import Settings
+from tests.ground import ROOT, Running, environment, eventually, memory, rows_of
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 

@@ -17,12 +17,13 @@ from railhead.hazards.footprint import Footprint
 from railhead.history import loader, manifest
 from railhead.history.graph import History
 from railhead.history.naming import LONGEST_ID
+from utils.migrate import PROJECT
 
 
 @pytest.fixture(scope="module")
 def history() -> History:
     """The revisions in migrations/versions."""
-    return loader.history()
+    return loader.history(PROJECT)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_ids_fit_into_the_version_table(history: History) -> None:
 
 def test_manifest_is_sealed() -> None:
     """The manifest tells what each revision does; if not: python utils/migrate.py seal."""
-    assert seal.differences() == []
+    assert seal.differences(PROJECT) == []
 
 
 def test_every_revision_goes_up_down_and_up(history: History, footprints: dict[str, Footprint]) -> None:
@@ -77,7 +78,10 @@ def test_accepted_hazards_exist(history: History) -> None:
 
 def test_sealed_facts_are_true(history: History, footprints: dict[str, Footprint]) -> None:
     """Fingerprint, previous release and hazards in the manifest are what the revisions show today."""
-    sealed = {one: (entry.catalog, entry.breaking, set(entry.tokens)) for one, entry in manifest.entries().items()}
+    sealed = {
+        one: (entry.catalog, entry.breaking, set(entry.tokens))
+        for one, entry in manifest.entries(PROJECT.manifest).items()
+    }
     assert sealed == {
         name: (
             footprint.after.fingerprint,
@@ -93,4 +97,4 @@ def test_models_equal_head(server: Dsn, history: History) -> None:
     with scratch.made_on(server) as dsn:
         replay.build(dsn, history)
         with closing(psycopg2.connect(dsn)) as connection:
-            assert [str(one) for one in model_diff.models_ahead(Base.metadata, connection)] == []
+            assert [str(one) for one in model_diff.models_ahead(PROJECT, Base.metadata, connection)] == []

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -304,7 +305,7 @@ def test_size_of_a_partitioned_table_is_that_of_its_parts(database: Dsn) -> None
 
 def test_what_is_no_table_is_not_weighed(settings: Settings) -> None:
     """A function that is gone has no size; PostgreSQL before 16 would not even read its name as that of a table."""
-    revision = Revision("0003_it", (), "0003_it.py", "", None, {})
+    revision = Revision("0003_it", (), Path("0003_it.py"), "", None, {})
     tokens = ("breaks-previous-release:f(integer, text)", "rewrites-table:task", "may-reject-writes:task")
     asked: list[str] = []
     weighed = gate.weigh(

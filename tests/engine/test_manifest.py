@@ -14,9 +14,9 @@ from railhead.dsn import Dsn
 from railhead.history import manifest
 from railhead.history.checksum import checksum_of, checksum_of_source
 from railhead.history.manifest import SealedRevision
-from railhead.settings import ROOT
-from tests.ground import environment, rows_of
+from tests.ground import ROOT, environment, rows_of
 from tests.workshop import Workshop
+from utils.migrate import PROJECT
 
 FIRST = SealedRevision("0001_a.py", "0001_a", "-", "c1")
 SECOND = SealedRevision("0002_b.py", "0002_b", "0001_a", "c2", "fingerprint", "breaks", "rewrites-table:task")
@@ -65,7 +65,7 @@ class Thing(Base, metaclass=Meta):
 def test_what_is_written_is_read() -> None:
     """`read` gives back what `render` was given."""
     entries = (FIRST, SECOND)
-    text = manifest.render(entries)
+    text = manifest.render(entries, PROJECT.versions)
     assert manifest.Manifest(entries, text.split()[-1]).heads == ("0002_b",)
 
 
@@ -73,7 +73,7 @@ def test_what_is_written_is_read() -> None:
 def file(tmp_path: Path) -> Path:
     """A manifest of two lines."""
     place = tmp_path / "manifest.txt"
-    place.write_text(manifest.render((FIRST, SECOND)))
+    place.write_text(manifest.render((FIRST, SECOND), PROJECT.versions))
     return place
 
 

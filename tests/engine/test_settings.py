@@ -14,8 +14,9 @@ from psycopg2.extensions import parse_dsn
 from railhead.dsn import Dsn, parse_url
 from railhead.errors import Stop
 from railhead.platforms import PLATFORMS
-from railhead.settings import ROOT, Settings, duration, load
-from tests.ground import environment
+from railhead.project import Project
+from railhead.settings import Settings, duration, load
+from tests.ground import ROOT, environment
 
 PASSWORD = "p@ss/w%rd:é"
 ESCAPED = "p%40ss%2Fw%25rd%3A%C3%A9"
@@ -509,7 +510,7 @@ def test_dotenv_that_cannot_be_read(tmp_path: Path, written: bytes, told: str) -
     """The file and the line are named, what stands there is not: nothing of the file counts."""
     (tmp_path / ".env").write_bytes(written)
     with pytest.raises(Stop) as caught:
-        load(tmp_path)
+        load(Project(root=tmp_path))
     assert told in str(caught.value.render("start"))
     assert "s3cret" not in caught.value.render("start")
 
@@ -558,7 +559,7 @@ def test_dotenv_fills_in_and_never_overrides(tmp_path: Path) -> None:
     """`.env` is read where the environment is silent; its other PG* variables reach libpq."""
     (tmp_path / ".env").write_text("LOG_LEVEL=debug\nPORT=9000\nPGSSLMODE=require\nAPP_RELEASE='v 1'\n")
     code = (
-        "import os, pathlib, sys; from railhead.settings import load; settings = load(pathlib.Path(sys.argv[1]))\n"
+        "import os, pathlib, sys; from railhead.project import Project; from railhead.settings import load; settings = load(Project(root=pathlib.Path(sys.argv[1])))\n"
         "print(settings.log_level, settings.port, settings.release, os.environ['PGSSLMODE'])"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from railhead.settings import ROOT
-from tests.ground import Tree
+from tests.ground import ROOT, Tree
 
 HEAVY = {
     "sqlalchemy",

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from railhead.settings import ROOT
+from tests.ground import ROOT
 
 
 def lines_of(name: str) -> list[str]:

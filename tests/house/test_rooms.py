@@ -10,7 +10,7 @@ from functools import cache
 
 import grimp
 
-from railhead.settings import ROOT
+from tests.ground import ROOT
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from railhead.settings import ROOT
+from tests.ground import ROOT
 
 MODULES = sorted(path for place in ("railhead", "utils", "app", "benchmarks") for path in (ROOT / place).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
