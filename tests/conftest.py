@@ -163,14 +163,20 @@ def databases(pytestconfig: pytest.Config) -> Iterator[Databases]:
 
 
 @pytest.fixture(scope="session")
-def head(pytestconfig: pytest.Config) -> Iterator[str]:
-    """The name of a database at head of our own migrations, to be copied: nobody uses it, nobody changes it."""
+def templates(pytestconfig: pytest.Config) -> Iterator[Databases]:
+    """Databases that stay for the whole run, to be copied: nobody uses them, nobody changes them."""
     ground = pytestconfig.stash[_GROUND]
-    made = Databases(ground.server, f"{_prefix(ground)}_head_{uuid.uuid4().hex[:8]}")
-    dsn = made.new()
-    entry.migrate("upgrade", "head", Settings(database=dsn, migrate_database=dsn))
-    yield dsn.parameters()["dbname"]
+    made = Databases(ground.server, f"{_prefix(ground)}_template_{uuid.uuid4().hex[:8]}")
+    yield made
     made.drop()
+
+
+@pytest.fixture(scope="session")
+def head(templates: Databases) -> str:
+    """The name of a database at head of our own migrations, to be copied."""
+    dsn = templates.new()
+    entry.migrate("upgrade", "head", Settings(database=dsn, migrate_database=dsn))
+    return dsn.parameters()["dbname"]
 
 
 @pytest.fixture
