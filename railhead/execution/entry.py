@@ -20,7 +20,7 @@ from railhead.devserver import shared
 from railhead.diagnosis import messages
 from railhead.errors import Stop
 from railhead.execution.migration_run import MigrationRun, Outcome
-from railhead.history import loader, offline_sql, planner
+from railhead.history import env_file, loader, offline_sql, planner
 from railhead.history.planner import EnvironmentContext, MigrationPlan, MigrationStep
 from railhead.logs import log
 from railhead.postgres.connection import open_now
@@ -36,6 +36,8 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
 
     Typed by hand, a failure is printed in the usual form and ends the process with the usual code; called, it is raised.
     """
+    if not env_file.take(environment, models):
+        return
     called = "settings" in environment.config.attributes
     doing = _typed(environment)
     try:

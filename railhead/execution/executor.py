@@ -24,6 +24,7 @@ from railhead.errors import Stop
 from railhead.execution import recorder
 from railhead.history import checksum, manifest
 from railhead.history.alembic_quirks import Heads
+from railhead.history.env_file import target_metadata
 from railhead.history.loader import no_garbage_collection
 from railhead.history.planner import MigrationContext, MigrationPlan, MigrationStep
 from railhead.logs import log
@@ -73,6 +74,7 @@ class Executor:
         self._patience = patience
         self._run = run
         self._name = settings.migrations.session_name(way.action)
+        self._metadata = target_metadata(way.environment.config, way.script)
         self._monitor = Monitor(self._dsn, self._name, pooled=lock.pooled)
         self._engine = engine.engine_of(self._dsn, self._session)
         self._began = 0.0
@@ -137,6 +139,7 @@ class Executor:
             self._watch(connection)
             environment.configure(
                 connection=connection,
+                target_metadata=self._metadata,
                 transaction_per_migration=not whole,
                 fn=self._run_steps,
                 patience=self._patience,

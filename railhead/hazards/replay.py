@@ -31,6 +31,7 @@ from railhead.dsn import Dsn
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.tracer import Notices, Point, Tracer, notices
 from railhead.history import loader
+from railhead.history.env_file import target_metadata
 from railhead.history.graph import History, Revision
 from railhead.logs import log
 from railhead.operations import verbs
@@ -118,6 +119,7 @@ class _Replay:
         self._script = ScriptDirectory.from_config(self._config)
         with loader.loading(self._script):
             self._script.get_heads()  # loads all files
+        self._metadata = target_metadata(self._config, self._script)
         self._eyes: Tracer | None = None
         self._before: Catalog | None = None
         self._examined: Revision | None = None
@@ -238,7 +240,12 @@ class _Replay:
 
         try:
             with _quietly(), self._environment() as environment, self._engine.connect() as connection:
-                environment.configure(connection=connection, fn=plan, transaction_per_migration=True)
+                environment.configure(
+                    connection=connection,
+                    target_metadata=self._metadata,
+                    fn=plan,
+                    transaction_per_migration=True,
+                )
                 with environment.begin_transaction():
                     environment.run_migrations()
         finally:

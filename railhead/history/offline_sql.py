@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from railhead.errors import Stop
+from railhead.history.env_file import target_metadata
 from railhead.history.errors import line_of
 from railhead.history.graph import Revision
 from railhead.history.loader import config
@@ -24,6 +25,7 @@ def offline(environment: EnvironmentContext) -> None:
     """Write the SQL of what was typed to standard output (`--sql`); touches no database."""
     environment.configure(
         url="postgresql+psycopg2://",
+        target_metadata=target_metadata(environment.config, environment.script),
         literal_binds=True,
         transaction_per_migration=True,
         dialect_opts={"paramstyle": "named"},  # psycopg2's own style would double every percent sign
