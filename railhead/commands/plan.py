@@ -29,6 +29,7 @@ from railhead.project import Project
 from railhead.schema import compatibility
 from railhead.settings import Settings
 from railhead.state import inspection
+from railhead.state.owners import few
 
 _FRAME = {"BEGIN", "COMMIT", "LOCK", "SELECT", "SET", "SHOW", "RESET", "WITH"}
 
@@ -108,12 +109,17 @@ def make(target: str, settings: Settings) -> Plan:
     footprints, note = _footprints(pending, history, settings) if pending else ({}, None)
     connection = _connect(settings)
     try:
-        where = inspection.state(inspection.snapshot(connection), history)
+        seen = inspection.snapshot(connection)
+        where = inspection.state(seen, history)
         planned = _planned(pending, history, footprints, settings, connection)
     finally:
         connection.close()
     if where in UNMANAGED:
         note = _NO_VERSION if note is None else f"{_NO_VERSION}; {note}"
+    elif seen.tables and not seen.taken_back:
+        left = f"left alone, because no revision and no model names them: {few(seen.tables)}"
+        note = left if note is None else f"{left}; {note}"
+    if not seen.versions and seen.has_tables:
         place = "without a version"
     return Plan(place or "empty", target, planned, note)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from railhead.errors import labelled
 from railhead.hazards import gate
 from railhead.history.errors import OVERLAPPING, deletion
+from railhead.state.owners import few
 
 if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
     from railhead.autogenerate.model_diff import Difference
@@ -77,6 +78,8 @@ def status_text(status: Status) -> str:
     facts += [("pending", "\n".join(_pending_line(one) for one in status.pending) or "none")]
     if status.unknown:
         facts.append(("unknown", "\n".join(status.unknown)))
+    if status.others:
+        facts.append(("left alone", f"{few(status.others)}: no revision and no model names them"))
     if status.unmet:
         facts.append(("missing", "\n".join(status.unmet)))
     facts += [

@@ -15,7 +15,7 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.devserver import scratch, shared
 from railhead.diagnosis import refusals
-from railhead.errors import Stop
+from railhead.errors import Fact, Stop
 from railhead.execution import recorder
 from railhead.hazards import replay
 from railhead.history import manifest
@@ -28,7 +28,8 @@ from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
 from railhead.schema.diff import Change
 from railhead.settings import Settings
-from railhead.state import ledger
+from railhead.state import ledger, owners
+from railhead.state.inspection import Snapshot
 
 MOST_DIFFERENCES = 12
 """How many differences a message tells; the rest is counted."""
@@ -52,7 +53,7 @@ def equal_revisions(connection: Connection, settings: Settings, history: History
     return [revision for revision, there in _catalogs(settings, history) if there.fingerprint == here]
 
 
-def choose(connection: Connection, settings: Settings, history: History, place: str) -> str:
+def choose(connection: Connection, settings: Settings, history: History, seen: Snapshot) -> str:
     """Return the one revision that this database is at. Read-only. Raises Stop when there is none, or more than one.
 
     What the refusal shows is exact: every difference to the nearest revision.
@@ -61,17 +62,17 @@ def choose(connection: Connection, settings: Settings, history: History, place: 
     if len(equal) == 1:
         return equal[0]
     if equal:
-        raise _several(equal, place)
-    raise _unlike(*_nearest(connection, settings, history), place)
+        raise _several(equal, seen.place)
+    raise _unlike(*_nearest(connection, settings, history), seen, history)
 
 
-def assert_equal(connection: Connection, settings: Settings, history: History, revision: str, place: str) -> None:
+def assert_equal(connection: Connection, settings: Settings, history: History, revision: str, seen: Snapshot) -> None:
     """Raise Stop, with every difference, unless this database has the schema of `revision`. Read-only."""
     with closing(_catalogs(settings, history)) as each:
         there = next(schema for one, schema in each if one == revision)
     differences = diff.difference(there, catalog.read(connection))
     if differences:
-        raise _unlike(revision, differences, place)
+        raise _unlike(revision, differences, seen, history)
 
 
 def take_over(
@@ -79,7 +80,7 @@ def take_over(
     lock: Lock,
     settings: Settings,
     history: History,
-    place: str,
+    seen: Snapshot,
     revision: str | None = None,
     *,
     force: bool = False,
@@ -93,17 +94,17 @@ def take_over(
     with catalog.told_who(connection):
         try:
             if revision is None:
-                found = choose(connection, settings, history, place)
+                found = choose(connection, settings, history, seen)
             else:
                 found = find(history, revision)
                 if not force:
-                    assert_equal(connection, settings, history, found, place)
+                    assert_equal(connection, settings, history, found, seen)
         except replay.Failed as error:
-            raise _cannot_compare(str(error), "correct that revision", place) from error
+            raise _cannot_compare(str(error), "correct that revision", seen, history) from error
         except _NotComparable as error:
-            raise _cannot_compare(str(error), _ELSEWHERE, place) from error
+            raise _cannot_compare(str(error), _ELSEWHERE, seen, history) from error
         except psycopg2.errors.InsufficientPrivilege as error:
-            raise _cannot_compare(failures.server_words(error), _ELSEWHERE, place) from error
+            raise _cannot_compare(failures.server_words(error), _ELSEWHERE, seen, history) from error
     ledger.create(connection)
     replayed = list(history.by_id.values())
     versions = History(settings.project, replayed[: replayed.index(history.by_id[found]) + 1]).heads
@@ -176,18 +177,50 @@ def _nearest(connection: Connection, settings: Settings, history: History) -> tu
     return min(reversed(compared), key=lambda one: len(one[1]), default=("base", []))
 
 
-def _unlike(revision: str, differences: list[Change], place: str) -> Stop:
+def _unlike(revision: str, differences: list[Change], seen: Snapshot, history: History) -> Stop:
     told = [_difference(change) for change in differences[:MOST_DIFFERENCES]]
     if len(differences) > MOST_DIFFERENCES:
         told.append(f"and {len(differences) - MOST_DIFFERENCES} more")
+    missing = any(change.kind == "removed" and change.object.startswith("table ") for change in differences)
+    colliding, others = _shares(seen, history)
+    if not (missing or others):
+        colliding = ()
     return Stop(
         "unmanaged",
         "the database has tables but no version, and its schema is that of no revision",
-        facts=[("nearest", revision), ("differs", "\n".join(told))],
-        database=f"unchanged, {place}",
-        next_step=f"make it equal and start again, or take it for {revision} all the same:\n"
+        facts=[("nearest", revision), ("differs", "\n".join(told)), *_told_apart(colliding, others)],
+        database=f"unchanged, {seen.place}",
+        next_step=_apart(colliding)
+        if missing
+        else f"make it equal and start again, or take it for {revision} all the same:\n"
         f"python utils/migrate.py adopt {revision} --force\n"
         "in development, to start from nothing:  python utils/migrate.py reset",
+    )
+
+
+def _shares(seen: Snapshot, history: History) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the tables with a name of ours, and those of others."""
+    colliding = owners.ours(seen.tables, history)
+    return colliding, tuple(table for table in seen.tables if table not in colliding)
+
+
+def _told_apart(colliding: Sequence[str], others: Sequence[str]) -> list[Fact]:
+    return [
+        *(
+            [("our names", f"{owners.few(colliding)}: a revision makes them, or a model knows them")]
+            if colliding
+            else []
+        ),
+        *([("others", f"{owners.few(others)}: no revision and no model names them")] if others else []),
+    ]
+
+
+def _apart(colliding: Sequence[str]) -> str:
+    """Return what to do where tables of ours are missing: to call that a revision would leave the application without them."""
+    return (
+        f"make it equal and start again; where {owners.few(colliding)} is another application's, give this one a schema of its own:\n"
+        "CREATE SCHEMA app;\n"
+        "and at the end of its URL:  ?options=-csearch_path%3Dapp"
     )
 
 
@@ -208,12 +241,13 @@ def _several(equal: list[str], place: str) -> Stop:
     )
 
 
-def _cannot_compare(why: str, instead: str, place: str) -> Stop:
+def _cannot_compare(why: str, instead: str, seen: Snapshot, history: History) -> Stop:
+    colliding, others = _shares(seen, history)
     return Stop(
         "unmanaged",
         "the database has tables but no version, and its schema could not be compared with the revisions",
-        facts=[("because", why)],
-        database=f"unchanged, {place}",
+        facts=[("because", why), *(_told_apart(colliding, others) if others else [])],
+        database=f"unchanged, {seen.place}",
         next_step=f"{instead}, or say which it is:\n"
         "python utils/migrate.py adopt REV --force\n"
         "in development, to start from nothing:  python utils/migrate.py reset",

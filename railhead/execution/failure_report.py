@@ -36,6 +36,8 @@ class FailureReport:
         """Tell of the run that goes `way`; nobody is asked yet."""
         self.before: tuple[str, ...] | None = None
         """The versions that the run found at first; None before it has looked."""
+        self.place_before = "empty"
+        """Where the database was then."""
         self._way = way
         self._address = settings.migrations
         self._run = run
@@ -54,7 +56,7 @@ class FailureReport:
             place = self.asking(inspection.snapshot).place
         except psycopg2.Error:
             return messages.NOBODY_ANSWERS
-        return f"unchanged, {place}" if place == _place_of(self.before) else place
+        return f"unchanged, {place}" if place == self.place_before else place
 
     def refused(self, error: Exception, ask: Ask | None = None) -> Stop:
         """Return what is to be raised when PostgreSQL refuses what comes before and after the migrations."""
@@ -152,7 +154,3 @@ def _breaks(before: str, now: Catalog) -> bool | None:
     except ValueError:
         return None
     return bool(compatibility.breaks(was, now)) if was.format == now.format else None
-
-
-def _place_of(versions: tuple[str, ...] | None) -> str:
-    return f"at {', '.join(versions)}" if versions else "empty"

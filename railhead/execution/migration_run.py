@@ -32,7 +32,7 @@ from railhead.postgres.interrupts import Interrupted, at_most, watching
 from railhead.postgres.retry_budget import Allowance, RetryBudget
 from railhead.schema import requirements
 from railhead.settings import Settings
-from railhead.state import inspection, ledger, status
+from railhead.state import inspection, ledger, owners, status
 from railhead.state.inspection import Snapshot
 from railhead.state.status import Models
 
@@ -140,7 +140,7 @@ class MigrationRun:
         for pause in advisory_lock.pauses():
             seen = inspection.snapshot(lock.connection)
             if self.account.before is None:
-                self.account.before = seen.versions
+                self.account.before, self.account.place_before = seen.versions, seen.place
             if self._is_there(lock.connection, seen):
                 return False
             if lock.try_take():
@@ -195,16 +195,19 @@ class MigrationRun:
         status.assert_one_database(self.settings, allowance=self.allowance)
         if self.way.action == "upgrade" and inspection.state(seen, self.way.history) in UNMANAGED:
             self.taken_over = self.account.asking(
-                lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen.place)
+                lambda one: adoption.take_over(one, lock, self.settings, self.way.history, seen)
             )
             return self._under(lock)
+        others = seen.tables if self.way.action == "upgrade" and not seen.taken_back else ()
+        if others:
+            log.info("left alone, because no revision and no model names them: %s", owners.few(others))
         steps = self.way.steps(() if self.way.purge else seen.versions)
         whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
         by_id = self.way.history.by_id
         pending = [by_id[step.revision] for step in steps if step.revision in by_id]
         lines = gate.sealed(self.way.history.project, pending)
         if self.way.action != "stamp":
-            self._judge(pending, lines, empty=whole, seen=seen)
+            self._judge(pending, lines, empty=whole or bool(others), seen=seen)
         if lock.pooled:
             log.warning(
                 "a pooler stands between us and the database (%s); set MIGRATE_DATABASE_URL to a direct connection",

@@ -12,7 +12,7 @@ from railhead.history.graph import History
 from railhead.postgres import advisory_lock
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.connection import IN_NO_QUEUE, fetch_all
-from railhead.state import ledger
+from railhead.state import ledger, owners
 
 COMPARABLE = frozenset({"current", "fallback", "unmanaged"})
 """States in which models.py and the database should say the same."""
@@ -36,6 +36,8 @@ class Snapshot(NamedTuple):
     """The catalog that the last run has kept; None unless looked at closely."""
     checksums: Mapping[str, str | None]
     """Of each revision's file when it was applied; empty unless looked at closely."""
+    tables: tuple[str, ...] = ()
+    """The names of the tables there are, if there is no version; somebody else's where the state is not `unmanaged`."""
 
     @property
     def place(self) -> str:
@@ -56,8 +58,9 @@ def snapshot(connection: Connection, *, closely: bool = False) -> Snapshot:
     holder = Holder(int(str(found[3])), str(found[4]), float(str(found[5]))) if found[3] is not None else None
     columns = [_VERSIONS if has_versions else "NULL", *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER))]
     columns += _CLOSELY if has_ledger and closely else ["NULL"] * len(_CLOSELY)
+    columns.append((_TABLES_UNLESS_VERSIONS if has_versions else _TABLES) if has_tables else "NULL")
     told = fetch_all(connection, f"{IN_NO_QUEUE} SELECT {', '.join(columns)}")[0]
-    versions, last, done, kept, checksums = told
+    versions, last, done, kept, checksums, tables = told
     action, parent = done if isinstance(done, list) else (None, None)
     return Snapshot(
         versions=tuple(versions) if isinstance(versions, list) else (),
@@ -69,11 +72,15 @@ def snapshot(connection: Connection, *, closely: bool = False) -> Snapshot:
         taken_back=action == "downgrade" and parent is None,
         kept=None if kept is None else str(kept),
         checksums=checksums if isinstance(checksums, dict) else {},
+        tables=tuple(tables) if isinstance(tables, list) else (),
     )
 
 
 def state(seen: Snapshot, history: History, on_top: Iterable[str] = ()) -> str:
-    """Return the one word for where a database is; `on_top` are the unknown revisions that build on our heads."""
+    """Return the one word for where a database is; `on_top` are the unknown revisions that build on our heads.
+
+    A database with the tables of others only, which neither a revision nor a model knows, lacks our revisions: nothing else.
+    """
     if history.problem:
         return "forked"
     if any(version not in history.by_id for version in seen.versions):
@@ -81,7 +88,10 @@ def state(seen: Snapshot, history: History, on_top: Iterable[str] = ()) -> str:
     if history.redundant(seen.versions):
         return "unknown"
     if not seen.versions and seen.has_tables and not seen.taken_back:
-        return "fallback" if seen.last_action == "create_all" else "unmanaged"
+        if seen.last_action == "create_all":
+            return "fallback"
+        if owners.ours(seen.tables, history):
+            return "unmanaged"
     return "behind" if history.pending(seen.versions) else "current"
 
 
@@ -112,15 +122,19 @@ def _entry(row: dict[str, object]) -> ledger.LedgerRow:
     return ledger.LedgerRow(**{**row, "started_at": datetime.fromisoformat(str(row["started_at"]))})  # type: ignore[arg-type]
 
 
-_LOOK = f"""
-SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}') IS NOT NULL, EXISTS (
-    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+_OF_SOMEBODY = f"""
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
        AND c.relname NOT IN ('alembic_version', '{ledger.TABLE}')
-       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')),
+       AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+"""
+_LOOK = f"""
+SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}') IS NOT NULL, EXISTS (SELECT {_OF_SOMEBODY}),
     h.* FROM (SELECT) one LEFT JOIN ({advisory_lock.HOLDER}) h ON true
 """
 _VERSIONS = "(SELECT array_agg(coalesce(version_num::text, 'NULL') ORDER BY version_num) FROM alembic_version)"
+_TABLES = f"(SELECT array_agg(c.relname::text ORDER BY c.relname) {_OF_SOMEBODY})"
+_TABLES_UNLESS_VERSIONS = f"CASE WHEN NOT EXISTS (SELECT FROM alembic_version) THEN {_TABLES} END"
 _LEDGER = [
     f"(SELECT to_jsonb(l) FROM (SELECT {ledger.COLUMNS} FROM {ledger.TABLE} ORDER BY id DESC LIMIT 1) l)",
     f"(SELECT ARRAY[action, parent] FROM {ledger.TABLE} WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1)",

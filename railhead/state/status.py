@@ -68,6 +68,8 @@ class Status(NamedTuple):
     """Versions that another one builds on, which no tool leaves in alembic_version."""
     unmet: tuple[str, ...] | None = None
     """What models.py needs and this schema does not give; None when that does not decide (see `served`), or nobody asked."""
+    others: tuple[str, ...] = ()
+    """Tables of others in a database that has none of ours yet, which are left alone."""
 
     @property
     def newer_release(self) -> str | None:
@@ -83,7 +85,7 @@ class Status(NamedTuple):
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
         found = self._asdict()
-        del found["unmet"], found["redundant"]
+        del found["unmet"], found["redundant"], found["others"]
         return {
             **found,
             "flags": list(self.flags),
@@ -177,6 +179,7 @@ def status_of(
         last=seen.last,
         redundant=history.redundant(seen.versions) if where == "unknown" else (),
         unmet=tuple(requirements.unmet(models(), connection)) if models and served(where, seen, settings) else None,
+        others=seen.tables if where in {"behind", "current"} and not seen.taken_back else (),
     )
 
 
