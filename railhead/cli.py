@@ -32,6 +32,10 @@ class Call(NamedTuple):
         """Whose settings these are."""
         return self.settings.project
 
+    def say(self, text: object, *, error: bool = False) -> None:
+        """Write an answer to standard output, or a remark to standard error, with commands as they are typed here."""
+        print(self.project.spoken(str(text)), file=sys.stderr if error else sys.stdout)
+
 
 Command = Callable[[Call], int]
 
@@ -53,8 +57,8 @@ def main(project: Project, arguments: Sequence[str] | None = None) -> int:
         return errors.DONE
     except Stop as stop:
         if getattr(parsed, "json", False):
-            print(_as_json(stop.record()))
-        print(stop.render(command), file=sys.stderr)
+            print(project.spoken(_as_json(stop.record())))
+        print(project.spoken(stop.render(command)), file=sys.stderr)
         return stop.exit_code
     except interrupts.Interrupted as interrupted:
         print(f"{command} stopped: {interrupted}", file=sys.stderr)
@@ -64,25 +68,25 @@ def main(project: Project, arguments: Sequence[str] | None = None) -> int:
 def _upgrade(call: Call) -> int:
     target: str = call.arguments.revision
     if target == "head" and not call.arguments.dry_run and (heads := at_head(call.settings)) is not None:
-        print(f"upgrade: nothing to do, the database is at {', '.join(heads)}")
+        call.say(f"upgrade: nothing to do, the database is at {', '.join(heads)}")
         return errors.DONE
     if call.arguments.dry_run:
         return _plan(call)
     from railhead.execution.entry import migrate
 
-    print(migrate("upgrade", target, call.settings))
+    call.say(migrate("upgrade", target, call.settings))
     return errors.DONE
 
 
 def _status(call: Call) -> int:
     if call.arguments.exit_code and not call.arguments.json and (heads := at_head(call.settings)) is not None:
-        print(f"current: the database is at {', '.join(heads)}")
+        call.say(f"current: the database is at {', '.join(heads)}")
         return errors.DONE
     from railhead.commands import report
     from railhead.state.status import read
 
     found = read(call.settings, models=call.project.models)
-    print(report.as_json(found.record()) if call.arguments.json else report.status_text(found))
+    call.say(report.as_json(found.record()) if call.arguments.json else report.status_text(found))
     return errors.NO if call.arguments.exit_code and found.state != "current" else errors.DONE
 
 
@@ -93,7 +97,7 @@ def _plan(call: Call) -> int:
 
     assert_one_database(call.settings)
     made = make(call.arguments.revision, call.settings)
-    print(report.as_json(made.record()) if getattr(call.arguments, "json", False) else report.plan_text(made))
+    call.say(report.as_json(made.record()) if getattr(call.arguments, "json", False) else report.plan_text(made))
     return errors.DONE
 
 
@@ -106,13 +110,13 @@ def _downgrade(call: Call) -> int:
     assert_one_database(call.settings)
     steps = upgrade.plan("downgrade", call.arguments.revision, call.settings)
     if not steps:
-        print("downgrade: nothing to do")
+        call.say("downgrade: nothing to do")
         return errors.DONE
-    print(report.steps_text("downgrade", steps))
-    print("\n".join(data_loss.of_downgrade(steps, call.settings)))
+    call.say(report.steps_text("downgrade", steps))
+    call.say("\n".join(data_loss.of_downgrade(steps, call.settings)))
     if not call.arguments.yes:
         _agree(call, "downgrade", f"downgrade {call.arguments.revision}")
-    print(migrate("downgrade", call.arguments.revision, call.settings))
+    call.say(migrate("downgrade", call.arguments.revision, call.settings))
     return errors.DONE
 
 
@@ -124,7 +128,7 @@ def _drift(call: Call) -> int:
     assert_one_database(call.settings)
     with loader.no_garbage_collection():
         found = drifted(call.settings, call.project.models)
-    print(report.as_json(found.record()) if call.arguments.json else report.drift_text(found))
+    call.say(report.as_json(found.record()) if call.arguments.json else report.drift_text(found))
     return errors.NO if found.is_there else errors.DONE
 
 
@@ -133,14 +137,14 @@ def _doctor(call: Call) -> int:
     from railhead.commands.doctor import examine
 
     found = examine(call.settings, call.project.models)
-    print(report.as_json([one._asdict() for one in found]) if call.arguments.json else report.findings_text(found))
+    call.say(report.as_json([one._asdict() for one in found]) if call.arguments.json else report.findings_text(found))
     return errors.NO if found else errors.DONE
 
 
 def _adopt(call: Call) -> int:
     from railhead.commands import adopt as upgrade
 
-    print(
+    call.say(
         f"adopt: the database is at {upgrade.adopt(call.settings, call.arguments.revision, force=call.arguments.force)}"
     )
     return errors.DONE
@@ -155,7 +159,7 @@ def _log(call: Call) -> int:
     connection = open_now(call.settings.application, "log")
     entries = ledger.entries(connection, call.arguments.limit)
     connection.close()
-    print(report.as_json([entry.record() for entry in entries]) if call.arguments.json else report.log_text(entries))
+    call.say(report.as_json([entry.record() for entry in entries]) if call.arguments.json else report.log_text(entries))
     return errors.DONE
 
 
@@ -173,7 +177,7 @@ def _wait(call: Call) -> int:
             place = f"not at head after {call.settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
         if not there and found.state != "behind":
             raise not_served(call.project, found, ("waiting", "does not help: somebody has to do something first"))
-    print(f"wait: the database is {place}")
+    call.say(f"wait: the database is {place}")
     return errors.DONE if there else errors.NO
 
 
@@ -183,9 +187,9 @@ def _seal(call: Call) -> int:
 
     if call.arguments.check:
         told = differences(call.project, seen=not call.arguments.no_replay)
-        print("\n".join(told) or "the manifest is true")
+        call.say("\n".join(told) or "the manifest is true")
         if told:
-            print(f"\nnext: {call.project.command} seal", file=sys.stderr)
+            call.say(f"\nnext: {call.project.command} seal", error=True)
         return errors.NO if told else errors.DONE
     sealed = write(
         call.settings,
@@ -194,10 +198,10 @@ def _seal(call: Call) -> int:
         advise=call.arguments.advice,
         adopted_up_to=call.arguments.adopted_up_to or FIRST_SEAL,
     )
-    print(report.sealed_text(sealed, advice=call.arguments.advice))
+    call.say(report.sealed_text(sealed, advice=call.arguments.advice))
     if sealed.unseen:
         shown = report.some(sealed.unseen)
-        print(f"\nlisted only: {shown}; next: {call.project.command} seal", file=sys.stderr)
+        call.say(f"\nlisted only: {shown}; next: {call.project.command} seal", error=True)
     return errors.DONE
 
 
@@ -206,7 +210,7 @@ def _rebase(call: Call) -> int:
     from railhead.state.status import assert_one_database
 
     assert_one_database(call.settings)
-    print(report.rebased_text(rebase.rebase(call.arguments.revision, call.settings)))
+    call.say(report.rebased_text(rebase.rebase(call.arguments.revision, call.settings)))
     return errors.DONE
 
 
@@ -228,11 +232,11 @@ def _reset(call: Call) -> int:
     if problem := loader.history(call.project).problem:
         raise problem
     name = name_of(call.settings)
-    print("\n".join(of_reset(call.settings)))
+    call.say("\n".join(of_reset(call.settings)))
     _agree_by_name(call, name)
     empty_database(call.settings)
     with told_as_changed("everything was dropped by this reset", f"{call.project.command} upgrade"):
-        print(migrate("upgrade", "head", call.settings))
+        call.say(migrate("upgrade", "head", call.settings))
     return errors.DONE
 
 

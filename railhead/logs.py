@@ -12,6 +12,7 @@ import sys
 from typing import TextIO
 
 from railhead.dsn import Dsn
+from railhead.project import HERE, Project
 from railhead.settings import Secret, Settings
 
 log = logging.getLogger("railhead")
@@ -23,11 +24,16 @@ _LEVELS = {"warning": "warn", "critical": "error"}
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, with `message` and `level` where platforms look for them."""
 
+    def __init__(self, project: Project = HERE) -> None:
+        """Say commands as they are typed in `project`."""
+        super().__init__()
+        self._project = project
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line; extra facts come from the `facts` attribute, and rename nothing of ours."""
         level = record.levelname.lower()
         line: dict[str, object] = {
-            "message": record.getMessage(),
+            "message": self._project.spoken(record.getMessage()),
             "level": _LEVELS.get(level, level),
             "logger": record.name,
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
@@ -42,9 +48,14 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     """`12:03:04 message`, with the level when it is more than information."""
 
+    def __init__(self, project: Project = HERE) -> None:
+        """Say commands as they are typed in `project`."""
+        super().__init__()
+        self._project = project
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text, the traceback below it."""
-        message = record.getMessage()
+        message = self._project.spoken(record.getMessage())
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         text = f"{self.formatTime(record, '%H:%M:%S')} {level}{message}"
         return _writable(f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text)
@@ -52,7 +63,7 @@ class TextFormatter(logging.Formatter):
 
 def formatter(settings: Settings) -> logging.Formatter:
     """Return the formatter that LOG_FORMAT asks for."""
-    return JsonFormatter() if settings.log_format == "json" else TextFormatter()
+    return JsonFormatter(settings.project) if settings.log_format == "json" else TextFormatter(settings.project)
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:

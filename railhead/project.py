@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
 
+TEMPLATE_COMMAND = "python utils/migrate.py"
+"""What people type in a clone of the template. Messages are written with it; `Project.spoken` says them as others type."""
+
 VERSION_TABLE = "alembic_version"
 LEDGER_TABLE = "migration_ledger"
 
@@ -30,6 +33,10 @@ class Project(NamedTuple):
     """Returns what the schema should be. Called only where that matters: importing models is not free, and they may be broken."""
     command: str = "railhead"
     """What people type to get here, for messages and help texts."""
+
+    def spoken(self, text: str) -> str:
+        """Return a text in which every command is as it is typed in this project."""
+        return text.replace(TEMPLATE_COMMAND, self.command)
 
     @property
     def versions(self) -> Path:

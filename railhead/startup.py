@@ -29,6 +29,25 @@ def say_where(settings: Settings) -> None:
     log.info("start: %s, because %s", "production" if settings.production else "development", settings.why)
 
 
+def migrate_on_startup(settings: Settings) -> Settings:
+    """Return the settings, completed, when the application may serve. Changes the schema, writes the ledger.
+
+    Waits for the database, for another migrator and for table locks, as the settings say. Ends the process with status 3
+    after one message when the schema is not one that this code can serve; with 143 or 130 when it is told to stop.
+    """
+    with ending_the_process("start"), interrupts.watching(), refusals_told(f"{settings.project.command} status"):
+        say_where(settings)
+        settings = with_database(settings)
+        try:
+            bring_to_head(settings)
+        except Stop as stop:
+            if not may_create_tables(settings, stop):
+                raise
+            log.error("%s", stop.render("start"))
+            create_tables(settings)
+    return settings
+
+
 def bring_to_head(settings: Settings) -> None:
     """Return when the application may serve, by what MIGRATE_ON_START says. Changes the schema, writes the ledger. Raises Stop."""
     if settings.migrate_on_start == "off":

@@ -21,10 +21,7 @@ elif str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from railhead import cli, startup
-from railhead.errors import Stop
-from railhead.logs import log
-from railhead.postgres.interrupts import watching
-from railhead.project import Project
+from railhead.project import TEMPLATE_COMMAND, Project
 from railhead.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,26 +35,16 @@ def models() -> MetaData:
     return Base.metadata
 
 
-PROJECT = Project(root=ROOT, models=models, command="python utils/migrate.py")
+PROJECT = Project(root=ROOT, models=models, command=TEMPLATE_COMMAND)
 
 
 def migrate_on_startup(settings: Settings) -> Settings:
     """Return the settings, completed, when the application may serve. Changes the schema, writes the ledger.
 
-    Waits for the database, for another migrator and for table locks, as the settings say. Ends the process with status 3
-    after one message when the schema is not one that this code can serve; with 143 or 130 when it is told to stop.
+    Runs `alembic upgrade head`, and ends the process with status 3 after one message when that fails; with 143 or 130 when it is
+    told to stop. With DEV_CREATE_TABLES, and never in production, a failure is followed by `metadata.create_all` instead.
     """
-    with startup.ending_the_process("start"), watching(), startup.refusals_told(f"{PROJECT.command} status"):
-        startup.say_where(settings)
-        settings = startup.with_database(settings._replace(project=PROJECT))
-        try:
-            startup.bring_to_head(settings)
-        except Stop as stop:
-            if not startup.may_create_tables(settings, stop):
-                raise
-            log.error("%s", stop.render("start"))
-            startup.create_tables(settings)
-    return settings
+    return startup.migrate_on_startup(settings._replace(project=PROJECT))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

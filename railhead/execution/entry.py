@@ -25,7 +25,7 @@ from railhead.history.planner import EnvironmentContext, MigrationPlan, Migratio
 from railhead.logs import log
 from railhead.postgres.connection import open_now
 from railhead.postgres.interrupts import Interrupted
-from railhead.project import Project
+from railhead.project import TEMPLATE_COMMAND, Project
 from railhead.settings import Settings, load
 from railhead.state import inspection
 from railhead.state.status import Models
@@ -39,13 +39,13 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
     if not env_file.take(environment, models):
         return
     called = "settings" in environment.config.attributes
+    settings: Settings | None = environment.config.attributes.get("settings")
+    project = settings.project if settings else _project(environment, models)
     doing = _typed(environment)
     try:
         if environment.is_offline_mode():
             offline_sql.offline(environment)
             return
-        settings = environment.config.attributes.get("settings")
-        project = settings.project if settings else _project(environment, models)
         with loader.no_garbage_collection():
             way = MigrationPlan(environment, project)
         settings = settings or _settings_of_hand(project)
@@ -63,7 +63,8 @@ def enter(environment: EnvironmentContext, models: Models) -> None:
         if called:
             raise
         stop = error if isinstance(error, Stop | Interrupted) else messages.refused(error, "unchanged", again=doing)
-        print(stop.render(doing) if isinstance(stop, Stop) else f"{doing} stopped: {stop}", file=sys.stderr)
+        told = stop.render(doing) if isinstance(stop, Stop) else f"{doing} stopped: {stop}"
+        print(project.spoken(told), file=sys.stderr)
         sys.exit(stop.exit_code)
 
 
@@ -116,7 +117,7 @@ def _typed(environment: EnvironmentContext) -> str:
 def _project(environment: EnvironmentContext, models: Models) -> Project:
     """Return the project whose alembic.ini was named, or found where somebody stood."""
     root = Path(environment.config.config_file_name or "alembic.ini").resolve().parent
-    command = "python utils/migrate.py" if (root / "utils" / "migrate.py").is_file() else "railhead"
+    command = TEMPLATE_COMMAND if (root / "utils" / "migrate.py").is_file() else "railhead"
     return Project(root, models, command)
 
 
