@@ -77,21 +77,20 @@ def write(
         if not (one.id in kept and kept[one.id].is_replayed) and (every or not one.adopted)
     ]
     footprints = _replayed(settings, history, todo) if look and todo else {}
+    found = {one: rules.findings(footprint, history.by_id[one]) for one, footprint in footprints.items()}
     entries = {**{one.id: _listed(one) for one in history.by_id.values()}, **kept}
     for revision, footprint in footprints.items():
-        entries[revision] = _seen(entries[revision], history.by_id[revision], footprint)
+        entries[revision] = _seen(entries[revision], history.by_id[revision], footprint, found[revision])
+    if advise:
+        told = [one for one in history.by_id.values() if one.id not in found and (every or not one.adopted)]
+        found |= {one.id: [Finding.parse(token) for token in entries[one.id].tokens] for one in told}
     drawn = origin.adopted != before.adopted
     if look and drawn and not todo:
         entries[history.heads[0]] = _arrived(settings, history, entries[history.heads[0]])
     changed = _replace(
         project.manifest, manifest.render((entries[one] for one in history.by_id), project.versions, origin)
     )
-    pairs = [
-        (one, finding)
-        for one in history.by_id.values()
-        if one.id in footprints or (advise and (every or not one.adopted))
-        for finding in _findings(one, footprints.get(one.id), entries[one.id])
-    ]
+    pairs = [(one, finding) for one in history.by_id.values() for finding in found.get(one.id, ())]
     return Sealed(
         revisions=len(entries),
         replayed=tuple(footprints),
@@ -102,10 +101,6 @@ def write(
         history=history,
         drawn=drawn,
     )
-
-
-def _findings(revision: Revision, footprint: Footprint | None, line: SealedRevision) -> list[Finding]:
-    return rules.findings(footprint, revision) if footprint else [Finding.parse(token) for token in line.tokens]
 
 
 def _origin(history: History, origin: Origin, line: str | None) -> Origin:
@@ -187,12 +182,11 @@ def _listed(revision: Revision) -> SealedRevision:
     return SealedRevision(revision.file, revision.id, ",".join(revision.parents) or "-", checksum)
 
 
-def _seen(entry: SealedRevision, revision: Revision, footprint: Footprint) -> SealedRevision:
-    tokens = dict.fromkeys(finding.token for finding in rules.findings(footprint, revision))
+def _seen(entry: SealedRevision, revision: Revision, footprint: Footprint, found: Iterable[Finding]) -> SealedRevision:
     return entry._replace(
         catalog=footprint.after.fingerprint,
         previous="breaks" if rules.is_breaking(footprint, revision) else "works",
-        hazards=manifest.listed(tokens),
+        hazards=manifest.listed(dict.fromkeys(finding.token for finding in found)),
     )
 
 

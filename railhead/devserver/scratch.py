@@ -48,14 +48,20 @@ def server(settings: Settings) -> Dsn:
 
 
 @contextmanager
-def made_on(server: Dsn) -> Iterator[Dsn]:
-    """Give an empty database of our own on `server`, and drop it afterwards. Raises psycopg2.Error where we may not."""
+def made_on(server: Dsn, template: str = "template0") -> Iterator[Dsn]:
+    """Give a database of our own on `server`, empty or like `template`, and drop it afterwards. Raises psycopg2.Error where we may not.
+
+    Nobody waits there for a lock without end: only what waits for itself does.
+    """
     name = f"{PREFIX}{int(time.time()):x}_{secrets.token_hex(4)}"
     admin = connect(server, "railhead replay")
     try:
         _sweep(admin)
         with admin.cursor() as cursor:
-            cursor.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(name)))
+            cursor.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            )
+            cursor.execute(sql.SQL("ALTER DATABASE {} SET lock_timeout = '10s'").format(sql.Identifier(name)))
         try:
             yield server.with_(dbname=name)
         finally:

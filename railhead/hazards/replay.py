@@ -7,9 +7,10 @@ that is in use is touched.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +19,7 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
+from psycopg2 import errorcodes, sql
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 from psycopg2.extensions import cursor as Cursor
@@ -36,9 +38,9 @@ from railhead.history.graph import History, Revision
 from railhead.logs import log
 from railhead.operations import verbs
 from railhead.postgres import engine, failures
-from railhead.postgres.connection import connect, fetch_all
+from railhead.postgres.connection import connect, fetch_all, fetch_value
 from railhead.schema import diff
-from railhead.schema.catalog import Catalog, read
+from railhead.schema.catalog import KEPT_PLAN, Catalog, read
 
 
 def footprints(
@@ -50,28 +52,61 @@ def footprints(
     project's. Raises Failed when a revision does not run from empty, psycopg2.Error where there may be no scratch database.
     """
     todo = set(wanted)
-    order = list(history.by_id.values())
-    start = 0
-    while todo:
-        with scratch.made_on(server) as dsn, _Replay(dsn, config or loader.config(history.project)) as replay:
-            first = next(index for index, one in enumerate(order) if index >= start and one.id in todo)
-            replay.up(order[:first])
-            for index in range(first, len(order)):
-                if not todo:
-                    return
-                revision = order[index]
-                if revision.id not in todo:
-                    replay.up([revision])
-                    continue
+    with ExitStack() as stack:
+        course = _Course(server, list(history.by_id.values()), config or loader.config(history.project), stack)
+        for revision in history.by_id.values():
+            if revision.id in todo:
                 todo.remove(revision.id)
                 tell(revision.id)
-                footprint, spoilt = replay.examine(revision)
-                yield footprint
-                if spoilt:  # what it left behind would be in the way of the next one
-                    start = index + 1
-                    break
-            else:
+                yield course.examine(revision)
+            if not todo:
                 return
+
+
+class _Course:
+    """The way of one replay through the history, on one scratch database after another where something is spoilt."""
+
+    def __init__(self, server: Dsn, order: Sequence[Revision], config: Config, stack: ExitStack) -> None:
+        self._server = server
+        self._order = order
+        self._config = config
+        self._script = _loaded(config)
+        self._stack = stack
+        self._replay: _Replay | None = None
+        self._done = 0
+        """How many revisions the database at hand has."""
+        self._plain: Dsn | None = None
+        self._plain_done = 0
+
+    def examine(self, revision: Revision) -> Footprint:
+        """Return the footprint of a revision, once all before it are applied. Raises Failed."""
+        index = self._order.index(revision)
+        replay = self._replay or self._begin()
+        replay.up(self._order[self._done : index])
+        self._done = index + 1
+        footprint, spoilt = replay.examine(revision)
+        if spoilt:  # what it left behind would be in the way of the next one
+            self._replay = None
+            replay.close()
+        return footprint
+
+    def _begin(self) -> _Replay:
+        """Return a database that all revisions so far have made: of nothing, or a copy of one that only goes forwards."""
+        if not self._done:
+            dsn = self._stack.enter_context(scratch.made_on(self._server))
+        else:
+            dsn = self._stack.enter_context(scratch.made_on(self._server, self._caught_up()))
+        self._replay = self._stack.enter_context(_Replay(dsn, self._config, self._script))
+        return self._replay
+
+    def _caught_up(self) -> str:
+        """Return the name of a database that has the revisions so far, and that nobody has gone back in."""
+        if self._plain is None:
+            self._plain = self._stack.enter_context(scratch.made_on(self._server))
+        with _Replay(self._plain, self._config, self._script) as replay:
+            replay.up(self._order[self._plain_done : self._done])
+        self._plain_done = self._done
+        return self._plain.parameters()["dbname"]
 
 
 def build(dsn: Dsn, history: History) -> None:
@@ -112,23 +147,25 @@ class Failed(Exception):
 class _Replay:
     """One scratch database, and Alembic at work in it."""
 
-    def __init__(self, dsn: Dsn, config: Config) -> None:
+    def __init__(self, dsn: Dsn, config: Config, script: ScriptDirectory | None = None) -> None:
         self._dsn = dsn
         self._config = config
         engine.set_url(self._config, dsn)
-        self._script = ScriptDirectory.from_config(self._config)
-        with loader.loading(self._script):
-            self._script.get_heads()  # loads all files
+        self._script = script or _loaded(config)
         self._metadata = target_metadata(self._config, self._script)
         self._eyes: Tracer | None = None
         self._before: Catalog | None = None
         self._examined: Revision | None = None
+        self._together = False
+        """Whether all that runs is to be rolled back, so that nobody may commit or look from another connection."""
 
     def __enter__(self) -> Self:
         self._onlooker = connect(self._dsn, "railhead replay")
         self._engine = engine.engine_of(self._dsn, self._session, QueuePool, pool_size=1, max_overflow=-1)
         # one is kept; a revision may open others of `op.get_bind().engine`
         event.listen(self._engine, "checkout", _as_new)
+        event.listen(self._engine, "checkout", lambda *_: self._stay_together())
+        event.listen(self._engine, "commit", lambda _: self._stay_together())
         event.listen(self._engine, "before_cursor_execute", self._probe)
         event.listen(self._engine, "after_cursor_execute", self._look)
         return self
@@ -136,11 +173,17 @@ class _Replay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the database."""
         self._engine.dispose()
         self._onlooker.close()
 
     def up(self, wanted: Sequence[Revision]) -> None:
         """Apply these revisions. Raises Failed."""
+        if not wanted:
+            return
         doing = iter(wanted)
         one = next(doing, None)
 
@@ -172,7 +215,7 @@ class _Replay:
         except Exception as error:
             raise Failed(revision, error) from error
         after = self.catalog()
-        undone, spoilt = self._undone(revision, before, after)
+        undone, spoilt = self._undone(revision, before, after, leaves=any(one.outside for one in eyes.statements))
         repeated = None
         if eyes.points and not spoilt:
             repeated, spoilt = self._repeated(revision, after, eyes.points)
@@ -180,19 +223,58 @@ class _Replay:
         self._before = None if spoilt else after
         return footprint, spoilt
 
-    def _undone(self, revision: Revision, before: Catalog, after: Catalog) -> tuple[str | None, bool]:
+    def _undone(self, revision: Revision, before: Catalog, after: Catalog, *, leaves: bool) -> tuple[str | None, bool]:
         """Return why the way back does not lead back, and whether the database is spoilt now."""
+        if not leaves:
+            with suppress(_NotTogether):
+                return self._undone_together(revision, before, after), False
         try:
             self._run([self._step(revision, up=False)])
         except Exception as error:
-            return f"its downgrade fails: {_said(error)}", bool(diff.difference(after, self.catalog()))
+            return _no_way_back(error), bool(diff.difference(after, self.catalog()))
         told = _left(before, self.catalog())
         try:
             self._run([self._step(revision, up=True)])
         except Exception as error:
-            return told or f"it cannot be applied again after its downgrade: {_said(error)}", True
+            return told or _not_again(error), True
         again = diff.difference(after, self.catalog())
-        return told or (f"applied again it gives another {again[0].object}" if again else None), bool(again)
+        return told or _another(again), bool(again)
+
+    def _undone_together(self, revision: Revision, before: Catalog, after: Catalog) -> str | None:
+        """Return why the way back does not lead back, tried in one transaction that is rolled back: nothing is spoilt.
+
+        Raises _NotTogether where that cannot be seen inside one transaction.
+        """
+        told: list[str | None] = []
+        going_up = False
+
+        def there_and_back(context: MigrationContext) -> Iterator[RevisionStep]:
+            nonlocal going_up
+            assert context.connection is not None
+            driver = _driver(context.connection)
+            self._together = True
+            yield self._step(revision, up=False)
+            told.append(_left(before, read(driver, often=True)))
+            if told[0]:
+                raise _Enough
+            if fetch_value(driver, "SET CONSTRAINTS ALL IMMEDIATE; RESET ALL; SELECT pg_my_temp_schema() <> 0"):
+                raise _NotTogether  # a temporary table that goes with its transaction would be in the way
+            going_up = True
+            yield self._step(revision, up=True)
+            told.append(_another(diff.difference(after, read(driver, often=True))))
+            raise _Enough
+
+        try:
+            self._run_plan(lambda _, context: there_and_back(context), whole=True)
+        except _Enough:
+            pass
+        except Exception as error:
+            if _needs_a_commit(error):
+                raise _NotTogether from error
+            told.append(_not_again(error) if going_up else _no_way_back(error))
+        finally:
+            self._together = False
+        return next((one for one in told if one), None)
 
     def _repeated(self, revision: Revision, after: Catalog, points: Sequence[Point]) -> tuple[str | None, bool]:
         """Crash at each point and run it again from the top; return why that fails, and whether all is spoilt."""
@@ -238,13 +320,18 @@ class _Replay:
                 yield step
                 self._eyes = None
 
+        self._run_plan(plan)
+
+    def _run_plan(
+        self, plan: Callable[[object, MigrationContext], Iterator[RevisionStep]], *, whole: bool = False
+    ) -> None:
         try:
             with _quietly(), self._environment() as environment, self._engine.connect() as connection:
                 environment.configure(
                     connection=connection,
                     target_metadata=self._metadata,
                     fn=plan,
-                    transaction_per_migration=True,
+                    transaction_per_migration=not whole,
                 )
                 with environment.begin_transaction():
                     environment.run_migrations()
@@ -270,9 +357,16 @@ class _Replay:
     def _versions(self) -> set[str]:
         return {str(row[0]) for row in fetch_all(self._onlooker, "SELECT version_num FROM alembic_version")}
 
+    def _stay_together(self) -> None:
+        """Somebody commits, or asks for another connection."""
+        if self._together:
+            raise _NotTogether
+
     def _probe(
         self, connection: Connection, _cursor: object, statement: str, values: object, _context: object, many: bool
     ) -> None:
+        if _ENDS.search(statement):
+            self._stay_together()
         if self._eyes and "alembic_version" not in statement:
             self._eyes.probe(_driver(connection), statement, values, many=many)
 
@@ -285,6 +379,50 @@ class _Replay:
         if not driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
             raise refusals.stolen(self._examined)
         self._eyes.look(driver, statement, (cursor.statusmessage or "").split(" ")[0])
+
+
+def _loaded(config: Config) -> ScriptDirectory:
+    script = ScriptDirectory.from_config(config)
+    with loader.loading(script):
+        script.get_heads()  # loads all files
+    return script
+
+
+class _Enough(Exception):
+    """Everything was seen: rolls back what was tried."""
+
+
+class _NotTogether(Exception):
+    """What is to be seen cannot be seen inside one transaction."""
+
+
+_ENDS = re.compile(r"\b(?:commit|rollback|abort|prepare\s+transaction)\b", re.IGNORECASE)
+"""Found in a statement that may end its transaction."""
+
+
+def _needs_a_commit(error: BaseException) -> bool:
+    """Tell whether it is only for the one transaction that a way back and forth has failed."""
+    cause = getattr(error, "orig", None) or error
+    return isinstance(error, _NotTogether) or getattr(cause, "pgcode", None) in _ONLY_TOGETHER
+
+
+_ONLY_TOGETHER = {
+    errorcodes.UNSAFE_NEW_ENUM_VALUE_USAGE,
+    errorcodes.OBJECT_IN_USE,  # a table has pending events of triggers
+    errorcodes.LOCK_NOT_AVAILABLE,  # a connection of the revision's own waits for this one
+}
+
+
+def _no_way_back(error: Exception) -> str:
+    return f"its downgrade fails: {_said(error)}"
+
+
+def _not_again(error: Exception) -> str:
+    return f"it cannot be applied again after its downgrade: {_said(error)}"
+
+
+def _another(changes: Sequence[diff.Change]) -> str | None:
+    return f"applied again it gives another {changes[0].object}" if changes else None
 
 
 @contextmanager
@@ -310,16 +448,26 @@ def _left(before: Catalog, now: Catalog) -> str | None:
 
 
 def _as_new(driver: Driver, _record: object, _proxy: object) -> None:
-    """Make a session as good as new, which a crash may have left in its transaction: a fifth of what a new one costs."""
+    """Make a session as good as new, which a crash may have left in its transaction: a fifth of what a new one costs.
+
+    As DISCARD ALL does, but that it keeps the plan for reading the catalog.
+    """
     driver.rollback()
     driver.autocommit = True
     with driver.cursor() as cursor:
         if driver.info.transaction_status != TRANSACTION_STATUS_IDLE:
             cursor.execute("ROLLBACK")
-        cursor.execute("DISCARD ALL")
-        cursor.execute("SET client_min_messages = debug1")
+        cursor.execute(_AS_NEW)
+        for (name,) in cursor.fetchall():
+            cursor.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
     driver.autocommit = False
     notices(driver).taken()
+
+
+_AS_NEW = f"""
+CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES;
+SET client_min_messages = debug1; SET synchronous_commit = off; SELECT name FROM pg_prepared_statements WHERE name <> '{KEPT_PLAN}'
+"""
 
 
 def _driver(connection: Connection) -> Driver:

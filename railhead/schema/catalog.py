@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +48,7 @@ SET LOCAL join_collapse_limit = 1; SET LOCAL from_collapse_limit = 1;
 """Everything that the words of pg_get_expr and its kin follow. jit only costs time here, and so does looking for another order of
 the joins: they are written in a good one, and most of the time goes into the plan."""
 
-_KEPT = "railhead_catalog"
+KEPT_PLAN = "railhead_catalog"
 """The statement's name where the server keeps its plan."""
 
 _OWN_TRANSACTION = "TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -94,7 +95,7 @@ class Catalog(NamedTuple):
     @property
     def definitions(self) -> dict[str, str]:
         """Return how each object is made, by what it is called: `column task.title` is `text not null`."""
-        return {line.identity: line.words() for line in map(CatalogLine.parse, self.lines)}
+        return dict(map(_definition, self.lines))
 
     @classmethod
     def from_text(cls, text: str) -> Catalog:
@@ -177,8 +178,8 @@ def _read(connection: Connection, *, often: bool) -> Catalog:
     sql = _STATEMENT.read_text(encoding="utf-8")
     with _undone(connection) as cursor:
         if often:
-            cursor.execute(f"{_PINNED} SELECT FROM pg_prepared_statements WHERE name = '{_KEPT}'")
-            sql = f"EXECUTE {_KEPT}" if cursor.rowcount else f"PREPARE {_KEPT} AS {sql}; EXECUTE {_KEPT}"
+            cursor.execute(f"{_PINNED} SELECT FROM pg_prepared_statements WHERE name = '{KEPT_PLAN}'")
+            sql = f"EXECUTE {KEPT_PLAN}" if cursor.rowcount else f"PREPARE {KEPT_PLAN} AS {sql}; EXECUTE {KEPT_PLAN}"
         cursor.execute(_PINNED + sql)
         lines = sorted(str(line) for row in cursor.fetchall() for line in _lines(*row))
     return Catalog(tuple(lines), server=connection.info.server_version // 10000)
@@ -216,9 +217,18 @@ def _lines(
         yield CatalogLine(f"comment on {name}", comment)
 
 
+@lru_cache(maxsize=1 << 16)
+def _definition(text: str) -> tuple[str, str]:
+    """Return what a line is about, and how that is made. Remembered: a replay looks at the same lines hundreds of times."""
+    line = CatalogLine.parse(text)
+    return line.identity, line.words()
+
+
 def _escaped(text: str) -> str:
     return re.sub(r"[\\\n\t\r]", lambda match: _ESCAPES[match[0]], text)
 
 
 def _unescaped(text: str) -> str:
+    if "\\" not in text:
+        return text
     return re.sub(r"\\(.)", lambda match: _UNESCAPES[match[1]], text)

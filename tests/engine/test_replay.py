@@ -258,6 +258,45 @@ def test_the_way_back(replayed: Replayed, upgrade: str, downgrade: str, told: st
     assert undone == told if told is None else undone is not None and undone.startswith(told)
 
 
+ADD, DROP = sql("ALTER TABLE task ADD x int"), sql("ALTER TABLE task DROP x")
+TEMPORARY = sql("CREATE TEMPORARY TABLE passing ON COMMIT DROP AS SELECT 1")
+ANOTHER = "with op.get_bind().engine.connect() as other:\n    other.execute(sa.text('SELECT 1 FROM task'))"
+DEFERRED = "CREATE TABLE knot (id int PRIMARY KEY, other int REFERENCES knot DEFERRABLE INITIALLY DEFERRED)"
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "downgrade"),
+    [
+        (f"{TEMPORARY}\n{ADD}", f"{DROP}\n{TEMPORARY}"),
+        (ADD, f"{DROP}\n{sql('COMMIT')}"),
+        (f"{ANOTHER}\n{ADD}", DROP),
+        (ADD, f"{ANOTHER}\n{DROP}"),
+        (sql("CREATE INDEX a ON task (price)"), outside("DROP INDEX CONCURRENTLY a")),
+        (
+            f"{sql('ALTER TABLE knot ADD x int')}\n{sql('INSERT INTO knot VALUES (1, 1)')}",
+            f"{sql('ALTER TABLE knot DROP x')}\n{sql('DELETE FROM knot')}",
+        ),
+        (
+            f"{sql('SET LOCAL statement_timeout = 0')}\n{ADD}",
+            f"{sql('SET LOCAL search_path = pg_catalog, public')}\n{DROP}",
+        ),
+    ],
+    ids=["temporary", "COMMIT", "looks first", "looks back", "concurrently", "deferred", "settings"],
+)
+def test_the_way_back_is_seen_whatever_becomes_of_the_transaction(
+    replayed: Replayed, upgrade: str, downgrade: str
+) -> None:
+    """What commits, opens a connection or leaves something for the end of its transaction leads back as surely as anything else."""
+    assert replayed(upgrade, downgrade, DEFERRED).undone is None
+
+
+def test_rows_that_the_way_back_leaves_are_in_the_way(replayed: Replayed) -> None:
+    """A downgrade that keeps rows is found by applying the revision again."""
+    undone = replayed(sql("INSERT INTO knot VALUES (1, 1)"), "pass", DEFERRED).undone
+    assert undone is not None
+    assert undone.startswith("it cannot be applied again after its downgrade: duplicate key")
+
+
 @pytest.mark.parametrize(
     ("upgrade", "downgrade", "told"),
     [
