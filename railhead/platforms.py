@@ -9,11 +9,18 @@ import re
 from collections.abc import Iterable
 
 PLATFORMS = {
-    "Heroku, Dokku": ("DYNO",),
-    "Google Cloud Run": ("K_SERVICE", "K_REVISION", "CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION", "CLOUD_RUN_WORKER_POOL"),
-    "Google App Engine": ("GAE_SERVICE", "GAE_APPLICATION", "GAE_INSTANCE", "GAE_ENV"),
-    "Fly.io": ("FLY_APP_NAME", "FLY_MACHINE_ID", "FLY_ALLOC_ID"),
-    "Render": ("RENDER", "RENDER_SERVICE_ID", "RENDER_INSTANCE_ID"),
+    "Heroku, Dokku": ("DYNO", "HEROKU_DYNO_ID", "HEROKU_RELEASE_VERSION"),
+    "Google Cloud Run": (
+        "K_SERVICE",
+        "K_REVISION",
+        "K_CONFIGURATION",
+        "CLOUD_RUN_JOB",
+        "CLOUD_RUN_EXECUTION",
+        "CLOUD_RUN_WORKER_POOL",
+    ),
+    "Google App Engine": ("GAE_SERVICE", "GAE_APPLICATION", "GAE_INSTANCE", "GAE_VERSION", "GAE_ENV"),
+    "Fly.io": ("FLY_APP_NAME", "FLY_MACHINE_ID", "FLY_ALLOC_ID", "FLY_REGION"),
+    "Render": ("RENDER", "RENDER_SERVICE_ID", "RENDER_SERVICE_NAME", "RENDER_INSTANCE_ID"),
     "AWS Lambda": ("AWS_LAMBDA_FUNCTION_NAME", "LAMBDA_TASK_ROOT"),
     "AWS Elastic Beanstalk": ("RDS_HOSTNAME", "EB_ENVIRONMENT_NAME", "ELASTICBEANSTALK_ENVIRONMENT_NAME"),
     "Amazon ECS": ("ECS_CONTAINER_METADATA_URI_V4", "ECS_CONTAINER_METADATA_URI", "ECS_AGENT_URI"),
@@ -24,7 +31,7 @@ PLATFORMS = {
     "Netlify": ("NETLIFY",),
     "Cloud Foundry": ("VCAP_APPLICATION", "CF_INSTANCE_GUID", "CF_INSTANCE_INDEX"),
     "Scalingo": ("CONTAINER_VERSION", "CONTAINER_SIZE", "CONTAINER_MEMORY"),
-    "Clever Cloud": ("CC_DEPLOYMENT_ID", "CC_APP_ID", "INSTANCE_NUMBER"),
+    "Clever Cloud": ("CC_DEPLOYMENT_ID", "CC_PRETTY_INSTANCE_NAME", "INSTANCE_NUMBER"),
     "Coolify": ("COOLIFY_CONTAINER_NAME", "COOLIFY_RESOURCE_UUID", "COOLIFY_FQDN", "COOLIFY_BRANCH"),
     "Dokku": ("DOKKU_APP_NAME", "DOKKU_APP_TYPE", "DOKKU_ROOT"),
     "CapRover": ("CAPROVER_GIT_COMMIT_SHA",),
@@ -37,17 +44,24 @@ PLATFORMS = {
     "Cloudflare Containers": ("CLOUDFLARE_APPLICATION_ID", "CLOUDFLARE_DURABLE_OBJECT_ID"),
     "PythonAnywhere": ("PYTHONANYWHERE_SITE", "PYTHONANYWHERE_DOMAIN"),
     "Replit Deployments": ("REPLIT_DEPLOYMENT",),
-    "Hugging Face Spaces": ("SPACE_ID", "SPACE_HOST"),
+    "Hugging Face Spaces": ("SPACE_HOST", "SPACE_AUTHOR_NAME"),
     "Modal": ("MODAL_TASK_ID",),
-    "Nomad": ("NOMAD_ALLOC_ID", "NOMAD_JOB_NAME"),
+    "Nomad": ("NOMAD_ALLOC_ID", "NOMAD_JOB_NAME", "NOMAD_TASK_NAME"),
     "Marathon, Mesos": ("MARATHON_APP_ID", "MESOS_TASK_ID"),
     "Kubernetes": ("KUBERNETES_SERVICE_HOST", "KUBERNETES_PORT"),
 }
 """What each platform sets by itself in the processes that it runs, the most telling first. What its command line reads on a
 developer's machine (FLY_API_TOKEN, NOMAD_ADDR, COOLIFY_TOKEN ...) is not here."""
 
-_AWS = "AWS_EXECUTION_ENV"
-"""Begins with `AWS_` in containers and functions, and not in AWS CloudShell, which is somebody's desk."""
+TELLING_VALUES = {
+    "AWS_EXECUTION_ENV": (r"AWS_.+", "AWS"),  # in AWS CloudShell, somebody's desk, it is CloudShell
+    "VERCEL_ENV": (r"production|preview", "Vercel"),
+    "WEBSITE_HOSTNAME": (r".+\.azurewebsites\.net", "Azure App Service"),  # localhost:7071 in the tools for a desk
+    "CONTAINER": (r"[a-z][\w-]*-\d+", "Scalingo"),
+    "APP_ID": (r"app_[0-9a-f-]{36}", "Clever Cloud"),
+    "INSTANCE_TYPE": (r"production|build", "Clever Cloud"),
+}
+"""Variables of platforms that others set, too: only such a value tells."""
 
 TEST_RUNNERS = (
     "GITHUB_ACTIONS",
@@ -135,7 +149,10 @@ def platform(environ: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
         for variable in variables:
             if variable in here:
                 return variable, name
-    return (_AWS, "AWS") if here.get(_AWS, "").startswith("AWS_") else None
+    for variable, (pattern, name) in TELLING_VALUES.items():
+        if variable in here and re.fullmatch(pattern, here[variable]):
+            return variable, name
+    return None
 
 
 def environment(text: str) -> str | None:

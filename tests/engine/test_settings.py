@@ -229,6 +229,7 @@ def test_a_platforms_own_variable_means_production(variable: str) -> None:
     [
         ({"AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"}, True),
         ({"AWS_EXECUTION_ENV": "CloudShell"}, False),
+        ({"VERCEL_ENV": "development", "WEBSITE_HOSTNAME": "localhost:7071", "APP_ID": "1", "CONTAINER": "oci"}, False),
         ({"CI": "true", "GITHUB_ACTIONS": "true"}, False),
         ({"CI": "true", "GITLAB_CI": "true", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
         ({"CI": "true", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}, True),
