@@ -1,4 +1,4 @@
-"""What can be told about the schema? Everything that the console shows, as one record.
+"""What does the console show? The engine's overview, the tables, and the pages that the ledger and the revisions are cut into.
 
 Read-only. Imports the engine's modules, and with them Alembic, so the views import this module when they are first asked:
 whoever only serves the board does not pay for it.
@@ -6,15 +6,12 @@ whoever only serves the board does not pay for it.
 
 from __future__ import annotations
 
-import ast
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import psycopg2
-from flask import current_app
 from psycopg2.extensions import connection as Connection
 from sqlalchemy import MetaData
 
@@ -25,24 +22,15 @@ from app.tables import Table
 from models import Base
 from railhead.autogenerate import model_diff
 from railhead.autogenerate.model_diff import Difference
-from railhead.commands import report
-from railhead.errors import Stop
-from railhead.hazards import gate, table_sizes
-from railhead.hazards.gate import Weighed
-from railhead.history import loader, manifest
-from railhead.history.graph import History, Revision
+from railhead.commands.overview import Milestone, Overview, overview, unless_locked
+from railhead.history import loader
+from railhead.history.graph import History
 from railhead.postgres import failures
-from railhead.postgres.blockers import Blocker, blockers_of
-from railhead.postgres.connection import fetch_all, is_pooled
+from railhead.postgres.connection import is_pooled
 from railhead.project import Project
-from railhead.schema import catalog
 from railhead.schema.catalog import Catalog
 from railhead.settings import Settings
-from railhead.state import drift, inspection, ledger
-from railhead.state.drift import Drift
-from railhead.state.inspection import Snapshot
-from railhead.state.ledger import Filter, LedgerRow, count
-from railhead.state.status import Status, edited, status_of
+from railhead.state.ledger import Filter
 
 CONNECT_TIMEOUT = "3"
 """Seconds: nobody who looks at a page, no health check either, waits for longer."""
@@ -50,143 +38,23 @@ CONNECT_TIMEOUT = "3"
 LEDGER_PAGE = 25
 REVISIONS_PAGE = 25
 
-T = TypeVar("T")
-
-_FLAGS = {
-    "drifted": (
-        "The schema was changed outside the migrations since the last run.",
-        "Take the change back, or write it into models.py and make a revision of it. What it is stands below.",
-    ),
-    "edited": (
-        "A revision that is applied here means something else now than when it was applied.",
-        "Give the file its old content back, and put what is new into a revision of its own.",
-    ),
-    "unsealed": (
-        "migrations/manifest.txt lacks a revision.",
-        "Run  python utils/migrate.py seal  and commit the file.",
-    ),
-}
-
-
-class Flag(NamedTuple):
-    """Something beside the state that wants a look."""
-
-    name: str
-    means: str
-    remedy: str
-    files: tuple[str, ...] = ()
-
-
-class Milestone(NamedTuple):
-    """A revision: what its file and the manifest say, and the row of the ledger that brought the database to it."""
-
-    revision: str
-    file: str | None
-    """None when this code does not have it."""
-    title: str
-    place: str
-    """`applied`, `pending`, or `newer` for those that this code does not have."""
-    breaking: bool | None
-    hazards: tuple[str, ...]
-    entry: LedgerRow | None
-
-    def record(self) -> dict[str, object]:
-        """Return it for JSON."""
-        entry = self.entry
-        return {
-            "revision": self.revision,
-            "file": self.file,
-            "message": self.title,
-            "place": self.place,
-            "breaking": self.breaking,
-            "hazards": list(self.hazards),
-            "applied_at": entry.started_at.isoformat() if entry else None,
-            "action": entry.action if entry else None,
-            "duration_ms": entry.duration_ms if entry else None,
-            "release": entry.release if entry else None,
-        }
-
-
-class Planned(NamedTuple):
-    """A pending revision, and what it would mean for this database."""
-
-    milestone: Milestone
-    weighed: tuple[Weighed, ...]
-    code: str | None
-    """What it does: its `upgrade`, as it is written."""
-    instead: str
-    """What to write instead; empty when nothing speaks against it."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether a large table would stand still."""
-        return any(one.blocks for one in self.weighed)
-
-    def record(self) -> dict[str, object]:
-        """Return it for JSON."""
-        known = self.milestone.record()
-        return {
-            **{name: known[name] for name in ("revision", "file", "message", "breaking")},
-            "refused": self.refused,
-            "hazards": [{"hazard": one.finding.slug, "blocks": one.blocks, **one.record()} for one in self.weighed],
-            "instead": self.instead,
-            "code": self.code,
-        }
-
-
-class Work(NamedTuple):
-    """What a session of the migration is doing. `age` in seconds."""
-
-    pid: int
-    age: float
-    query: str
-    phase: str | None
-    percent: int | None
-    blockers: tuple[Blocker, ...]
-
-    def record(self) -> dict[str, object]:
-        """Return it for JSON."""
-        return {**self._asdict(), "blockers": [one._asdict() for one in self.blockers]}
-
 
 class Console(NamedTuple):
     """Everything there is to show."""
 
-    status: Status
-    sentence: str
-    next: str | None
-    problem: Stop | None
-    """What is wrong with the files, when the history is forked or cannot be read."""
-    flags: tuple[Flag, ...]
-    work: tuple[Work, ...]
-    """Of the migration that runs now, if one does and we may look at it."""
-    pending: tuple[Planned, ...]
-    """Oldest first."""
+    overview: Overview
     revisions: tuple[Milestone, ...]
     """Newest first, the page that is shown."""
     revisions_page: Page
-    ledger: tuple[LedgerRow, ...]
     ledger_page: Page
-    drift: Drift | None
-    """None while a migration runs, or while somebody holds a table for herself."""
     tables: tuple[Table, ...] | None
-    """None while somebody holds a table for herself."""
+    """None while somebody holds a table for himself."""
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
         return {
-            **self.status.record(),
-            "sentence": self.sentence,
-            "next": self.next,
-            "problem": self.problem.record() if self.problem else None,
-            "unmet": None if self.status.unmet is None else list(self.status.unmet),
-            "edited": [f"migrations/versions/{file}" for flag in self.flags for file in flag.files],
-            "work": [one.record() for one in self.work],
-            "plan": [one.record() for one in self.pending],
-            "revisions": [one.record() for one in self.revisions],
-            "ledger": [one.record() for one in self.ledger],
-            "drift": self.drift.record() if self.drift else None,
-            "tables": None if self.tables is None else [one.record() for one in self.tables],
+            **self.overview._replace(revisions=self.revisions).record(),
+            "tables": None if self.tables is None else [table.record() for table in self.tables],
         }
 
 
@@ -238,58 +106,38 @@ def _open(settings: Settings) -> Patient:
 
 def read(settings: Settings, only: Filter) -> Console:
     """Return everything, in a handful of queries on one connection. Read-only. Raises Stop or psycopg2.Error."""
-    found = history(settings.project)
+    revisions = history(settings.project)
+
+    def compare(connection: Connection, there: Catalog) -> list[Difference]:
+        return _models_ahead(connection, settings.project, there)
+
     with observing(settings) as connection:
-        seen = inspection.snapshot(connection, closely=True)
-        now = status_of(connection, settings, found, models, seen=seen)
-        arrivals = ledger.arrivals(connection) if seen.has_ledger else {}
-        total = count(connection, only) if seen.has_ledger else 0
-        ledger_page = Page.asked_for("ledger", total, LEDGER_PAGE)
-        entries = ledger.entries(connection, LEDGER_PAGE, offset=ledger_page.offset, only=only) if total else []
-        work = _work(connection, seen) if seen.holder else ()
-        known = _unless_locked(connection, lambda: tables.read(connection))
-        differences = (
-            None if seen.holder else _unless_locked(connection, lambda: _drift(connection, settings, now, seen))
+        known = unless_locked(connection, lambda: tables.read(connection))
+        told = overview(
+            connection,
+            settings,
+            revisions,
+            models,
+            compare=compare,
+            only=only,
+            window=lambda total: _window(_ledger_page(total)),
         )
-        connection.rollback()
-        connection.autocommit = True  # what weighs the tables brings a transaction of its own
-        planned = _planned(connection, settings, now, found)
-    milestones = _milestones(now, found, arrivals)
-    page = Page.asked_for("revisions", len(milestones), REVISIONS_PAGE)
+    page = Page.asked_for("revisions", len(told.revisions), REVISIONS_PAGE)
     return Console(
-        status=now,
-        sentence=report.sentence(now),
-        next=None if now.lock else report.next_step(now),  # somebody is at it
-        problem=found.problem,
-        flags=tuple(_flags(now, seen, found)),
-        work=work,
-        pending=planned,
-        revisions=tuple(milestones[page.offset : page.offset + page.size]),
+        overview=told,
+        revisions=told.revisions[page.offset : page.offset + page.size],
         revisions_page=page,
-        ledger=tuple(entries),
-        ledger_page=ledger_page,
-        drift=differences,
+        ledger_page=_ledger_page(told.ledger_rows),
         tables=known,
     )
 
 
-def _unless_locked(connection: Connection, ask: Callable[[], T]) -> T | None:
-    """Return the answer; None when somebody holds a table so that it cannot be had soon."""
-    with connection.cursor() as cursor:
-        cursor.execute("SAVEPOINT question")
-        try:
-            return ask()
-        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.InFailedSqlTransaction):
-            cursor.execute("ROLLBACK TO SAVEPOINT question")
-            return None
+def _ledger_page(total: int) -> Page:
+    return Page.asked_for("ledger", total, LEDGER_PAGE)
 
 
-def _drift(connection: Connection, settings: Settings, now: Status, seen: Snapshot) -> Drift:
-    """Compare with what the last run kept, and models.py with the database where both should say the same."""
-    there = catalog.read(connection)
-    outside = drift.outside(connection, there) if seen.kept else None
-    comparable = now.state in inspection.COMPARABLE
-    return Drift.of(outside, _models_ahead(connection, settings.project, there) if comparable else None)
+def _window(page: Page) -> tuple[int, int]:
+    return page.size, page.offset
 
 
 def _models_ahead(connection: Connection, project: Project, there: Catalog) -> list[Difference]:
@@ -299,109 +147,3 @@ def _models_ahead(connection: Connection, project: Project, there: Catalog) -> l
             _compared.clear()
             _compared[there.fingerprint] = model_diff.models_ahead(project, models(), connection)
         return _compared[there.fingerprint]
-
-
-def _flags(now: Status, seen: Snapshot, found: History) -> Iterator[Flag]:
-    for name in now.flags:
-        files = tuple(edited(seen, found)) if name == "edited" else ()
-        yield Flag(name, *_FLAGS[name], files)
-
-
-def _milestones(now: Status, found: History, arrivals: Mapping[str, LedgerRow]) -> list[Milestone]:
-    """Return all revisions, newest first: those that only the database has, then those of the files."""
-    pending = {one.revision for one in now.pending}
-    applied = found.ancestors(now.current)
-    sealed = {one: line for one, line in manifest.entries(found.project.manifest).items() if one not in pending}
-    sealed.update(gate.sealed(found.project, (one for one in found.by_id.values() if one.id in pending)))
-    ours = [
-        _milestone(one, "pending" if one.id in pending else "applied", sealed, arrivals.get(one.id))
-        for one in found.by_id.values()
-        if one.id in pending or one.id in applied or not found.problem
-    ]
-    newer = [_newer(one, arrivals.get(one)) for one in now.unknown]
-    return [*reversed(newer), *reversed(ours)]
-
-
-def _milestone(
-    one: Revision, place: str, sealed: Mapping[str, manifest.SealedRevision], entry: LedgerRow | None
-) -> Milestone:
-    line = sealed.get(one.id)
-    said = one.is_breaking(line)
-    return Milestone(
-        revision=one.id,
-        file=one.file,
-        title=next(iter(one.message.splitlines()), ""),
-        place=place,
-        breaking=said if said is not None or entry is None else entry.breaking,
-        hazards=line.tokens if line else (),
-        entry=entry if place == "applied" else None,
-    )
-
-
-def _planned(connection: Connection, settings: Settings, now: Status, found: History) -> tuple[Planned, ...]:
-    """Weigh what the manifest says of the pending revisions against the sizes of the tables, as the start would."""
-    pending = [found.by_id[one.revision] for one in now.pending]
-    sealed = gate.sealed(found.project, pending)
-
-    def sizes(names: Sequence[str]) -> Mapping[str, float]:
-        try:
-            return table_sizes.sizes_of(connection, names)
-        except psycopg2.errors.LockNotAvailable:
-            return {}
-
-    weighed = gate.weigh(gate.known(pending, sealed), pending, settings, sizes)
-    return tuple(_plan(one, found, [own for own in weighed if own.revision.id == one.id], sealed) for one in pending)
-
-
-def _plan(
-    one: Revision, found: History, weighed: Sequence[Weighed], sealed: Mapping[str, manifest.SealedRevision]
-) -> Planned:
-    against = [own.finding for own in weighed if own.accepted is None]
-    return Planned(
-        milestone=_milestone(one, "pending", sealed, None),
-        weighed=tuple(weighed),
-        code=_code(one.path),
-        instead=gate.rewritten(one, found, against) if against else "",
-    )
-
-
-def _newer(revision: str, entry: LedgerRow | None) -> Milestone:
-    return Milestone(revision, None, "", "newer", entry.breaking if entry else None, (), entry)
-
-
-def _code(file: Path) -> str | None:
-    """Return the source of a revision's `upgrade`, read and not run."""
-    try:
-        source = file.read_text(encoding="utf-8")
-        found = next(node for node in ast.parse(source).body if getattr(node, "name", "") == "upgrade")
-    except (OSError, SyntaxError, ValueError, StopIteration):
-        return None
-    return ast.get_source_segment(source, found)
-
-
-def _work(connection: Connection, seen: Snapshot) -> tuple[Work, ...]:
-    """Return what the lock holder's process is at. Behind a pooler, or for another role, PostgreSQL may not tell."""
-    assert seen.holder is not None
-    found: Sequence[tuple[object, ...]] = fetch_all(connection, _WORK, (seen.holder.application, seen.holder.pid))
-    current_app.logger.debug("%d sessions of %s at work", len(found), seen.holder)
-    return tuple(
-        Work(
-            pid=int(str(pid)),
-            age=float(str(age)),
-            query=str(query),
-            phase=None if phase is None else str(phase),
-            percent=None if percent is None else int(str(percent)),
-            blockers=tuple(blockers_of(connection, int(str(pid)))),
-        )
-        for pid, age, query, phase, percent in found
-    )
-
-
-_WORK = """
-SELECT a.pid, coalesce(extract(epoch FROM clock_timestamp() - a.query_start), 0),
-       left(regexp_replace(a.query, '\\s+', ' ', 'g'), 200),
-       p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END
-  FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid)
- WHERE a.application_name = %s AND a.pid <> %s AND a.state = 'active' AND a.datname = current_database()
- ORDER BY a.query_start
-"""

@@ -79,7 +79,7 @@ def console() -> ResponseReturnValue:
             refresh=0 if stopped else REFRESH,
         )
     )
-    if told.status.lock and not stopped:
+    if told.overview.status.lock and not stopped:
         page.headers["Refresh"] = str(REFRESH)  # works without JavaScript, and our Content-Security-Policy allows none
     return page
 
@@ -155,9 +155,9 @@ def _filter() -> Filter:
 
 def _tone(told: Console) -> str:
     """Return how the banner looks; it says the same in words."""
-    if told.status.state == "current":
-        return "care" if told.flags else "good"
-    return "care" if told.status.can_serve or told.status.state == "behind" else "bad"
+    if told.overview.status.state == "current":
+        return "care" if told.overview.flags else "good"
+    return "care" if told.overview.status.can_serve or told.overview.status.state == "behind" else "bad"
 
 
 def _away(stop: Stop) -> ResponseReturnValue:
