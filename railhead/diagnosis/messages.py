@@ -17,6 +17,7 @@ from railhead.diagnosis.postgres_error import Ask
 from railhead.diagnosis.sqlstates import Cause
 from railhead.dsn import Address
 from railhead.errors import LEFT_BEHIND, ROLLED_BACK, Fact, Stop, TableBusy, TwoDatabases
+from railhead.history.errors import raised_outside
 from railhead.history.planner import MigrationStep
 from railhead.postgres import failures
 from railhead.postgres.advisory_lock import Holder
@@ -42,12 +43,13 @@ def failed(
     place: str,
     *,
     left: bool,
+    foreign: bool = False,
     ask: Ask = _silent,
     again: str = UPGRADE,
 ) -> Stop:
     """Return the story of a migration that failed at `step`, with the database now at `place`.
 
-    `left`: the step had left its transaction. `ask` answers from a connection of its own; `again` is the command to repeat.
+    `left`: the step had left its transaction; `foreign`: a connection of its own failed, which may lead anywhere. `ask` answers from a connection of its own; `again` is the command to repeat.
     """
     facts: list[Fact] = []
     name, file = (step.revision, step.file or "") if step else ("the migration", "the migration")
@@ -55,7 +57,13 @@ def failed(
         facts.append(("revision", step.revision))
         facts.append(("file", f"migrations/versions/{step.file}{_line(error, step)}"))
     facts += _words(error)
-    known = _cause(error, name, file, ask)
+    if foreign:
+        outside = raised_outside(cause(error)) or file
+        if step is None or f"/{step.file}," not in outside:
+            facts.append(("raised by", outside))
+        file = file if step else outside.partition(",")[0]
+        facts.append(("connection", "one that this file has opened itself; the one that migrates is well"))
+    known = None if foreign else _cause(error, name, file, ask)
     why = f": {known.headline}" if known else ""
     advice = f"{known.advice}\n" if known else ""
     if left:
@@ -78,6 +86,8 @@ def failed(
 
 def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str) -> Stop:
     """Return the story of a question, or of a preparation, that PostgreSQL refused while no migration ran."""
+    if failures.is_lost(cause(error)) and raised_outside(error):
+        return failed(error, None, place, left=False, foreign=True, again=again)
     known = _cause(error, "the engine", "", ask)
     if known and known.slug in {"missing-privilege", "read-only", "disk-full"}:
         slug, headline, advice = known.slug, known.headline, f"{known.advice}\nthen:\n{again}"

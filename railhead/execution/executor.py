@@ -15,13 +15,13 @@ from typing import Self
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
-from psycopg2.extensions import cursor as Cursor
 from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from railhead.diagnosis import refusals
 from railhead.errors import Stop
 from railhead.execution import recorder
+from railhead.execution.provenance import Provenance
 from railhead.history import checksum, manifest
 from railhead.history.alembic_quirks import Heads
 from railhead.history.env_file import target_metadata
@@ -61,6 +61,8 @@ class Executor:
         """The step that runs, or that failed."""
         self.left = False
         """Whether the current step has left its transaction, so that something may stay behind when it fails."""
+        self.foreign = False
+        """Whether the step failed with a connection of its own, while ours is well."""
         self.attempts = 0
         self.done: list[str] = []
         """The revisions whose transactions were committed, oldest first."""
@@ -77,6 +79,7 @@ class Executor:
         self._metadata = target_metadata(way.environment.config, way.script)
         self._monitor = Monitor(self._dsn, self._name, pooled=lock.pooled)
         self._engine = engine.engine_of(self._dsn, self._session)
+        self._provenance = Provenance(self._engine)
         self._began = 0.0
         self._committed = 0.0
         self._whole = False
@@ -127,7 +130,7 @@ class Executor:
         have left something behind.
         """
         self.attempts += 1
-        self._whole, self._unwritten, self.left = whole, [], False
+        self._whole, self._unwritten, self.left, self.foreign = whole, [], False, False
         self._written = self._heads  # what the attempt before has not written is rolled back
         self.current = self.source = None
         self._committed = time.monotonic()
@@ -191,6 +194,9 @@ class Executor:
             step.run.migration_fn()
         except (SystemExit, KeyboardInterrupt) as error:  # no success, and no signal: those come as Interrupted
             raise RuntimeError(f"the revision raised {error!r}").with_traceback(error.__traceback__) from None
+        except Exception as error:
+            self.foreign = self._provenance.is_foreign(error)
+            raise
         reckoned.update_to_step(step.run)
         self._heads = frozenset(reckoned.heads)
         self._recorded = True
@@ -236,7 +242,7 @@ class Executor:
                     rows,
                     outcome,
                     self._heads,
-                    first=(b"/* commit */ " if commits else b"") + self._moving(cursor),
+                    first=(b"/* commit */ " if commits else b"") + recorder.moving(cursor, self._written, self._heads),
                     then=f"COMMIT; BEGIN; {self._opening(driver)}".encode() if commits else b"",
                     prepared=bool(self._prepared) and outcome == "applied",
                 )
@@ -252,19 +258,6 @@ class Executor:
                 raise
         self._written = self._heads
         self._unwritten = []
-
-    def _moving(self, cursor: Cursor) -> bytes:
-        """Return the statements that let alembic_version say where the steps have led; none when it does."""
-        gone, come = sorted(self._written - self._heads), sorted(self._heads - self._written)
-        if not gone and not come:
-            return b""
-        if len(gone) == len(come) == 1:
-            return cursor.mogrify("UPDATE alembic_version SET version_num = %s WHERE version_num = %s", (*come, *gone))
-        return cursor.mogrify(
-            "DELETE FROM alembic_version WHERE version_num = ANY(%s::text[]);"
-            "INSERT INTO alembic_version SELECT unnest(%s::text[])",
-            (gone, come),
-        )
 
     def _on_begin(self, connection: Connection) -> None:
         """SQLAlchemy begins a transaction: it is ours, and shows it as long as it lasts."""
@@ -300,7 +293,7 @@ class Executor:
             self._prepared = False
         if self._written != self._heads and _SHOWS_VERSION.search(statement):
             with driver.cursor() as cursor:
-                cursor.execute(self._moving(cursor))
+                cursor.execute(recorder.moving(cursor, self._written, self._heads))
             self._written = self._heads
 
     def _assert_ours(self, driver: Driver) -> None:
@@ -364,6 +357,7 @@ class Executor:
         self._migrates = True
         driver = _driver(connection)
         self._prepared = False if self._lock.pooled else None
+        self._provenance.watch(connection, driver)
         self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
         event.listen(connection, "begin", self._on_begin)
         event.listen(connection, "before_cursor_execute", self._on_execute)

@@ -64,13 +64,20 @@ class FailureReport:
         place = "unchanged" if place == messages.NOBODY_ANSWERS else place  # somebody did answer: he refused
         return messages.refused(error, place, ask=ask or self._ask, again=self._again())
 
-    def failed(self, stop: Stop | None, carrier: Executor, error: Exception | None = None) -> Stop:
-        """Write the failure of a revision to the ledger and return what is to be raised for it. Writes the ledger."""
+    def failed(
+        self, stop: Stop | None, carrier: Executor, error: Exception | None = None, *, foreign: bool = False
+    ) -> Stop:
+        """Write the failure of a revision to the ledger and return what is to be raised for it. Writes the ledger.
+
+        `foreign`: it was a connection of the revision's own that failed.
+        """
         step = carrier.current
         place = self.place()
         if stop is None:
             assert error is not None
-            stop = messages.failed(error, step, place, left=carrier.left, ask=self._ask, again=self._again())
+            stop = messages.failed(
+                error, step, place, left=carrier.left, foreign=foreign, ask=self._ask, again=self._again()
+            )
         elif carrier.left and isinstance(stop, TableBusy):
             stays = "; what the revision has done outside its transaction stays, and is not done twice"
             stop = stop.replaced(database=stop.database + stays)

@@ -239,6 +239,8 @@ class MigrationRun:
                 interrupts.assert_undisturbed()
                 self.answered = time.monotonic()
                 cause = messages.cause(error)
+                if retry_policy.is_foreign(error, carrier, self.account):
+                    raise self.account.failed(None, carrier, error, foreign=True) from error
                 if retry_policy.may_repeat(carrier, self.way) and failures.is_lock_miss(cause):
                     self._missed(error, carrier, carrier.uncommitted)
                 elif retry_policy.may_repeat(carrier, self.way) and retry_policy.is_lost(error, self.account):

@@ -67,6 +67,20 @@ def write(
         raise
 
 
+def moving(cursor: Cursor, written: frozenset[str], heads: frozenset[str]) -> bytes:
+    """Return the statements that let alembic_version, where `written` stands, hold `heads`; none when it does."""
+    gone, come = sorted(written - heads), sorted(heads - written)
+    if not gone and not come:
+        return b""
+    if len(gone) == len(come) == 1:
+        return cursor.mogrify("UPDATE alembic_version SET version_num = %s WHERE version_num = %s", (*come, *gone))
+    return cursor.mogrify(
+        "DELETE FROM alembic_version WHERE version_num = ANY(%s::text[]);"
+        "INSERT INTO alembic_version SELECT unnest(%s::text[])",
+        (gone, come),
+    )
+
+
 def prepare(cursor: Cursor, lock: Lock, run: Run, outcome: str) -> None:
     """Have the server keep the plan of `write`, half of its cost, for as long as the session lasts. There must be a version.
 

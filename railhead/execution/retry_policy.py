@@ -11,6 +11,7 @@ from railhead.diagnosis import messages
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
 from railhead.hazards import repeatability
+from railhead.history.errors import raised_outside
 from railhead.history.planner import MigrationPlan
 from railhead.postgres import failures
 from railhead.postgres.advisory_lock import LockLost
@@ -33,6 +34,18 @@ def was_overtaken(carrier: Executor, account: FailureReport) -> bool:
         return False
     try:
         return frozenset(account.asking(inspection.snapshot).versions) != carrier.source
+    except psycopg2.Error:
+        return False
+
+
+def is_foreign(error: Exception, carrier: Executor, account: FailureReport) -> bool:
+    """Tell whether a connection that the project's own code has opened failed, while the database answers us."""
+    cause = messages.cause(error)
+    by_hook = isinstance(cause, psycopg2.Error) and cause.cursor is None and raised_outside(cause)
+    if carrier.foreign or not by_hook:
+        return carrier.foreign
+    try:
+        return account.asking(lambda one: fetch_value(one, "SELECT 1")) == 1
     except psycopg2.Error:
         return False
 

@@ -12,6 +12,8 @@ from railhead.history import manifest
 from railhead.history.graph import History
 from railhead.history.naming import LONGEST_ID
 
+_ENGINE = Path(__file__).resolve().parent.parent
+
 
 def no_history(why: str) -> Stop:
     """Return what is said of files that Alembic can make no history of."""
@@ -64,6 +66,16 @@ def line_of(error: BaseException, folder: Path) -> str | None:
     """Return the innermost line in a file of `folder` that an error went through, None when there is none."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
     return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else None
+
+
+def raised_outside(error: BaseException) -> str | None:
+    """Return the line of the project's own code that an error came from, None when the engine, or a library for it, raised it."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if frame.filename.startswith("<") or "site-packages" in path.parts:
+            continue
+        return None if _ENGINE in path.parents else f"{path.parent.name}/{path.name}, line {frame.lineno}"
+    return None
 
 
 def bad_file(error: BaseException, folder: Path, file: str | None = None) -> Stop:
