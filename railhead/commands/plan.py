@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import psycopg2
 
+from railhead.commands.progress import Progress
 from railhead.devserver import scratch
 from railhead.execution.entry import plan
 from railhead.execution.migration_run import UNMANAGED
-from railhead.hazards import gate, replay, rules, table_sizes
+from railhead.hazards import gate, halves, rules, table_sizes
 from railhead.hazards.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from railhead.hazards.gate import Weighed
 from railhead.hazards.replay import Failed
@@ -140,11 +141,11 @@ def _footprints(
     if settings.production:
         return {}, "this is production: what is shown was sealed, nothing was tried"
     found: dict[str, Footprint] = {}
+    wanted = [revision.id for revision in pending]
     try:
-        for one in replay.footprints(
-            scratch.server(settings), history, [revision.id for revision in pending], lambda _: None
-        ):
-            found[one.revision] = one
+        with Progress("replaying", len(wanted)) as progress:
+            for one in halves.footprints(scratch.server(settings), history, wanted, progress.tell):
+                found[one.revision] = one
     except Failed as failed:
         return found, f"{failed.revision.id} does not run on an empty database: {failures.server_words(failed.cause)}"
     except psycopg2.Error as error:

@@ -17,7 +17,7 @@ from railhead.devserver import scratch
 from railhead.diagnosis import refusals
 from railhead.dsn import Dsn
 from railhead.errors import Fact, Stop
-from railhead.hazards import gate, replay, rules
+from railhead.hazards import course, gate, halves, rules
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
@@ -194,7 +194,7 @@ def _arrived(settings: Settings, history: History, entry: SealedRevision) -> Sea
     """Return the line of the head with the schema that all revisions make; none of them is looked at on the way."""
     server = scratch.server(settings)
     try:
-        return entry._replace(catalog=replay.final_catalog(server, history).fingerprint)
+        return entry._replace(catalog=course.final_catalog(server, history).fingerprint)
     except Failed as failed:
         raise does_not_run(failed, server) from failed
 
@@ -204,7 +204,7 @@ def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict
     server = scratch.server(settings)
     with Progress("replaying", len(wanted)) as progress:
         try:
-            found = replay.footprints(server, history, wanted, progress.tell)
+            found = halves.footprints(server, history, wanted, progress.tell)
             return {footprint.revision: footprint for footprint in found}
         except Failed as failed:
             raise does_not_run(failed, server) from failed

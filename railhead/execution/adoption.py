@@ -17,7 +17,7 @@ from railhead.devserver import scratch, shared
 from railhead.diagnosis import refusals
 from railhead.errors import Fact, Stop
 from railhead.execution import recorder
-from railhead.hazards import replay
+from railhead.hazards import course, replay
 from railhead.history import manifest
 from railhead.history.checksum import checksum_of
 from railhead.history.graph import History, Revision, find
@@ -165,7 +165,7 @@ def _catalogs(settings: Settings, history: History) -> Generator[tuple[str, Cata
     except Stop as stop:
         raise _NotComparable(f"{_NO_SCRATCH if settings.production else ''}{stop.headline}") from stop
     try:
-        yield from replay.catalogs(server, history)
+        yield from course.catalogs(server, history)
     finally:
         if settings.production:
             shared.leave(settings.project.data)  # for which nobody else here has a use

@@ -7,21 +7,21 @@ from tests.ground import Tree
 HUNDRED = [f"{number:04}_change" for number in range(1, 101)]
 
 
-def write_hundred(tree: Tree) -> None:
-    """Write a hundred small revisions, each a change that cannot be made twice and can be taken back."""
+def write_hundred(tree: Tree, *, goes_back: bool = True) -> None:
+    """Write a hundred small revisions, each a change that cannot be made twice, and that can be taken back if it `goes_back`."""
     for number, name in enumerate(HUNDRED):
         table = f"t{number - number % 4}"
         if number % 4:
             tree.write(
                 name,
                 f"op.add_column('{table}', sa.Column('c{number}', sa.Text))",
-                f"op.drop_column('{table}', 'c{number}')",
+                f"op.drop_column('{table}', 'c{number}')" if goes_back else "pass",
             )
         else:
             tree.write(
                 name,
                 f"op.create_table('{table}', sa.Column('id', sa.Integer, primary_key=True))",
-                f"op.drop_table('{table}')",
+                f"op.drop_table('{table}')" if goes_back else "pass",
             )
 
 

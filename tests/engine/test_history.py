@@ -12,7 +12,7 @@ from railhead.autogenerate import model_diff
 from railhead.commands import seal
 from railhead.devserver import scratch
 from railhead.dsn import Dsn
-from railhead.hazards import gate, replay, rules
+from railhead.hazards import course, gate, rules
 from railhead.hazards.footprint import Footprint
 from railhead.history import loader, manifest
 from railhead.history.graph import History
@@ -29,7 +29,7 @@ def history() -> History:
 @pytest.fixture(scope="module")
 def footprints(server: Dsn, history: History) -> dict[str, Footprint]:
     """What each revision does: forwards, backwards, and forwards again."""
-    found = replay.footprints(server, history, history.by_id, lambda _: None)
+    found = course.footprints(server, history, history.by_id, lambda _: None)
     return {footprint.revision: footprint for footprint in found}
 
 
@@ -95,6 +95,6 @@ def test_sealed_facts_are_true(history: History, footprints: dict[str, Footprint
 def test_models_equal_head(server: Dsn, history: History) -> None:
     """The migrations lead to what models.py says; if not: alembic revision --autogenerate."""
     with scratch.made_on(server) as dsn:
-        replay.build(dsn, history)
+        course.build(dsn, history)
         with closing(psycopg2.connect(dsn)) as connection:
             assert [str(one) for one in model_diff.models_ahead(PROJECT, Base.metadata, connection)] == []

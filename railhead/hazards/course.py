@@ -1,0 +1,107 @@
+"""How does a replay get through a whole history?
+
+On one scratch database as long as nothing is spoilt, else on a copy of one that only goes forwards. No database that is in use is
+touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+
+from alembic.config import Config
+
+from railhead.devserver import scratch
+from railhead.dsn import Dsn
+from railhead.hazards.footprint import Footprint
+from railhead.hazards.replay import Replay, loaded
+from railhead.history import loader
+from railhead.history.graph import History, Revision
+from railhead.schema.catalog import Catalog
+
+
+def footprints(
+    server: Dsn, history: History, wanted: Iterable[str], tell: Callable[[str], None], config: Config | None = None
+) -> Iterator[Footprint]:
+    """Yield the footprint of each wanted revision, in the order of the history. Changes scratch databases only.
+
+    `tell` gets the id of each revision before it is replayed; `config` names another folder of revisions than the
+    project's. Raises Failed when a revision does not run from empty, psycopg2.Error where there may be no scratch database.
+    """
+    todo = set(wanted)
+    with ExitStack() as stack:
+        course = _Course(server, list(history.by_id.values()), config or loader.config(history.project), stack)
+        for revision in history.by_id.values():
+            if revision.id in todo:
+                todo.remove(revision.id)
+                tell(revision.id)
+                yield course.examine(revision)
+            if not todo:
+                return
+
+
+def build(dsn: Dsn, history: History) -> None:
+    """Bring an empty scratch database to head. Changes the schema. Raises Failed."""
+    with Replay(dsn, loader.config(history.project)) as replay:
+        replay.up(list(history.by_id.values()))
+
+
+def final_catalog(server: Dsn, history: History) -> Catalog:
+    """Return the catalog that all revisions make of an empty database. Changes a scratch database only. Raises Failed."""
+    with scratch.made_on(server) as dsn, Replay(dsn, loader.config(history.project)) as replay:
+        replay.up(list(history.by_id.values()))
+        return replay.catalog()
+
+
+def catalogs(server: Dsn, history: History) -> Iterator[tuple[str, Catalog]]:
+    """Yield the catalog after each revision, oldest first. Changes a scratch database only. Raises Failed."""
+    with scratch.made_on(server) as dsn, Replay(dsn, loader.config(history.project)) as replay:
+        for revision in history.by_id.values():
+            replay.up([revision])
+            yield revision.id, replay.catalog()
+
+
+class _Course:
+    """The way of one replay through the history, on one scratch database after another where something is spoilt."""
+
+    def __init__(self, server: Dsn, order: Sequence[Revision], config: Config, stack: ExitStack) -> None:
+        self._server = server
+        self._order = order
+        self._config = config
+        self._script = loaded(config)
+        self._stack = stack
+        self._replay: Replay | None = None
+        self._done = 0
+        """How many revisions the database at hand has."""
+        self._plain: Dsn | None = None
+        self._plain_done = 0
+
+    def examine(self, revision: Revision) -> Footprint:
+        """Return the footprint of a revision, once all before it are applied. Raises Failed."""
+        index = self._order.index(revision)
+        replay = self._replay or self._begin()
+        replay.up(self._order[self._done : index])
+        self._done = index + 1
+        footprint, spoilt = replay.examine(revision)
+        if spoilt:  # what it left behind would be in the way of the next one
+            self._replay = None
+            replay.close()
+        return footprint
+
+    def _begin(self) -> Replay:
+        """Return a database that all revisions so far have made: of nothing, or a copy of one that only goes forwards."""
+        if not self._done:
+            dsn = self._stack.enter_context(scratch.made_on(self._server))
+        else:
+            dsn = self._stack.enter_context(scratch.made_on(self._server, self._caught_up()))
+        self._replay = self._stack.enter_context(Replay(dsn, self._config, self._script))
+        return self._replay
+
+    def _caught_up(self) -> str:
+        """Return the name of a database that has the revisions so far, and that nobody has gone back in."""
+        if self._plain is None:
+            self._plain = self._stack.enter_context(scratch.made_on(self._server))
+        with Replay(self._plain, self._config, self._script) as replay:
+            replay.up(self._order[self._plain_done : self._done])
+        self._plain_done = self._done
+        return self._plain.parameters()["dbname"]
