@@ -81,6 +81,14 @@ def _revision(script: Script) -> Revision:
 
 
 @contextmanager
+def without_warnings() -> Iterator[None]:
+    """Inside, Python does not say what it thinks of the code: it has been told already, or will be where that matters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
 def loading(script: ScriptDirectory) -> Iterator[None]:
     """Turn everything that can be wrong with revision files into a Stop that names them, and tell of what Python warns."""
     with warnings.catch_warnings(record=True) as caught:

@@ -16,7 +16,7 @@ from railhead.errors import Stop
 from railhead.history.env_file import target_metadata
 from railhead.history.errors import line_of
 from railhead.history.graph import Revision
-from railhead.history.loader import config
+from railhead.history.loader import config, without_warnings
 from railhead.history.planner import MigrationStep, translated
 from railhead.project import Project
 
@@ -53,7 +53,7 @@ def downgrade_sql(project: Project, steps: Sequence[MigrationStep]) -> list[str]
         starting_rev=tuple(steps[0].source),  # one head, or several: a history may have branches
     )
     try:
-        with environment:
+        with without_warnings(), environment:
             script.run_env()
     except Exception:
         return None  # op.get_bind() gives nothing without a database, and what follows is anybody's code
@@ -66,7 +66,8 @@ def upgrade_sql(project: Project, revision: Revision) -> str | None:
         return None
     alembic_config, written = _on_paper(project)
     try:
-        command.upgrade(alembic_config, f"{(*revision.parents, 'base')[0]}:{revision.id}", sql=True)
+        with without_warnings():
+            command.upgrade(alembic_config, f"{(*revision.parents, 'base')[0]}:{revision.id}", sql=True)
     except Exception:
         return None  # as above
     return ";\n".join(written.statements[1:-1]) or None  # between BEGIN and COMMIT
