@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import psycopg2
 from sqlalchemy import MetaData
 from sqlalchemy.exc import DBAPIError
 
@@ -26,10 +27,10 @@ def create_tables(settings: Settings, metadata: MetaData) -> None:
         exclusive("create_all", settings, inspection.snapshot),
         closing(open_now(settings.application, "create_all")) as connection,
     ):
+        ledger.create(connection)
         try:
             metadata.create_all(engine_over(connection))
-            ledger.create(connection)
             kept = catalog.read(connection).text
             ledger.note(connection, ledger.new_run("create_all", settings), "applied", catalog=kept)
-        except DBAPIError as error:
+        except (DBAPIError, psycopg2.Error) as error:
             raise messages.failed(error, None, "some tables may have been made", left=False) from error

@@ -24,9 +24,10 @@ from railhead.history.graph import History
 from railhead.history.naming import LONGEST_ID
 from railhead.postgres import failures
 from railhead.postgres.connection import database_identity, fetch_all, fetch_value, is_pooled, open_now, server_version
+from railhead.project import OWN_TABLES
 from railhead.schema import catalog
 from railhead.settings import Settings
-from railhead.state import drift, inspection, ledger, status
+from railhead.state import drift, inspection, ledger, owners, status
 from railhead.state.inspection import Snapshot
 from railhead.state.ledger import TABLE
 from railhead.state.status import Models
@@ -169,7 +170,7 @@ def _as_application(connection: Connection, case: _Case) -> Iterator[CheckMessag
             f"the application serves as a superuser ({case.address.variable}): what gets into it owns the server",
             "give the application a role of its own, and migrations the owner's (MIGRATE_DATABASE_URL)",
         )
-    missing = [str(row[0]) for row in fetch_all(connection, _UNUSABLE)]
+    missing = [str(row[0]) for row in _of_ours(fetch_all(connection, _UNUSABLE), case)]
     if missing:
         yield CheckMessage(
             "missing-privilege",
@@ -215,14 +216,22 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[CheckMessage]:
             f"the role of migrations may not create anything in {schema} ({case.address.variable})",
             f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};",
         )
-    foreign = [str(row[0]) for row in fetch_all(connection, _NOT_OURS)]
+    not_owned = _of_ours(fetch_all(connection, _NOT_OURS), case)
+    foreign = [str(row[0]) for row in not_owned]
     if foreign:
-        owners = sorted({str(row[1]) for row in fetch_all(connection, _NOT_OURS)})
+        roles = sorted({str(row[2]) for row in not_owned})
         yield CheckMessage(
             "not-owner",
             f"the role of migrations does not own {', '.join(_few(foreign))}, so it cannot alter them ({case.address.variable})",
-            "\n".join(f"GRANT {owner} TO {role};" for owner in owners),
+            "\n".join(f"GRANT {owner} TO {role};" for owner in roles),
         )
+
+
+def _of_ours(rows: list[tuple[object, ...]], case: _Case) -> list[tuple[object, ...]]:
+    """Return the rows of tables, whose bare names stand second, that are the engine's or that our history or a model names."""
+    names = [str(row[1]) for row in rows]
+    wanted = {*owners.ours(names, case.history), *OWN_TABLES} if names else set()
+    return [row for row, name in zip(rows, names, strict=True) if name in wanted]
 
 
 def _place(connection: Connection, seen: Snapshot, case: _Case) -> Iterator[CheckMessage]:
@@ -357,7 +366,7 @@ SELECT atttypmod - 4 FROM pg_attribute
 _WIDER = f"ALTER TABLE alembic_version ALTER COLUMN version_num TYPE varchar({LONGEST_ID});"
 
 _UNUSABLE = f"""
-SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT c.oid::regclass::text, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND {_OF_USERS}
    AND c.relname NOT IN ('alembic_version', '{TABLE}')
    AND NOT (SELECT bool_and(has_table_privilege(c.oid, wanted))
@@ -365,7 +374,7 @@ SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.re
 """
 
 _NOT_OURS = f"""
-SELECT c.oid::regclass::text, quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT c.oid::regclass::text, c.relname, quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND {_OF_USERS}
    AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1
 """

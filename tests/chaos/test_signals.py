@@ -16,7 +16,7 @@ from railhead.dsn import Dsn
 from tests.chaos import gate, sight
 from tests.chaos.namespaces import may_unshare, with_files
 from tests.chaos.ports import free_ports
-from tests.ground import ALEMBIC, GUNICORN, MIGRATE, Running, Tree, eventually
+from tests.ground import ALEMBIC, GUNICORN, MIGRATE, Running, Tree, eventually, named
 
 WITHIN = 1.0
 """Seconds in which a process that is told to stop has ended."""
@@ -49,6 +49,16 @@ def test_told_to_stop_in_a_long_statement(sleeping: Tree, database: Dsn, way: st
     assert time.monotonic() - began < WITHIN
     assert "what was not committed is rolled back" in migrator.stderr + migrator.stdout
     _nothing_left(database)
+
+
+def test_told_to_stop_after_a_reset_has_dropped_everything(sleeping: Tree, database: Dsn) -> None:
+    """The one line that is left says so: nobody must believe that all is as it was."""
+    resetting = sleeping.start(*MIGRATE, "reset", named(database))
+    _sleeps(database)
+    resetting.send(signal.SIGTERM)
+    assert resetting.wait(10) == 143, resetting.stderr
+    assert "SIGTERM; what was not committed is rolled back; everything was dropped by this reset\n" in resetting.stderr
+    eventually(lambda: not sight.sessions(database), what="no session is left")
 
 
 def test_told_to_stop_outside_the_transaction(tree: Tree, database: Dsn) -> None:

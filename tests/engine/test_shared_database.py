@@ -9,7 +9,7 @@ import pytest
 
 from railhead.dsn import Dsn
 from railhead.history.made_tables import names_in
-from tests.ground import rows_of
+from tests.ground import rows_of, url_of
 from tests.workshop import Workshop
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
@@ -134,6 +134,25 @@ def test_a_table_of_an_extension_never_counts(workshop: Workshop, database: Dsn)
     ended = workshop.migrate()
     assert ended.returncode == 0, ended.stderr
     assert "left alone" not in ended.stderr
+
+
+def test_the_doctor_does_not_want_the_tables_of_others(at_head: Workshop, database: Dsn) -> None:
+    """Whoever owns them: the application neither reads nor alters them."""
+    role = f"{database.parameters()['dbname']}_other"
+    rows_of(database, f"CREATE ROLE {role}; {CELERY}; ALTER TABLE celery_taskmeta OWNER TO {role}")
+    poor = f"{role}_poor"
+    rows_of(
+        database, f"CREATE ROLE {poor} LOGIN PASSWORD 'p'; GRANT SELECT ON alembic_version, migration_ledger TO {poor}"
+    )
+    try:
+        ended = at_head.migrate("doctor", DATABASE_URL=url_of(database.with_(user=poor, password="p")))
+        assert "may not read and write member, project" in ended.stdout
+        assert "the role of migrations does not own alembic_version, member" in ended.stdout
+        assert [
+            line for line in ended.stdout.splitlines() if "celery" in line and ("own" in line or "GRANT" in line)
+        ] == []
+    finally:
+        rows_of(database, f"DROP TABLE celery_taskmeta; DROP OWNED BY {poor}; DROP ROLE {poor}; DROP ROLE {role}")
 
 
 def test_tables_after_everything_was_taken_back_are_nobodys_business(at_head: Workshop, database: Dsn) -> None:
