@@ -162,7 +162,7 @@ def not_entered() -> Stop:
     return Stop(
         "not-entered",
         "migrations/env.py did not hand over to the engine",
-        facts=[("expected", "its last line is  upgrade.enter(context, models)")],
+        facts=[("expected", "its last line is  entry.enter(context, models)")],
         database="where that file left it",
         next_step="restore migrations/env.py, then:\npython utils/migrate.py status",
         exit_code=LEFT_BEHIND,

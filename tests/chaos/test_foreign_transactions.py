@@ -178,5 +178,5 @@ def test_env_that_does_its_own_work_is_told_so(at_first: Workshop, database: Dsn
 
 def _listen(tree: Tree, event: str, does: str) -> None:
     env = tree.root / "migrations" / "env.py"
-    before, hand_over, after = env.read_text().partition("upgrade.enter(")
+    before, hand_over, after = env.read_text().partition("entry.enter(")
     env.write_text(before + LISTENER.format(event=event, does=does) + hand_over + after)

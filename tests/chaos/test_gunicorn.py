@@ -110,7 +110,7 @@ def test_a_failure_in_production_is_one_json_object(project: Tree, port: int) ->
     )
 
 
-@pytest.mark.parametrize(("name", "value"), [("MIGRATE_WAIT_LOCK", "soon"), ("PORT", "eighty")])
+@pytest.mark.parametrize(("name", "value"), [("MIGRATE_WAIT_LOCK", "soon"), ("MIGRATE_HAZARDS", "maybe")])
 def test_a_wrong_setting_ends_the_process(project: Tree, name: str, value: str) -> None:
     """Its configuration file reads the settings first: what is wrong with them is told once and ends it."""
     running = project.start(*SERVE, **{name: value})
