@@ -46,14 +46,14 @@ class Dsn(str):
     def is_local(self) -> bool:
         """Tell whether every host named is this machine (a socket folder, localhost, 127.x, ::1, or none).
 
-        Which host a `service` names only libpq knows: that is not this machine.
+        Which host a `service` names only libpq knows: that is not this machine. Nor is what a proxy's socket in `/cloudsql` leads to.
         """
         parameters = self.parameters()
         if "service" in parameters:
             return False
         hosts = (parameters.get("hostaddr") or parameters.get("host") or "").lower().split(",")
         return all(
-            host in {"", "localhost", "::1"} or host.startswith(("/", "@")) or re.fullmatch(r"127(\.\d+){3}", host)
+            host in {"", "localhost", "::1"} or _is_socket(host) or re.fullmatch(r"127(\.\d+){3}", host)
             for host in hosts
         )
 
@@ -150,3 +150,8 @@ def _place(host: str, port: str) -> str:
 
 def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _is_socket(host: str) -> bool:
+    """Tell whether a server of this machine listens there: in a folder, or at an abstract name."""
+    return host.startswith(("/", "@")) and not host.startswith("/cloudsql/")

@@ -28,9 +28,13 @@ _MAKES = re.compile(
 
 
 def made(history: History, tables: Iterable[str]) -> set[str]:
-    """Return those of `tables`, names without a schema, that a revision makes. Reads files only, and those closely that name one."""
+    """Return those of `tables`, names without a schema, that a revision makes, or the baseline of the history.
+
+    Reads files only, and closely those that name one.
+    """
     wanted = {*tables}
-    found: set[str] = set()
+    baseline = history.project.root / "migrations" / "baseline.sql"
+    found = wanted & {*made_by_sql(baseline.read_text(encoding="utf-8"))} if baseline.is_file() else set()
     for revision in history.by_id.values():
         source = source_of(revision.path)
         folded = source.casefold()

@@ -159,6 +159,7 @@ def test_migrations_have_a_url_of_their_own() -> None:
         ({"DATABASE_URL": "postgresql://127.0.0.2/app"}, False),
         ({"DATABASE_URL": "postgresql://[::1]/app"}, False),
         ({"DATABASE_URL": "postgresql:///app?host=/tmp"}, False),
+        ({"DATABASE_URL": "postgresql:///app?host=/cloudsql/project:region:instance"}, True),
         ({"DATABASE_URL": "postgresql://db/app"}, True),
         ({"DATABASE_URL": "postgresql://localhost,db/app"}, True),
         ({"DATABASE_URL": "postgresql://localhost/app?hostaddr=10.0.0.1"}, True),

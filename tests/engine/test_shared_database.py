@@ -57,6 +57,17 @@ def test_tables_of_others_are_left_alone(workshop: Workshop, database: Dsn, thei
     assert rows_of(database, "SELECT count(*) FROM migration_ledger WHERE action = 'upgrade'") == [(2,)]
 
 
+def test_alembic_by_hand_leaves_them_alone_as_well(workshop: Workshop, database: Dsn) -> None:
+    """`alembic upgrade head`, down to base and up again, is the same story."""
+    rows_of(database, CELERY)
+    for arguments in (["upgrade", "head"], ["downgrade", "base"], ["upgrade", "head"]):
+        ended = workshop.alembic(*arguments)
+        assert ended.returncode == 0, ended.stderr
+    assert "left alone" not in ended.stderr  # they are not looked at again
+    assert rows_of(database, "SELECT task_id FROM celery_taskmeta") == [("x",)]
+    assert state_of(workshop) == "current"
+
+
 def test_every_command_says_the_same_of_them(workshop: Workshop, database: Dsn) -> None:
     """status, plan, adopt, wait and /readyz: behind, with the tables that are left alone, and no advice that ends without ours."""
     rows_of(database, CELERY)
@@ -114,6 +125,15 @@ def test_a_table_that_only_a_model_knows_is_ours(workshop: Workshop, database: D
         f"{models.read_text()}\n\nclass Note(Base):\n    __tablename__ = 'note'\n    id: Mapped[int] = mapped_column(primary_key=True)\n"
     )
     rows_of(database, "CREATE TABLE note (id int)")
+    assert state_of(workshop) == "unmanaged"
+
+
+def test_a_table_of_the_baseline_is_ours(workshop: Workshop, database: Dsn) -> None:
+    """What a history starts from is made by no revision, and may be in no model any more."""
+    (workshop.root / "migrations" / "baseline.sql").write_text(
+        "CREATE TABLE public.older (\n    id integer NOT NULL\n);\n"
+    )
+    rows_of(database, "CREATE TABLE older (id int)")
     assert state_of(workshop) == "unmanaged"
 
 
