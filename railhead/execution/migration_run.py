@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from railhead.diagnosis import messages
 from railhead.errors import NobodyAnswers, Stop
-from railhead.execution import adoption, retry_policy, verification
+from railhead.execution import adoption, retry_policy, unsealed, verification
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
 from railhead.hazards import gate, table_sizes
@@ -328,6 +328,8 @@ class MigrationRun:
     def _judge(self, pending: Sequence[Revision], lines: gate.Sealed, *, empty: bool, seen: Snapshot) -> None:
         """Refuse, before anything is touched, what could not be mended after a crash and what would block a large table."""
         history = self.way.history
+        if self.way.action == "upgrade" and not empty:
+            lines = unsealed.judged(pending, lines, history, self.settings, self._large_tables, seen.place)
         gate.assert_repeatable(pending, lines, history, self.way.action, seen.place, empty=empty)
         if self.way.action == "upgrade":
             gate.warn_of_unsealed(pending, lines, self.settings)
@@ -338,6 +340,10 @@ class MigrationRun:
     def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
         """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
         return self.account.asking(lambda one: table_sizes.sizes_of(one, tables))
+
+    def _large_tables(self) -> Mapping[str, float]:
+        """Return the tables that are large here, and their rows. Read-only."""
+        return self.account.asking(lambda one: table_sizes.large_tables(one, self.settings.large_table))
 
 
 class _Lost(Exception):

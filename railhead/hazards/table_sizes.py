@@ -36,6 +36,13 @@ def sizes_of(connection: Connection, tables: Sequence[str]) -> dict[str, float]:
     return {str(name): float(str(rows)) for name, rows in found}
 
 
+def large_tables(connection: Connection, rows: int) -> dict[str, float]:
+    """Return the tables with at least so many rows, the largest first. Read-only."""
+    names = [str(name) for (name,) in fetch_all(connection, _ALL)]
+    sizes = {name: size for name, size in sizes_of(connection, names).items() if size >= rows}
+    return dict(sorted(sizes.items(), key=lambda one: -one[1]))
+
+
 def count(rows: float) -> str:
     """Return an estimate for people: `about 1,200,000 rows`."""
     size = max(0, round(rows))
@@ -57,6 +64,11 @@ def older_names(pending: Iterable[Revision]) -> dict[str, str]:
 _RENAMES = re.compile(
     r"""(?:rename_table\(\s*["']|ALTER\s+TABLE\s+)(\w+)(?:["'],\s*["']|\s+RENAME\s+TO\s+)(\w+)""", re.IGNORECASE
 )
+
+_ALL = """
+SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+"""
 
 _SIZES = """
 WITH RECURSIVE wanted AS (

@@ -1,0 +1,141 @@
+"""What nobody has judged touches no large table in production."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from railhead.dsn import Dsn
+from railhead.execution import unsealed
+from railhead.hazards import purity
+from tests.ground import rows_of
+from tests.workshop import Workshop
+
+HEAD = "0002_add_task_due_on"
+INDEX = ('op.create_index("ix_task_title", "task", ["title"])', 'op.drop_index("ix_task_title")')
+HARMLESS = ('op.create_table("note", sa.Column("id", sa.Integer, primary_key=True))', 'op.drop_table("note")')
+MIXED = (
+    'op.create_table("note", sa.Column("id", sa.Integer))\nop.create_index_concurrently("i", "task", ["title"])',
+    'op.drop_index_concurrently("i")\nop.drop_table("note")',
+)
+PRODUCTION = {"APP_ENV": "production", "MIGRATE_LARGE_TABLE": "1000"}
+
+
+@pytest.fixture
+def busy(workshop: Workshop, database: Dsn) -> Workshop:
+    """A database at head with 1,234 tasks."""
+    assert workshop.migrate().returncode == 0
+    rows_of(database, "INSERT INTO project (name) VALUES ('p')")
+    rows_of(database, "INSERT INTO task (project_id, title) SELECT 1, 'task ' || n FROM generate_series(1, 1234) n")
+    rows_of(database, "ANALYZE task")
+    return workshop
+
+
+def version(database: Dsn) -> object:
+    """Return where the database is."""
+    return rows_of(database, "SELECT version_num FROM alembic_version")[0][0]
+
+
+@pytest.mark.parametrize(
+    ("revision", "code", "slug"),
+    [(INDEX, 3, "[hazard]"), (MIXED, 3, "[not-repeatable]"), (HARMLESS, 0, "judged at start")],
+)
+def test_it_is_judged_at_start_where_it_can_be(
+    busy: Workshop, database: Dsn, revision: tuple[str, str], code: int, slug: str
+) -> None:
+    """With the embedded server at hand a start in production knows what an unsealed revision does, and decides as if it were sealed."""
+    busy.write("0003_new", *revision, after=HEAD)
+    ended = busy.migrate(**PRODUCTION)
+    assert (ended.returncode, slug in ended.stderr) == (code, True), ended.stderr
+    assert version(database) == ("0003_new" if code == 0 else HEAD)
+    assert "embedded PostgreSQL in" in ended.stderr  # and not on the server in production
+
+
+REFUSED = """\
+upgrade stopped: nobody has looked at what 0003_new would block, and there are large tables
+
+  file       migrations/versions/0003_new.py
+  large      task, about 1,200 rows
+  from       1,000 rows on (MIGRATE_LARGE_TABLE)
+  because    migrations/versions/0003_new.py might reach more than its database when it is tried
+  database   unchanged, at 0002_add_task_due_on
+
+  next       where you develop, let it be judged, commit migrations/manifest.txt, and deploy again:
+             python utils/migrate.py seal
+             or let it run, whatever it does:  MIGRATE_HAZARDS=warn  [unsealed]
+"""
+
+
+def test_what_cannot_be_tried_is_refused(busy: Workshop, database: Dsn) -> None:
+    """A file that imports the application might do anything when it is run: it is refused, with the command."""
+    busy.write("0003_new", *INDEX, after=HEAD, extra="import os")
+    ended = busy.migrate(**PRODUCTION)
+    assert (ended.returncode, version(database)) == (3, HEAD)
+    assert ended.stderr == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"MIGRATE_HAZARDS": "warn"}, "and it runs all the same (MIGRATE_HAZARDS=warn)"),
+        ({"MIGRATE_HAZARDS": "ignore"}, "unsealed, so nobody knows what it would block: 0003_new"),
+        ({"MIGRATE_LARGE_TABLE": "5000"}, "unsealed, so nobody knows what it would block: 0003_new"),
+        ({"APP_ENV": "development"}, "before you commit:  python utils/migrate.py seal"),
+    ],
+    ids=["warn", "ignore", "nothing large", "development"],
+)
+def test_it_runs_with_a_warning_elsewhere(busy: Workshop, database: Dsn, settings: dict[str, str], told: str) -> None:
+    """Where MIGRATE_HAZARDS says so, where no table is large, and in development it runs, and that is said."""
+    busy.write("0003_new", *INDEX, after=HEAD, extra="import os")
+    ended = busy.migrate(**{**PRODUCTION, **settings})
+    assert (ended.returncode, version(database)) == (0, "0003_new"), ended.stderr
+    assert told in ended.stderr
+
+
+def test_an_edited_revision_counts_as_unsealed(busy: Workshop, database: Dsn) -> None:
+    """What was sealed of a file that means something else now is not believed in production."""
+    path = busy.write("0003_new", *HARMLESS, after=HEAD)
+    assert busy.migrate("seal").returncode == 0
+    path.write_text(path.read_text().replace(HARMLESS[0], INDEX[0]))
+    ended = busy.migrate(**PRODUCTION)
+    assert (ended.returncode, version(database)) == (3, HEAD)
+    assert "index-blocks-writes: task" in ended.stderr
+
+
+def test_sealed_it_costs_nothing(busy: Workshop) -> None:
+    """A start with sealed revisions tries nothing."""
+    busy.write("0003_new", *HARMLESS, after=HEAD)
+    assert busy.migrate("seal").returncode == 0
+    ended = busy.migrate(**PRODUCTION)
+    assert (ended.returncode, "embedded" in ended.stderr, "judged at start" in ended.stderr) == (0, False, False)
+
+
+@pytest.mark.parametrize(
+    ("line", "keeps"),
+    [
+        ("import sqlalchemy as sa", True),
+        ("from sqlalchemy.dialects import postgresql", True),
+        ("import re; WORD = re.compile('a')", True),
+        ("from railhead.postgres import connection", False),
+        ("from app import db", False),
+        ("from . import other", False),
+        ("from os import environ", False),
+        ("import sqlalchemy as sa; e = sa.create_engine('postgresql://')", False),
+        ("from sqlalchemy import create_engine as make", False),
+        ("x = __import__('os')", False),
+        ("open('/etc/passwd')", False),
+        ("SQL = \"COPY t FROM PROGRAM 'curl'\"", False),
+        ("SQL = \"SELECT dblink_exec('host=x', 'DROP TABLE t')\"", False),
+        ("def broken(:", False),
+    ],
+)
+def test_what_plainly_keeps_to_its_database(tmp_path: Path, line: str, keeps: bool) -> None:
+    """Only what computes, and speaks to the database that it is given, is tried in production."""
+    (tmp_path / "one.py").write_text(f"{line}\n")
+    assert purity.keeps_to_its_database(tmp_path / "one.py") is keeps
+
+
+def test_the_time_for_judging_is_limited() -> None:
+    """A start gives it half a minute: a health check waits for five."""
+    assert unsealed.JUDGED_WITHIN <= 30
