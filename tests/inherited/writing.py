@@ -73,6 +73,14 @@ class Record:
         """Return what the file calls itself."""
         return id_of(self.name)
 
+    def beginning_with(self, code: str) -> Record:
+        """Return the record whose upgrade does this first."""
+        return replace(self, upgrade=f"{code}\n{textwrap.dedent(self.upgrade)}")
+
+    def saying(self, code: str) -> Record:
+        """Return the record whose file says this above its functions."""
+        return replace(self, top=f"{textwrap.dedent(self.top)}\n{code}")
+
     def parents(self, before: Record | None) -> list[str]:
         """Return the ids that it stands on; `before` is the record before it."""
         if self.is_root or not before:
