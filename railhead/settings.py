@@ -72,6 +72,7 @@ class Settings(NamedTuple):
     wait_lock: float = 240.0
     lock_timeout: float = 0.9
     statement_timeout: float = 0.0
+    idle_timeout: float = 60.0
     hazards: str = "refuse"
     large_table: int = 100_000
     admin_password: Secret | None = None
@@ -126,6 +127,7 @@ class Settings(NamedTuple):
             wait_lock=read.duration("MIGRATE_WAIT_LOCK", "240s"),
             lock_timeout=read.duration("MIGRATE_LOCK_TIMEOUT", "900ms", positive=True),
             statement_timeout=read.duration("MIGRATE_STATEMENT_TIMEOUT", "0s"),
+            idle_timeout=read.duration("MIGRATE_IDLE_TIMEOUT", "60s", positive=True),
             hazards=read.choice("MIGRATE_HAZARDS", "refuse", "warn", "ignore"),
             large_table=read.integer("MIGRATE_LARGE_TABLE", 100_000, 0, 10**15),
             admin_password=Secret(admin_password) if admin_password else None,

@@ -31,7 +31,6 @@ from railhead.logs import log
 from railhead.postgres import engine, session_limits
 from railhead.postgres.activity import Monitor
 from railhead.postgres.advisory_lock import Lock
-from railhead.postgres.blockers import Blocker
 from railhead.postgres.connection import connect, fetch_value
 from railhead.postgres.retry_budget import RetryBudget
 from railhead.settings import Settings
@@ -77,7 +76,7 @@ class Executor:
         self._run = run
         self._name = settings.migrations.session_name(way.action)
         self._metadata = target_metadata(way.environment.config, way.script)
-        self._monitor = Monitor(self._dsn, self._name, pooled=lock.pooled)
+        self.monitor = Monitor(self._dsn, self._name, pooled=lock.pooled, lock=lock.pid, left=lambda: patience.left)
         self._engine = engine.engine_of(self._dsn, self._session)
         self._provenance = Provenance(self._engine)
         self._began = 0.0
@@ -95,22 +94,12 @@ class Executor:
         self._steps: list[MigrationStep] = []
 
     def __enter__(self) -> Self:
-        self._monitor.__enter__()
+        self.monitor.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._monitor.__exit__(None, None, None)
+        self.monitor.__exit__(None, None, None)
         self._engine.dispose()
-
-    @property
-    def blockers(self) -> list[Blocker]:
-        """Return who was last seen in the way."""
-        return self._monitor.blockers
-
-    @property
-    def silence(self) -> float:
-        """Return the seconds for which the server has answered nobody, 0 while it does."""
-        return self._monitor.silence
 
     @property
     def uncommitted(self) -> float:
@@ -135,7 +124,7 @@ class Executor:
         self.current = self.source = None
         self._committed = time.monotonic()
         self._rolled_back = self._migrates = False
-        self._monitor.forget_blockers()
+        self.monitor.forget_blockers()
         environment = self._way.environment
         engine.set_url(environment.config, self._dsn)
         with no_garbage_collection(wanted=whole), self._engine.connect() as connection:
@@ -148,7 +137,9 @@ class Executor:
                 patience=self._patience,
                 pooled=self._lock.pooled,
                 fence=lambda: self._lock.assert_held(_driver(connection)),
-                blockers=lambda: self.blockers,
+                blockers=lambda: self.monitor.blockers,
+                waited=lambda: self.monitor.waited,
+                idle_timeout=self._settings.idle_timeout,
             )
             if connection.in_transaction():
                 raise refusals.not_ours()
@@ -285,7 +276,7 @@ class Executor:
 
     def _on_execute(self, connection: Connection, _cursor: object, statement: str, *_: object) -> None:
         """SQLAlchemy is about to execute: our transaction must still be there, and the version where somebody looks for it."""
-        self._monitor.beat()
+        self.monitor.beat()
         driver = _driver(connection)
         if not driver.autocommit:
             self._assert_ours(driver)
@@ -358,7 +349,7 @@ class Executor:
         driver = _driver(connection)
         self._prepared = False if self._lock.pooled else None
         self._provenance.watch(connection, driver)
-        self._monitor.watch(driver, driver.info.backend_pid, self._run.action)
+        self.monitor.watch(driver, driver.info.backend_pid, self._run.action)
         event.listen(connection, "begin", self._on_begin)
         event.listen(connection, "before_cursor_execute", self._on_execute)
         event.listen(connection, "commit", self._on_commit)

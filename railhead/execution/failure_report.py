@@ -58,6 +58,11 @@ class FailureReport:
             return messages.NOBODY_ANSWERS
         return f"unchanged, {place}" if place == self.place_before else place
 
+    def leftovers(self) -> str:
+        """Return which indexes are INVALID now, for a message: what CONCURRENTLY began and could not end."""
+        names = self._ask("SELECT string_agg(indexrelid::regclass::text, ', ') FROM pg_index WHERE NOT indisvalid", ())
+        return f"; INVALID until they are made again or dropped: {names}" if names else ""
+
     def refused(self, error: Exception, ask: Ask | None = None) -> Stop:
         """Return what is to be raised when PostgreSQL refuses what comes before and after the migrations."""
         place = self.place()

@@ -234,9 +234,11 @@ class MigrationRun:
             except LockLost as error:
                 raise _Lost(error, carrier.current) from error
             except Stop as stop:
-                raise self.account.failed(stop, carrier) from stop
+                raise self.account.failed(self._hang(stop, carrier) or stop, carrier) from stop
             except Exception as error:
                 interrupts.assert_undisturbed()
+                if hang := self._hang(error, carrier):
+                    raise self.account.failed(hang, carrier) from error
                 self.answered = time.monotonic()
                 cause = messages.cause(error)
                 if retry_policy.is_foreign(error, carrier, self.account):
@@ -246,7 +248,7 @@ class MigrationRun:
                 elif retry_policy.may_repeat(carrier, self.way) and retry_policy.is_lost(error, self.account):
                     # a standby is no revision's fault
                     step = None if retry_policy.is_refused_change(error) else carrier.current
-                    raise _Lost(error, step, carrier.silence) from error
+                    raise _Lost(error, step, carrier.monitor.silence, carrier.monitor.lapse) from error
                 elif whole and retry_policy.may_repeat(carrier, self.way) and messages.is_too_much_at_once(cause):
                     log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)
                     whole = False
@@ -255,9 +257,16 @@ class MigrationRun:
                 else:
                     raise self.account.failed(None, carrier, error) from error
 
+    def _hang(self, error: Exception, carrier: Executor) -> Stop | None:
+        """Return what is to be told of a step that was ended because it stood still; None when it was not."""
+        if carrier.monitor.gave_up is not None and getattr(messages.cause(error), "pgcode", None) == "57014":
+            place = f"{self.account.place()}{self.account.leftovers()}"
+            return messages.table_busy(error, carrier.current, place, self._waited(), carrier.monitor.gave_up)
+        return retry_policy.hang(error, carrier, self.account, self.settings.idle_timeout)
+
     def _missed(self, error: Exception, carrier: Executor, wasted: float) -> None:
         """Sleep before the next attempt; say who was in the way."""
-        who = carrier.blockers
+        who = carrier.monitor.blockers
         step = carrier.current
         log.info(
             "%s: %s did not get its locks within %.0f ms, rolled back; in the way: %s",
@@ -283,7 +292,8 @@ class MigrationRun:
         deadly = revision is not None and self.losses[revision] > MOST_LOSSES
         if self.patience.left <= 0 or deadly:
             raise self._given_up(told, lost.error) from lost.error
-        log.warning("%s; connecting again and looking where the database is", told)
+        lapse = f"this process stood still for {lost.lapse:.0f} s: " if lost.lapse else ""
+        log.warning("%s%s; connecting again and looking where the database is", lapse, told)
         self.patience.rest(lost.silence)
         if min(SHORTEST_ATTEMPT, lost.silence) > self.patience.left:  # nor would the next answer come in time
             time.sleep(self.patience.left)
@@ -349,12 +359,13 @@ class MigrationRun:
 class _Lost(Exception):
     """A connection or the lock was lost; what was not committed is rolled back."""
 
-    def __init__(self, error: Exception, step: MigrationStep | None, silence: float = 0.0) -> None:
-        """`silence` is for how many seconds nobody had answered before we saw it."""
+    def __init__(self, error: Exception, step: MigrationStep | None, silence: float = 0.0, lapse: float = 0.0) -> None:
+        """`silence` is for how many seconds nobody had answered before we saw it, `lapse` for how many nothing ran here."""
         super().__init__(str(error))
         self.error = error
         self.step = step
         self.silence = silence
+        self.lapse = lapse
 
 
 def _make_ledger(connection: Connection) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import psycopg2
 
-from railhead.diagnosis import messages
+from railhead.diagnosis import hangs, messages
+from railhead.errors import Stop
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
 from railhead.hazards import repeatability
@@ -48,6 +49,23 @@ def is_foreign(error: Exception, carrier: Executor, account: FailureReport) -> b
         return account.asking(lambda one: fetch_value(one, "SELECT 1")) == 1
     except psycopg2.Error:
         return False
+
+
+def hang(error: Exception, carrier: Executor, account: FailureReport, limit: float) -> Stop | None:
+    """Return what ended a step that stood still: it waited for itself, or asked nothing for longer than `limit` seconds.
+
+    A process that was stopped, or whose machine was, could not ask: that is a lost connection like any other.
+    """
+    monitor = carrier.monitor
+    if monitor.standoff is not None:
+        return hangs.waits_for_itself(carrier.current, monitor.standoff)
+    if monitor.idle >= limit * _NEARLY and is_lost(error, account):
+        return hangs.sat_idle(carrier.current, monitor.idle, limit, monitor.bystanders)
+    return None
+
+
+_NEARLY = 0.8
+"""Of the time that PostgreSQL counts, which a busy machine's own look at it may miss a part of."""
 
 
 def is_refused_change(error: Exception) -> bool:

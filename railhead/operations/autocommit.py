@@ -69,6 +69,9 @@ class AutocommitSession:
         self._pooled = bool(context.opts.get("pooled"))
         self._fence: Callable[[], None] = context.opts.get("fence") or (lambda: None)
         self._blockers: Callable[[], Sequence[object]] = context.opts.get("blockers") or list
+        self._total: Callable[[], float] = context.opts.get("waited") or float
+        """Returns for how many seconds statements have waited for locks."""
+        self._idle_timeout: float | None = context.opts.get("idle_timeout")
 
     def execute(self, sql: str) -> None:
         """Run one statement, or write it."""
@@ -112,12 +115,19 @@ class AutocommitSession:
         return self._climb(attempt)
 
     def unhurried(self, *work: str | Callable[[], Done]) -> None:
-        """Do `work`, which no transaction may surround, without a lock timeout: CONCURRENTLY blocks no traffic while it waits."""
+        """Do `work`, which no transaction may surround, without a lock timeout: CONCURRENTLY blocks no traffic while it waits.
+
+        Its waiting counts, though, and is ended when patience is: who watches the session sees to that. What it builds does not.
+        """
 
         def attempt() -> None:
+            waited = self._total()
             with self._no_lock_timeout():
                 self._fence()
-                _do(self.execute, work)
+                try:
+                    _do(self.execute, work)
+                finally:
+                    self._patience.spend(self._total() - waited)
 
         self._climb(attempt)
 
@@ -188,6 +198,8 @@ class AutocommitSession:
         try:
             if not self.as_sql:
                 self._limit(self._patience.lock_timeout)
+                if self._pooled and self._idle_timeout:
+                    self.execute(f"SET LOCAL idle_in_transaction_session_timeout = {round(self._idle_timeout * 1000)}")
             yield
             self._fence()
             self.execute("COMMIT")

@@ -2,13 +2,15 @@
 
 While a migration's statement runs, its own connection can tell nothing. A thread with a connection of its own looks at
 pg_stat_activity: it logs what takes long, remembers who blocks us, and notices when the network is gone for good.
-It never ends anybody's session.
+It ends nobody's session but the one that it watches: when this very process waits for it elsewhere, and would for ever. A wait for locks
+that has spent the budget is cancelled.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -17,9 +19,10 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.dsn import Dsn
 from railhead.logs import log
-from railhead.postgres import blockers, failures, interrupts
+from railhead.postgres import blockers, failures, interrupts, standoff
 from railhead.postgres.blockers import Blocker
-from railhead.postgres.connection import connect, fetch_all
+from railhead.postgres.connection import connect, fetch_all, fetch_value
+from railhead.postgres.standoff import Standoff, Waiter
 
 TELL_EVERY = 5.0
 """Seconds between two lines about the same long statement."""
@@ -29,30 +32,75 @@ _LOOK_EVERY = 0.025
 
 _UNANSWERED = 2
 
+_WAITERS_EVERY = 1.0
+_SHORTEST_WAIT = 1.0
+"""Seconds that a statement may wait for locks in any case: what tidies up comes when nothing is left of the budget."""
+
+_AWAKE = 1.0
+"""Seconds between two looks; what is more was no time for this process: it was stopped, or its machine."""
+
 _LOOK = """
-SELECT a.pid, a.state = 'active', coalesce(a.wait_event_type = 'Lock', false),
+SELECT a.pid, coalesce(a.state, ''), coalesce(a.wait_event_type = 'Lock', false),
        extract(epoch FROM clock_timestamp() - a.query_start),
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60),
-       p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END
+       p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END, a.query_start::text
   FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid)
- WHERE CASE WHEN %(pooled)s THEN a.state = 'active' AND a.application_name = %(name)s ELSE a.pid = %(pid)s END
- ORDER BY a.query_start LIMIT 1
+ WHERE CASE WHEN %(pooled)s THEN a.application_name = %(name)s AND a.pid <> %(lock)s
+                 AND (a.state = 'active' OR a.state LIKE 'idle in transaction%%')
+            ELSE a.pid = %(pid)s END
+ ORDER BY a.state, a.query_start LIMIT 1
 """
 """Behind a pooler no pid is ours for longer than a transaction: what has worked for longest under our name is meant."""
+
+_CANCEL = """
+SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+ WHERE pid = %s AND query_start::text = %s AND wait_event_type = 'Lock'
+"""
 
 
 class Monitor:
     """Watches the session that migrates, from its own thread, while it is entered."""
 
-    def __init__(self, dsn: Dsn, name: str, *, pooled: bool = False) -> None:
-        """`name` is what the session that migrates calls itself; `pooled`, a pooler chooses its backends."""
+    def __init__(
+        self,
+        dsn: Dsn,
+        name: str,
+        *,
+        pooled: bool = False,
+        lock: int = 0,
+        left: Callable[[], float] = lambda: float("inf"),
+    ) -> None:
+        """`name` is what the session that migrates calls itself; `pooled`, a pooler chooses its backends; `lock` is another pid of that name.
+
+        `left` tells for how many seconds locks may still be waited for.
+        """
         self.blockers: list[Blocker] = []
         """Who was last seen in the way of the statement that runs or has just failed."""
+        self.gave_up: list[Blocker] | None = None
+        """Who was in the way when a wait was cancelled because it had spent the budget."""
+        self.standoff: Standoff | None = None
+        """Who of this process waited for the session that migrates, when that was ended for it."""
+        self.bystanders: list[Waiter] = []
+        """Who was last seen waiting for the session that migrates while that asked nothing."""
+        self.waited = 0.0
+        """Seconds for which statements have waited for locks, in all."""
         self._dsn = dsn
         self._name = name
         self._pooled = pooled
+        self._lock = lock
+        self._left = left
         self._watched: Connection | None = None
         self._pid = 0
+        self._watching = 0
+        self._statement: object = None
+        self._waited = 0.0
+        self._waits_since: float | None = None
+        self._looked = self._awake = self._busy = 0.0
+        self._idled = 0.0
+        self._lapse, self._asking = 0.0, False
+        self._still_since = 0.0
+        self._stack: tuple[tuple[str, int], ...] = ()
+        self._waiters_at = 0.0
         self._beats = 0
         self._label = ""
         self._told = 0.0
@@ -77,11 +125,26 @@ class Monitor:
         """Look at the session `pid` of `connection` from now on, and call what it does `label`; behind a pooler `pid` is nobody's."""
         self._watched, self._pid, self._label = connection, pid, label
         self._told, self._seen = time.monotonic(), False
+        self._watching = threading.get_ident()
+        self._looked, self._busy, self._idled, self._lapse = time.monotonic(), self._awake, 0.0, 0.0
+        self.standoff, self.gave_up, self.bystanders, self._stack = None, None, [], ()
         self._hear()
 
     def beat(self) -> None:
         """A statement begins: it is looked at when there is still none after it."""
         self._beats += 1
+        self._idled, self._busy = self._awake - self._busy, self._awake
+
+    @property
+    def idle(self) -> float:
+        """Return the seconds for which the session that migrates was last asked nothing, without those in which this process stood still."""
+        return max(self._idled, self._awake - self._busy)
+
+    @property
+    def lapse(self) -> float:
+        """Return the seconds for which nothing ran in this process, which was stopped, or its machine was; 0 when it always did."""
+        now = 0.0 if self._asking else time.monotonic() - self._looked
+        return max(self._lapse, now if now > interrupts.SHORTEST_ANSWER_TIMEOUT else 0.0)
 
     @property
     def silence(self) -> float:
@@ -96,7 +159,7 @@ class Monitor:
         connection: Connection | None = None
         pause = _LOOK_EVERY
         beats = 0
-        while not self._ended.wait(pause):
+        while not self._is_ended(pause):
             pause = _LOOK_EVERY
             if not self._pid:
                 continue
@@ -107,7 +170,7 @@ class Monitor:
                 connection = connection or self._connect()
                 self._look(connection)
             except psycopg2.Error as error:
-                connection, pause = None, 0.5
+                connection, pause, self._looked = None, 0.5, time.monotonic()
                 if error.pgcode is not None or "FATAL" in str(error):
                     self._hear()  # a refusal is an answer
                 else:
@@ -121,21 +184,80 @@ class Monitor:
             self._hear()  # the pooler is there; that it has no server left for our question harms nobody
         return connection
 
+    def _is_ended(self, pause: float) -> bool:
+        """Rest before the next look, and tell whether it is wanted. Time in which nothing ran here is not counted: nobody could answer."""
+        self._asking = False
+        is_ended = self._ended.wait(pause)
+        self._asking = True
+        lapse = time.monotonic() - self._looked
+        if lapse > interrupts.SHORTEST_ANSWER_TIMEOUT:
+            self._lapse = max(self._lapse, lapse)
+            self._hear()
+        self._awake += min(lapse, _AWAKE)
+        self._looked = time.monotonic()
+        return is_ended
+
     def _look(self, connection: Connection) -> None:
-        asked = {"pooled": self._pooled, "name": self._name, "pid": self._pid}
+        asked = {"pooled": self._pooled, "name": self._name, "pid": self._pid, "lock": self._lock}
         found = fetch_all(connection, _LOOK, asked)
         if found or self._pooled or not self._seen:
             self._seen = self._seen or bool(found)
             self._hear()
         else:
             self._doubt("the session that migrates is gone")
-        pid, active, blocked, age, query, phase, percent = found[0] if found else (0, False, False, 0.0, "", None, None)
-        if blocked:
-            self.blockers = blockers.blockers_of(connection, int(str(pid))) or self.blockers
+        if not found:
+            return
+        [(pid, state, blocked, age, query, phase, percent, statement)] = found
+        if state == "active":
+            self._busy = self._awake
+            self._count_waiting(connection, int(str(pid)), statement, blocked=bool(blocked))
+        elif str(state).startswith("idle in transaction"):
+            self._look_back(connection, int(str(pid)))
         now = time.monotonic()
-        if active and float(str(age)) >= TELL_EVERY and now - self._told >= TELL_EVERY:
+        if state == "active" and float(str(age)) >= TELL_EVERY and now - self._told >= TELL_EVERY:
             self._told = now
             log.info("%s", self._line(float(str(age)), str(query), phase, percent, blocked=bool(blocked)))
+
+    def _count_waiting(self, connection: Connection, pid: int, statement: object, *, blocked: bool) -> None:
+        """Count for how long the statement waits for locks, and cancel it when it has waited for all that is left."""
+        if statement != self._statement:
+            self._statement, self._waited, self._waits_since = statement, 0.0, None
+        if not blocked:
+            self._waits_since = None
+            return
+        self.blockers = blockers.blockers_of(connection, pid) or self.blockers
+        if self._waits_since is not None:
+            waited = self._awake - self._waits_since
+            self._waited, self.waited = self._waited + waited, self.waited + waited
+        self._waits_since = self._awake
+        if self._waited > max(self._left(), _SHORTEST_WAIT):
+            before, self.gave_up = self.gave_up, self.gave_up or self.blockers  # said before whoever waits is told
+            if not fetch_value(connection, _CANCEL, (pid, statement)):
+                self.gave_up = before  # it has just got its lock
+            self._waited = 0.0
+
+    def _look_back(self, connection: Connection, pid: int) -> None:
+        """See who waits for the session that asks nothing. When it is this very process, which stands still, end the session."""
+        now = time.monotonic()
+        if self._awake - self._busy < _WAITERS_EVERY or now - self._waiters_at < _WAITERS_EVERY:
+            return
+        self._waiters_at = now
+        address, self.bystanders = standoff.waiters_for(connection, pid)
+        stack = standoff.stack_of(self._watching) if self.bystanders else ()
+        if not stack or stack != self._stack:
+            self._stack, self._still_since = stack, now
+            return
+        if now - self._still_since >= standoff.ENDED_AFTER and self.standoff is None:
+            ours = standoff.own(address, self.bystanders)
+            if ours and self._watched is not None:
+                self.standoff = Standoff(tuple(ours), stack)
+                log.warning("%s: this process waits for itself: %s", self._label, ours[0])
+                interrupts.hang_up(self._watched)
+                return
+        if now - self._told >= TELL_EVERY:
+            self._told = now
+            told = "; ".join(map(str, self.bystanders))
+            log.warning("%s: asks nothing for %.0f s, while others wait for it: %s", self._label, self.idle, told)
 
     def _line(self, age: float, query: str, phase: object, percent: object, *, blocked: bool) -> str:
         doing = f", {phase}" if phase else ""

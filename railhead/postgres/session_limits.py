@@ -20,11 +20,12 @@ def statements(local: str, version: int, lock_timeout: float, settings: Settings
     `client_connection_check_interval` (PostgreSQL 14) ends a statement whose client has died; the server must be able
     to notice, which it only is on Linux. A client whose whole machine has vanished is noticed by TCP only: without its
     limits the server would keep the tables locked for a quarter of an hour, or for two hours if it has nothing to send.
+    One that is stopped, and still has its connection, asks nothing: for that there is `idle_in_transaction_session_timeout`.
     """
     limits = [
         f"SET {local}lock_timeout = {milliseconds(lock_timeout)}",
         f"SET {local}statement_timeout = '{round(settings.statement_timeout * 1000)}ms'",
-        f"SET {local}idle_in_transaction_session_timeout = 0",
+        f"SET {local}idle_in_transaction_session_timeout = {milliseconds(settings.idle_timeout)}",
         *(f"SET {local}{name} = {value}" for name, value in TCP.items()),
     ]
     if version >= 140000:
@@ -38,5 +39,5 @@ def statements(local: str, version: int, lock_timeout: float, settings: Settings
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a lock timeout as SQL writes it, at least 1 ms: 0 would mean for ever."""
+    """Return a timeout as SQL writes it, at least 1 ms: 0 would mean for ever."""
     return f"'{max(1, round(seconds * 1000))}ms'"

@@ -102,7 +102,7 @@ def test_second_process_waits_then_finds_nothing_to_do(at_first: Workshop, datab
 
 
 def test_limits_are_set_while_a_migration_runs(at_first: Workshop, database: Dsn) -> None:
-    """A short lock timeout, the statement timeout as told, and a server that notices when its client has died."""
+    """A short lock timeout, the statement timeout as told, and a server that notices a client that has died, or asks nothing."""
     names = [
         "lock_timeout",
         "statement_timeout",
@@ -112,4 +112,4 @@ def test_limits_are_set_while_a_migration_runs(at_first: Workshop, database: Dsn
     values = ", ".join(f"current_setting('{name}')" for name in names)
     at_first.write("0002_limits", f'op.execute("CREATE TABLE limits AS SELECT ARRAY[{values}] AS them")')
     assert at_first.migrate(MIGRATE_STATEMENT_TIMEOUT="90s").returncode == 0
-    assert rows_of(database, "SELECT them FROM limits") == [(["100ms", "90s", "500ms", "0"],)]
+    assert rows_of(database, "SELECT them FROM limits") == [(["100ms", "90s", "500ms", "1min"],)]

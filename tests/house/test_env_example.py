@@ -86,6 +86,7 @@ def test_example_is_accepted_with_every_line_uncommented() -> None:
         ("MIGRATE_WAIT_LOCK", "wait_lock"),
         ("MIGRATE_LOCK_TIMEOUT", "lock_timeout"),
         ("MIGRATE_STATEMENT_TIMEOUT", "statement_timeout"),
+        ("MIGRATE_IDLE_TIMEOUT", "idle_timeout"),
         ("MIGRATE_LARGE_TABLE", "large_table"),
         ("MIGRATE_HAZARDS", "hazards"),
         ("MIGRATE_ON_START", "migrate_on_start"),
