@@ -10,13 +10,11 @@ from collections.abc import Sequence
 
 from psycopg2.extensions import connection as Connection
 
+from railhead.hazards.loss import counted
 from railhead.history import offline_sql
 from railhead.history.planner import MigrationStep
 from railhead.postgres.connection import fetch_all, fetch_value, open_now
 from railhead.settings import Settings
-
-COUNT_UP_TO = 1_000_000
-"""Rows from which the server's estimate is good enough."""
 
 _NAME = r'(?:"(?:[^"]|"")+"|\w+)(?:\.(?:"(?:[^"]|"")+"|\w+))?'
 _DROPS = re.compile(r"DROP (TABLE|SCHEMA) (?:IF EXISTS )?(.+?)(?: CASCADE| RESTRICT)?", re.IGNORECASE | re.DOTALL)
@@ -138,34 +136,14 @@ def open_for(settings: Settings, doing: str) -> Connection:
 
 def row_count(connection: Connection, table: str) -> str:
     """Return for people how many rows a table has. Read-only."""
-    found = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
-    if found is None:
-        return "not there"
-    return _counted(connection, "*", str(found), "row")
+    there = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
+    return "not there" if there is None else counted(connection, str(there)) or "not there"
 
 
 def _values(connection: Connection, table: str, column: str) -> str:
-    found = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
-    name = column[1:-1].replace('""', '"') if column.startswith('"') else column.lower()
-    there = found and fetch_value(
-        connection,
-        "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s AND NOT attisdropped",
-        (table, name),
-    )
-    if not there:
-        return "not there"
-    return _counted(connection, str(there), str(found), "value")
-
-
-def _counted(connection: Connection, what: str, table: str, noun: str) -> str:
-    """Return how many there are, without reading more than COUNT_UP_TO rows: nobody waits for minutes to be asked."""
-    estimate = float(str(fetch_value(connection, "SELECT reltuples FROM pg_class WHERE oid = %s::regclass", (table,))))
-    if estimate > COUNT_UP_TO:
-        return f"about {estimate:,.0f} rows" if what == "*" else f"in about {estimate:,.0f} rows"
-    limited = f"SELECT count({what}), count(*) FROM (SELECT * FROM {table} LIMIT {COUNT_UP_TO + 1}) AS sample"
-    count, rows = (int(str(one)) for one in fetch_all(connection, limited)[0])
-    more = "more than " if rows > COUNT_UP_TO else ""
-    return f"{more}{min(count, COUNT_UP_TO):,} {noun}{'' if count == 1 else 's'}"
+    there = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
+    name = column if column.startswith('"') else f'"{column.lower()}"'
+    return "not there" if there is None else counted(connection, str(there), name) or "not there"
 
 
 def as_lines(lines: list[str]) -> list[str]:

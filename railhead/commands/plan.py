@@ -17,7 +17,7 @@ from railhead.commands.progress import Progress
 from railhead.devserver import scratch
 from railhead.execution.entry import plan
 from railhead.execution.migration_run import UNMANAGED
-from railhead.hazards import gate, halves, rules, table_sizes
+from railhead.hazards import gate, halves, loss, rules, table_sizes
 from railhead.hazards.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from railhead.hazards.gate import Weighed
 from railhead.hazards.replay import Failed
@@ -164,7 +164,13 @@ def _planned(
     known = [
         (one, finding) for one in pending for finding in _findings(one, footprints.get(one.id), sealed.get(one.id))
     ]
-    weighed = gate.weigh(known, pending, settings, lambda tables: table_sizes.sizes_of(connection, tables))
+    weighed = gate.weigh(
+        known,
+        pending,
+        settings,
+        lambda tables: table_sizes.sizes_of(connection, tables),
+        lambda losses: loss.at_stake(connection, losses),
+    )
     return tuple(
         _one(
             revision,

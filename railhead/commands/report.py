@@ -237,7 +237,7 @@ def _found(sealed: Sealed, name: str) -> Iterator[str]:
     yield f"migrations/versions/{revision.file}"
     for finding in own:
         yield from labelled("hazard", f"{finding}\n{finding.danger}")
-    worst = [one for one in own if one.hazard.blocking or one.slug == "not-repeatable"]
+    worst = [one for one in own if one.hazard.blocking or one.hazard.destroys or one.slug == "not-repeatable"]
     if worst:
         yield from labelled("next", gate.rewritten(revision, sealed.history, worst))
 

@@ -20,7 +20,7 @@ from railhead.errors import NobodyAnswers, Stop
 from railhead.execution import adoption, retry_policy, unsealed, verification
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
-from railhead.hazards import gate, table_sizes
+from railhead.hazards import gate, loss, table_sizes
 from railhead.history.errors import unknown_version
 from railhead.history.graph import Revision
 from railhead.history.planner import MigrationPlan, MigrationStep
@@ -345,11 +345,15 @@ class MigrationRun:
             gate.warn_of_unsealed(pending, lines, self.settings)
         if self.way.action == "upgrade" and not empty:
             gate.warn_of_adopted(pending, lines, self.settings)
-            gate.judge(pending, lines, history, self.settings, self._sizes, seen.place)
+            gate.judge(pending, lines, history, self.settings, self._sizes, seen.place, self._at_stake)
 
     def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
         """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
         return self.account.asking(lambda one: table_sizes.sizes_of(one, tables))
+
+    def _at_stake(self, losses: Sequence[loss.Loss]) -> Mapping[loss.Loss, str]:
+        """Return of each loss how much is there. Read-only."""
+        return self.account.asking(lambda one: loss.at_stake(one, losses))
 
     def _large_tables(self) -> Mapping[str, float]:
         """Return the tables that are large here, and their rows. Read-only."""

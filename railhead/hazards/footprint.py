@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from railhead.hazards.loss import Loss
 from railhead.schema.catalog import Catalog
 
 STRENGTH = (
@@ -42,6 +43,8 @@ class Statement(NamedTuple):
     """Pairs of validated constraint and table."""
     written: tuple[str, ...]
     """Tables whose rows it changes; rows that it adds one by one do not count."""
+    emptied: tuple[str, ...]
+    """Tables of which it takes rows away."""
     outside: bool
     """Whether it ran outside the revision's transaction."""
     alone: bool
@@ -61,6 +64,9 @@ class Footprint(NamedTuple):
     """Why its downgrade does not give back what was before; None when it does."""
     repeated: str | None
     """Why it cannot run again from the top after a crash; None when it can, or when one transaction keeps it whole."""
+
+    losses: tuple[Loss, ...] = ()
+    """What it takes away from rows that are there."""
 
     @property
     def leaves(self) -> bool:

@@ -7,13 +7,14 @@ before anything is touched.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from railhead.diagnosis import refusals
 from railhead.errors import Fact, Stop
 from railhead.hazards import repeatability, rules
+from railhead.hazards.loss import Loss
 from railhead.hazards.rules import Finding
 from railhead.hazards.table_sizes import Sizes, count, older_names
 from railhead.history import loader, manifest, naming
@@ -25,6 +26,9 @@ from railhead.settings import Settings
 SEAL = "python utils/migrate.py seal"
 
 _THEN = f"then:\n{SEAL}"
+
+Stake = Callable[[Sequence[Loss]], Mapping[Loss, str]]
+"""Gives of each loss how much is there, in words; those of which nothing is there it leaves out."""
 
 Sealed = Mapping[str, manifest.SealedRevision]
 """The lines of the manifest that still speak of pending revisions, by revision; see `sealed`."""
@@ -40,11 +44,14 @@ class Weighed(NamedTuple):
     large: bool
     accepted: str | None
     """The reason for which the file accepts it."""
+    lost: str | None = None
+    """How much there is to lose, in words; None when nothing is, or when it is no matter of losing."""
 
     @property
     def blocks(self) -> bool:
-        """Tell whether traffic would stand still, and nobody has accepted that."""
-        return self.finding.hazard.blocking and self.large and self.accepted is None
+        """Tell whether traffic would stand still, or something would be lost, and nobody has accepted that."""
+        stands_still = self.finding.hazard.blocking and self.large
+        return self.accepted is None and (stands_still or self.lost is not None)
 
     def record(self) -> dict[str, object]:
         """Return for JSON what every account of it tells."""
@@ -53,9 +60,12 @@ class Weighed(NamedTuple):
             "rows": None if self.rows is None else round(self.rows),
             "danger": self.finding.danger,
             "accepted": self.accepted,
+            "lost": self.lost,
         }
 
     def __str__(self) -> str:
+        if self.finding.loss:
+            return f"{self.finding}, {self.finding.loss.words}: {self.lost or 'nothing is there'}"
         size = "" if self.rows is None else f", {count(self.rows)}"
         return f"{self.finding}{size}"
 
@@ -78,15 +88,21 @@ def known(pending: Iterable[Revision], lines: Sealed) -> list[tuple[Revision, Fi
 
 
 def judge(
-    pending: Sequence[Revision], lines: Sealed, history: History, settings: Settings, sizes: Sizes, place: str
+    pending: Sequence[Revision],
+    lines: Sealed,
+    history: History,
+    settings: Settings,
+    sizes: Sizes,
+    place: str,
+    stake: Stake,
 ) -> None:
-    """Return when these revisions may be applied. Raises Stop(`hazard`) when one would block a large table.
+    """Return when these revisions may be applied. Raises Stop(`hazard`) when one would block a large table, or lose something.
 
     `place` is where the database is, for the message. As MIGRATE_HAZARDS says it is refused, only said, or neither.
     """
     if settings.hazards == "ignore":
         return
-    weighed = [one for one in weigh(known(pending, lines), pending, settings, sizes) if one.blocks]
+    weighed = [one for one in weigh(known(pending, lines), pending, settings, sizes, stake) if one.blocks]
     if weighed and settings.hazards == "refuse":
         raise refusal(weighed, history, settings, place)
     for one in weighed:
@@ -140,32 +156,46 @@ def _revisions(found: Sequence[Revision]) -> str:
 
 
 def weigh(
-    findings: Sequence[tuple[Revision, Finding]], pending: Sequence[Revision], settings: Settings, sizes: Sizes
+    findings: Sequence[tuple[Revision, Finding]],
+    pending: Sequence[Revision],
+    settings: Settings,
+    sizes: Sizes,
+    stake: Stake,
 ) -> list[Weighed]:
-    """Return each finding with the size of its table on the database that `sizes` speaks of."""
+    """Return each finding with the size of its table, or what there is to lose, on the database that `sizes` and `stake` speak of."""
     if not findings:
         return []
     older = older_names(pending)
     tables = {finding.table for _, finding in findings if finding.table and finding.slug != "breaks-previous-release"}
     rows = sizes(sorted(tables | {older[table] for table in tables if table in older})) if tables else {}
 
+    lost = _lost([finding.loss for _, finding in findings if finding.loss], older, stake)
+
     def weighed(revision: Revision, finding: Finding) -> Weighed:
         table = finding.table if finding.table in rows else older.get(finding.table, "")
         found = rows.get(table)
         large = found is not None and found >= settings.large_table
-        return Weighed(revision, finding, found, large, rules.accepted(revision, finding))
+        amount = lost.get(finding.loss) if finding.loss else None
+        return Weighed(revision, finding, found, large, rules.accepted(revision, finding), amount)
 
     return [weighed(*one) for one in findings]
 
 
+def _lost(losses: Sequence[Loss], older: Mapping[str, str], stake: Stake) -> dict[Loss, str]:
+    """Return what would be lost, asked under the names that tables have now."""
+    now = {loss: loss._replace(table=older.get(loss.table, loss.table)) for loss in losses}
+    amounts = stake([*dict.fromkeys([*now, *now.values()])]) if now else {}
+    return {loss: words for loss, other in now.items() if (words := amounts.get(loss) or amounts.get(other))}
+
+
 def refusal(weighed: Sequence[Weighed], history: History, settings: Settings, place: str) -> Stop:
-    """Return the refusal of revisions that would block large tables, with what to write instead."""
+    """Return the refusal of revisions that would block large tables or lose something, with what to write instead."""
     names = list(dict.fromkeys(one.revision.id for one in weighed))
-    headline = (
-        f"{names[0]} would block a large table"
-        if len(names) == 1
-        else f"{len(names)} revisions would block large tables"
-    )
+    who = names[0] if len(names) == 1 else f"{len(names)} revisions"
+    table = "a large table" if len(names) == 1 else "large tables"
+    blocks, loses = (any(bool(one.lost) is lost for one in weighed) for lost in (False, True))
+    would = [f"block {table}"] * blocks + ["destroy data"] * loses
+    headline = f"{who} would {' and '.join(would)}"
     facts: list[Fact] = []
     steps: list[str] = []
     for name in names:
@@ -176,7 +206,8 @@ def refusal(weighed: Sequence[Weighed], history: History, settings: Settings, pl
         reasons = ", ".join(f'"{slug}": "why"' for slug in dict.fromkeys(one.finding.slug for one in own))
         steps.append(f"or accept it there, with the reason:\naccepted_hazards = {{{reasons}}}")
     steps.append(_THEN)
-    facts.append(("large", f"from {settings.large_table:,} rows on (MIGRATE_LARGE_TABLE)"))
+    if blocks:
+        facts.append(("large", f"from {settings.large_table:,} rows on (MIGRATE_LARGE_TABLE)"))
     return Stop("hazard", headline, facts=facts, database=f"unchanged, {place}", next_step="\n\n".join(steps))
 
 

@@ -28,6 +28,7 @@ from sqlalchemy.pool import QueuePool
 
 from railhead.diagnosis import refusals
 from railhead.dsn import Dsn
+from railhead.hazards import loss
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.tracer import Notices, Point, Tracer, notices
 from railhead.history import loader
@@ -120,17 +121,21 @@ class Replay:
         """Apply a revision with open eyes, and back, and again. Tells also whether the database is spoilt by it."""
         self._examined = revision
         before = self._before or self.catalog()
+        held = loss.held(self._onlooker)
         eyes = Tracer(self._onlooker)
         try:
             self._run([self._step(revision, up=True)], eyes)
         except Exception as error:
             raise Failed(revision, error) from error
         after = self.catalog()
+        lost = [*loss.losses(held, loss.held(self._onlooker)), *_emptied(eyes)]
         undone, spoilt = self._undone(revision, before, after, leaves=any(one.outside for one in eyes.statements))
         repeated = None
         if eyes.points and not spoilt:
             repeated, spoilt = self._repeated(revision, after, eyes.points)
-        footprint = Footprint(revision.id, tuple(eyes.statements), before, after, eyes.tables, undone, repeated)
+        footprint = Footprint(
+            revision.id, tuple(eyes.statements), before, after, eyes.tables, undone, repeated, tuple(lost)
+        )
         self._before = None if spoilt else after
         return footprint, spoilt
 
@@ -298,6 +303,11 @@ def loaded(config: Config) -> ScriptDirectory:
     with loader.loading(script):
         script.get_heads()  # loads all files
     return script
+
+
+def _emptied(eyes: Tracer) -> Iterator[loss.Loss]:
+    for table in dict.fromkeys(table for statement in eyes.statements for table in statement.emptied):
+        yield loss.Loss(table, "rows")
 
 
 class _Enough(Exception):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
+from railhead.hazards.loss import Loss
 from railhead.history.graph import Revision
 from railhead.schema import catalog, compatibility
 
@@ -33,6 +34,8 @@ class Hazard(NamedTuple):
     check: Callable[[Footprint], Iterable[Hit]]
     story: str
     """For the guide: what happens, and why."""
+    destroys: bool = False
+    """Whether something is lost, so that it is refused wherever that is there, whatever the size."""
 
 
 class Finding(NamedTuple):
@@ -59,22 +62,29 @@ class Finding(NamedTuple):
 
     @property
     def token(self) -> str:
-        """Return `slug:table`, as the manifest lists it."""
-        return f"{self.slug}:{self.table}" if self.table else self.slug
+        """Return `slug:table`, as the manifest lists it; with what is lost behind it where something is."""
+        lost = f":{self.thing}" if self.hazard.destroys else ""
+        return f"{self.slug}:{self.table}{lost}" if self.table else self.slug
 
     @classmethod
     def parse(cls, token: str) -> Finding:
         """Return the finding that `token` names; what is meant in its table it does not tell."""
         slug, _, table = token.partition(":")
+        if slug in HAZARDS and HAZARDS[slug].destroys and (parts := _LOSS.fullmatch(table)):
+            return cls(slug, parts["table"], parts["what"])
         return cls(slug, table)
+
+    @property
+    def loss(self) -> Loss | None:
+        """Return what is lost; None where nothing is."""
+        return Loss(self.table, self.thing) if self.hazard.destroys else None
 
     def __str__(self) -> str:
         return f"{self.slug}: {self.table}" if self.table else self.slug
 
     def _filled(self, text: str) -> str:
-        filled = text.format(
-            table=self.table or "a table", thing=self.thing or self.hazard.thing.format(table=self.table)
-        )
+        thing = self.loss.words if self.loss else self.thing
+        filled = text.format(table=self.table or "a table", thing=thing or self.hazard.thing.format(table=self.table))
         return filled[:1].upper() + filled[1:]
 
 
@@ -102,7 +112,8 @@ def accepted_in_file(revision: Revision, finding: Finding) -> str | None:
     `accepted_hazards` names a slug, or `slug:table` for one table only. Without a reason nothing is accepted.
     """
     given: Mapping[str, str] = revision.accepted_hazards
-    reason = given.get(finding.token, given.get(finding.slug))
+    for_table = given.get(f"{finding.slug}:{finding.table}", given.get(finding.slug))
+    reason = given.get(finding.token, for_table)
     return str(reason).strip() or None if reason is not None else None
 
 
@@ -226,6 +237,17 @@ def _not_repeatable(footprint: Footprint) -> Iterator[Hit]:
 def _not_reversible(footprint: Footprint) -> Iterator[Hit]:
     if footprint.undone:
         yield "", footprint.undone
+
+
+def _destroys(footprint: Footprint) -> Iterator[Hit]:
+    gone = {loss.table for loss in footprint.losses if loss.what == "table"}
+    for loss in footprint.losses:
+        if loss.what == "table" or loss.table not in gone:
+            yield loss.table, loss.what
+
+
+_LOSS = re.compile(r'(?P<table>(?:[^":]|"(?:[^"]|"")*")+):(?P<what>.*)', re.DOTALL)
+"""A table, as PostgreSQL quotes it, and what is lost of it."""
 
 
 def _first_words(statement: Statement) -> str:
@@ -352,6 +374,20 @@ _RECORDS = (
         story="What is done outside a transaction stays when the process dies: half of the revision is there, and the version is not.\n"
         "Started again it fails on its own first half (`already exists`). A revision either stays in its transaction, or holds\n"
         "only verbs that may be run again. Unless it is accepted, such a revision is refused on every database that has tables.",
+    ),
+    Hazard(
+        slug="destroys-data",
+        danger="it takes away {thing} of {table}; no downgrade gives back what rows hold there.",
+        thing="something",
+        instead="First let a release serve that neither reads nor writes it, then look whether anybody misses it. Where it has to be\n"
+        "kept, copy it first, in a revision of its own:\n"
+        'op.execute("CREATE TABLE {table}_kept AS TABLE {table}")',
+        blocking=False,
+        check=_destroys,
+        destroys=True,
+        story="A dropped table or column, deleted rows, a narrower type and a value taken out of an enum are gone when the revision is\n"
+        "committed: a downgrade makes the column again, and not what was in it. So it is refused wherever there is something to\n"
+        "lose, be it one row, until the file says why that is right. Where nothing is there it runs without a word.",
     ),
     Hazard(
         slug="not-reversible",

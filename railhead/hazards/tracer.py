@@ -7,7 +7,7 @@ empty table as on a full one, and pg_locks tells what it holds. No SQL is parsed
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import psycopg2
@@ -15,7 +15,7 @@ from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 
-from railhead.hazards.footprint import STRENGTH, Statement
+from railhead.hazards.footprint import EXCLUSIVE, STRENGTH, Statement
 from railhead.postgres.connection import fetch_all
 
 _WRITES = STRENGTH.index("RowExclusiveLock")
@@ -90,6 +90,7 @@ class Tracer:
         self.statements: list[Statement] = []
         self.points: list[Point] = []
         found = fetch_all(onlooker, _TABLES)
+        self._standing = {int(str(oid)) for (oid,) in fetch_all(onlooker, _VALID_KEYS)}
         self._names = {int(str(oid)): str(name) for oid, name, _, _ in found}
         self._views = {int(str(oid)) for oid, _, kind, _ in found if kind == "m"}
         self.tables = tuple(sorted(set(self._names.values())))
@@ -106,6 +107,8 @@ class Tracer:
         """
         self._alone = driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE
         self._probed = None
+        if not self._alone and self._last is _NOTHING:  # the server's counters run on from one transaction to the next
+            self._last = _Seen({}, self._seen(driver).tables)
         if not self._alone or statement == "BEGIN":
             return
         with driver.cursor() as cursor:
@@ -141,7 +144,8 @@ class Tracer:
                 scanned=self._scanned(said, now, seen, statement),
                 indexed=tuple((index, full) for index, table in built for full in self._known([table], now)),
                 foreign_keys=tuple(self._foreign_keys(driver, _VALIDATES.findall(said))),
-                written=self._written(driver, seen, tag),
+                written=(written := self._written(driver, seen, tag)),
+                emptied=self._emptied(statement, tag, seen, taken, written),
                 outside=driver.autocommit,
                 alone=self._alone,
             )
@@ -204,6 +208,18 @@ class Tracer:
             written |= {int(str(oid)) for (oid,) in fetch_all(driver, _CASCADES, (list(written),))}
         return tuple(sorted({self._names[oid] for oid in written if oid in self._names}))
 
+    def _emptied(
+        self, statement: str, tag: str, seen: _Seen, taken: Mapping[str, int], written: Sequence[str]
+    ) -> tuple[str, ...]:
+        """Return the tables that rows are taken away from. Inside other statements only their words tell of a DELETE."""
+        if tag == "DELETE":
+            return tuple(written)
+        if tag == "TRUNCATE" or _EMPTIES.search(statement):
+            return tuple(sorted(table for table, mode in taken.items() if mode == EXCLUSIVE))
+        if not _REMOVES.search(statement):
+            return ()
+        return tuple(sorted({self._names[oid] for oid, modes in seen.locks.items() if _WRITES in modes}))
+
     def _is_searched(self, oid: int, seen: _Seen) -> bool:
         table, before = seen.tables.get(oid), self._last.tables.get(oid)
         return _WRITES in seen.locks[oid] and table is not None and table.scans > (before.scans if before else 0)
@@ -239,12 +255,10 @@ class Tracer:
 
     def _foreign_keys(self, driver: Driver, names: Iterable[str]) -> Iterator[tuple[str, str]]:
         for name in names:
-            found = fetch_all(
-                driver, "SELECT conrelid FROM pg_constraint WHERE conname = %s AND contype = 'f'", (name,)
-            )
-            for row in found:
-                if int(str(row[0])) in self._names:
-                    yield name, self._names[int(str(row[0]))]
+            query = "SELECT oid, conrelid FROM pg_constraint WHERE conname = %s AND contype = 'f'"
+            for key, table in fetch_all(driver, query, (name,)):
+                if int(str(table)) in self._names and int(str(key)) not in self._standing:
+                    yield name, self._names[int(str(table))]
 
 
 def notices(driver: Driver) -> Notices:
@@ -261,6 +275,8 @@ _VALIDATES = re.compile(r'validating foreign key constraint "(.+)"')
 _WITH_ITS_INDEXES = {"CLUSTER", "TRUNCATE", "VACUUM"}
 """What gives a table a new file makes its indexes with it: all of it is done, or nothing."""
 _CHANGES_ROWS = {"UPDATE", "DELETE", "MERGE"}
+_REMOVES = re.compile(r"\bDELETE\s+FROM\b|\bTHEN\s+DELETE\b", re.IGNORECASE)
+_EMPTIES = re.compile(r"\bTRUNCATE\b", re.IGNORECASE)
 _DOMAIN = re.compile(r"\bALTER\s+DOMAIN\b", re.IGNORECASE)
 _CHANGES_NOTHING = {"BEGIN", "SET", "RESET", "SHOW", "SELECT"}
 
@@ -270,6 +286,8 @@ SELECT c.oid, coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, c.relki
  WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
    AND c.relname NOT IN ('alembic_version', 'migration_ledger')
 """
+
+_VALID_KEYS = "SELECT oid FROM pg_constraint WHERE contype = 'f' AND convalidated"
 
 _LOOK = """
 SELECT 'lock', l.relation, l.mode, 0, false, 0, 0, 0 FROM pg_locks l

@@ -313,6 +313,7 @@ def test_what_is_no_table_is_not_weighed(settings: Settings) -> None:
         [revision],
         settings,
         lambda tables: asked.extend(tables) or {"task": 7.0},
+        lambda _: {},
     )
     assert asked == ["task"]
     assert [one.rows for one in weighed] == [None, 7.0, 7.0]

@@ -40,7 +40,11 @@ def test_the_whole_line_is_filled(workshop: Workshop) -> None:
     assert fingerprints[2] == fingerprints[0], "the column came and went"
     assert len(set(fingerprints)) == 3
     assert [found[one].previous for one in ("0003_drop", "0004_index")] == ["breaks", "works"]
-    assert found["0003_drop"].tokens == ("breaks-previous-release:task", "not-reversible")
+    assert found["0003_drop"].tokens == (
+        "breaks-previous-release:task",
+        "destroys-data:task:column due_on",
+        "not-reversible",
+    )
     assert found["0004_index"].tokens == ("index-blocks-writes:task",)
 
 

@@ -5,6 +5,7 @@ from alembic import op
 
 revision = "0002_bad"
 down_revision = "0001_schema"
+accepted_hazards = {"destroys-data": "the notes are in the archive since release 40"}
 
 
 def upgrade() -> None:

@@ -6,6 +6,7 @@ from alembic import op
 revision = "0002_good"
 down_revision = "0001_schema"
 breaking = False  # since release 41 nothing reads or writes notes
+accepted_hazards = {"destroys-data": "the notes are in the archive since release 40"}
 
 
 def upgrade() -> None:
