@@ -17,7 +17,7 @@ from railhead.commands.progress import Progress
 from railhead.devserver import scratch
 from railhead.execution.entry import plan
 from railhead.execution.migration_run import UNMANAGED
-from railhead.hazards import gate, halves, loss, rules, table_sizes
+from railhead.hazards import gate, halves, loss, rules, table_sizes, unseen
 from railhead.hazards.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from railhead.hazards.gate import Weighed
 from railhead.hazards.replay import Failed
@@ -59,6 +59,8 @@ class Planned(NamedTuple):
     """Why its downgrade does not lead back; None when it does, or when nobody has looked."""
     instead: str | None
     """What to write instead, made from its own file, when it would be refused."""
+    unseen: str | None = None
+    """What a replay could not see of it; None when nothing."""
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -75,6 +77,7 @@ class Planned(NamedTuple):
             "can_be_undone": None if self.source == "nothing" else self.back is None,
             "back": self.back,
             "instead": self.instead,
+            "unseen": self.unseen,
         }
 
 
@@ -213,6 +216,7 @@ def _one(
         breaks=tuple(one.why for one in compatibility.breaks(footprint.before, footprint.after)) if footprint else (),
         back=back,
         instead=gate.rewritten(revision, history, refused) if refused else None,
+        unseen=unseen.words(lines) if (lines := unseen.loops_over_rows(revision.path)) else None,
     )
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from railhead.errors import labelled
-from railhead.hazards import gate
+from railhead.hazards import gate, unseen
+from railhead.hazards.rules import Finding
 from railhead.history.errors import OVERLAPPING, deletion
 from railhead.state.owners import few
 
@@ -169,6 +170,8 @@ def _planned(step: Planned) -> Iterator[str]:
         accepted = f"\naccepted: {one.accepted}" if one.accepted else ""
         shown = "" if one.accepted or (one.blocks and step.instead) else f"\n{one.finding.instead}"
         yield from labelled("hazard", f"{one}{weight}\n{one.finding.danger}{shown}{accepted}")
+    if step.unseen:
+        yield from labelled("not seen", step.unseen)
     if step.instead:
         yield from labelled("refused", step.instead)
     works = {None: "nobody knows whether it keeps working", True: "stops working", False: "keeps working"}[
@@ -197,6 +200,8 @@ def sealed_text(sealed: Sealed, *, advice: bool = False) -> str:
     lines = [f"seal: {count}{done}", *_adopted(sealed), *([] if is_short else _counted(sealed))]
     for revision in hurting if advice or is_short else ():
         lines += ["", *_found(sealed, revision)]
+    for file, loops in sealed.loops:
+        lines += labelled("not seen", f"migrations/versions/{file}, {unseen.words(list(loops))}")
     lines += [
         f"{one.file}: accepted_hazards names {name}, and no hazard is called that" for one, name in sealed.unknown
     ]
@@ -242,10 +247,14 @@ def _found(sealed: Sealed, name: str) -> Iterator[str]:
         yield from labelled("next", gate.rewritten(revision, sealed.history, worst))
 
 
+def _in_short(finding: Finding) -> str:
+    lost = f" ({finding.loss.words})" if finding.loss else ""
+    return f"{finding.slug} of {finding.table}{lost}" if finding.table else finding.slug
+
+
 def _pending_line(one: Pending) -> str:
     first = one.message.splitlines()[0] if one.message else ""
     warnings = ["breaks the previous release"] if one.breaking else []
-    warnings += [
-        token.replace(":", " of ", 1) for token in one.hazards if not token.startswith("breaks-previous-release")
-    ]
+    found = [Finding.parse(token) for token in one.hazards]
+    warnings += [_in_short(finding) for finding in found if finding.slug != "breaks-previous-release"]
     return f"{one.revision}  {first}".strip() + (f"\n  {', '.join(warnings)}" if warnings else "")

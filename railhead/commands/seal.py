@@ -17,7 +17,7 @@ from railhead.devserver import scratch
 from railhead.diagnosis import refusals
 from railhead.dsn import Dsn
 from railhead.errors import Fact, Stop
-from railhead.hazards import course, gate, halves, rules
+from railhead.hazards import course, gate, halves, rules, unseen
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
@@ -43,6 +43,8 @@ class Sealed(NamedTuple):
     """What could hurt about the replayed ones and is not accepted."""
     unknown: tuple[tuple[Revision, str], ...]
     """What `accepted_hazards` names and no hazard is called."""
+    loops: tuple[tuple[str, tuple[int, ...]], ...]
+    """Files of the replayed ones that go through rows one by one, and the lines: what they do for each was not seen."""
     history: History
     drawn: bool
     """Whether this has drawn the line up to which revisions are adopted, or moved it."""
@@ -98,6 +100,11 @@ def write(
         changed=changed,
         found=tuple((one, finding) for one, finding in pairs if rules.accepted_in_file(one, finding) is None),
         unknown=tuple((one, name) for one in history.by_id.values() for name in rules.unknown_slugs(one)),
+        loops=tuple(
+            (history.by_id[one].file, tuple(lines))
+            for one in footprints
+            if (lines := unseen.loops_over_rows(history.by_id[one].path))
+        ),
         history=history,
         drawn=drawn,
     )

@@ -159,25 +159,38 @@ def _scans(footprint: Footprint) -> Iterator[Hit]:
     for statement in footprint.statements:
         for table in statement.scanned:
             if _blocks(statement, table) and table not in statement.rewritten:
-                yield table, _first_words(statement)
+                yield table, f"{_first_words(statement)}{_meanwhile(statement, table)}"
 
 
 def _indexes(footprint: Footprint) -> Iterator[Hit]:
     for statement in footprint.statements:
         for index, table in statement.indexed:
             if _blocks(statement, table) and table not in statement.rewritten:
-                yield table, f"the index {index}"
+                yield table, f"the index {index}{_meanwhile(statement, table)}"
 
 
 def _foreign_keys(footprint: Footprint) -> Iterator[Hit]:
     for statement in footprint.statements:
         for name, table in statement.foreign_keys:
             if _blocks(statement, table) and table not in statement.rewritten:
-                yield table, f"the foreign key {name}"
+                yield table, f"the foreign key {name}{_meanwhile(statement, table)}"
 
 
 def _blocks(statement: Statement, table: str) -> bool:
-    return statement.held.get(table, -1) >= BLOCKS_WRITES
+    """Tell whether somebody waits while this works on a table: for that one, or for another that is locked meanwhile."""
+    return bool(_blocked(statement, table))
+
+
+def _blocked(statement: Statement, table: str) -> list[str]:
+    """Return the tables that nobody can write meanwhile; its own first."""
+    blocked = [name for name, mode in statement.held.items() if mode >= BLOCKS_WRITES]
+    return sorted(blocked, key=lambda name: (name != table, name))
+
+
+def _meanwhile(statement: Statement, table: str) -> str:
+    """Return, where others wait than those of the table itself, for whom."""
+    first, *_ = _blocked(statement, table)
+    return "" if first == table else f" (while nobody can write {first})"
 
 
 def _writes(footprint: Footprint) -> Iterator[Hit]:

@@ -151,7 +151,7 @@ def test_every_account_tells_it(full: Workshop) -> None:
     [status] = json.loads(full.migrate("status", "--json").stdout)["pending"]
     assert 'destroys-data:"Big Table":column "a b"' in status["hazards"]
     [planned] = json.loads(full.migrate("plan", "--json").stdout)["pending"]
-    [hazard] = [one for one in planned["hazards"] if one["hazard"] == "destroys-data"]
+    [hazard] = [one for one in planned["hazards"] if one["slug"] == "destroys-data"]
     assert (hazard["lost"], hazard["table"]) == ("50 values", '"Big Table"')
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from railhead.devserver.scratch import PREFIX
 from railhead.dsn import Dsn
-from railhead.hazards import replay, rules
+from railhead.hazards import replay, rules, unseen
 from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
 from railhead.schema import catalog
 from tests.ground import eventually, rows_of
@@ -398,3 +399,98 @@ def test_a_plan_that_is_kept_reads_the_same(database: Dsn) -> None:
         rows_of(database, "ALTER TABLE one ADD x text DEFAULT 'a'; CREATE TYPE mood AS ENUM ('sad')")
         again = catalog.read(connection, often=True)
         assert again == catalog.read(connection) != first
+
+
+SEED = """
+op.execute("CREATE TABLE kind (name text PRIMARY KEY)")
+op.execute("INSERT INTO kind VALUES ('old kind')")
+"""
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "written"),
+    [
+        (
+            "op.execute(\"INSERT INTO member (name) VALUES ('second')\"); op.execute(\"INSERT INTO member (name) VALUES ('third')\")",
+            set(),
+        ),
+        (
+            "op.execute('UPDATE task SET price = 1'); op.execute(\"INSERT INTO member (name) VALUES ('fifth')\")",
+            {"task"},
+        ),
+        ("op.bulk_insert(sa.table('member', sa.column('name')), [{'name': 'a'}, {'name': 'b'}])", set()),
+        ("op.execute('INSERT INTO member (name) SELECT title FROM task')", {"member"}),
+    ],
+    ids=["two rows", "an UPDATE before", "bulk_insert", "as many as another table has"],
+)
+def test_one_row_is_one_row_whatever_was_done_before(
+    server: Dsn, tmp_path: Path, upgrade: str, written: set[str]
+) -> None:
+    """The server's counters run on from one transaction to the next: only what the statement itself adds counts."""
+    shutil.copy(SCHEMA, tmp_path)
+    first = "op.execute(\"INSERT INTO member (name) SELECT 'm' FROM generate_series(1, 40)\"); op.execute('DELETE FROM member')"
+    (tmp_path / "0002_it.py").write_text(REVISION.format(upgrade=lines(first), downgrade="    pass"))
+    third = REVISION.replace("0002_it", "0003_it").replace("0001_schema", "0002_it")
+    (tmp_path / "0003_it.py").write_text(third.format(upgrade=lines(upgrade), downgrade="    pass"))
+    _, found = footprints_of(server, tmp_path, ["0002_it", "0003_it"])
+    statements = found[1].statements
+    assert {table for statement in statements for table in statement.written} == written
+
+
+def test_a_foreign_key_that_stands_already_is_not_found_again(replayed: Replayed) -> None:
+    """Of the same name on another table, or checked long ago: only the new one is checked for all rows."""
+    prepared = """
+        CREATE TABLE note (id int, task_id bigint); CREATE TABLE other (id int PRIMARY KEY);
+        CREATE TABLE standing (o int CONSTRAINT who REFERENCES other)
+    """
+    footprint = replayed(
+        sql("ALTER TABLE note ADD CONSTRAINT who FOREIGN KEY (task_id) REFERENCES task"), prepared=prepared
+    )
+    assert only(footprint).foreign_keys == (("who", "note"),)
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "found"),
+    [
+        (
+            f"{sql('ALTER TABLE member ADD COLUMN x int')}\n{sql('ALTER TABLE here VALIDATE CONSTRAINT positive')}",
+            [("scans-under-lock", "here", "(while nobody can write member)")],
+        ),
+        (
+            f"{sql('ALTER TABLE member ADD COLUMN x int')}\n{sql('CREATE INDEX ix ON task (price)')}",
+            [("index-blocks-writes", "task", "the index ix")],
+        ),
+        (sql("ALTER TABLE here VALIDATE CONSTRAINT positive"), []),
+    ],
+    ids=["validation", "index", "alone"],
+)
+def test_work_on_one_table_while_another_is_locked_is_told(
+    replayed: Replayed, upgrade: str, found: list[tuple[str, str, str]]
+) -> None:
+    """Locks last until the transaction ends: whoever wants the other table waits for as long as the work takes."""
+    footprint = replayed(
+        upgrade, prepared="CREATE TABLE here (n int); ALTER TABLE here ADD CONSTRAINT positive CHECK (n > 0) NOT VALID"
+    )
+    told = [one for one in rules.findings(footprint) if one.slug in {"scans-under-lock", "index-blocks-writes"}]
+    assert [(one.slug, one.table) for one in told] == [(slug, table) for slug, table, _ in found]
+    assert all(words in one.thing for one, (_, _, words) in zip(told, found, strict=True))
+
+
+LOOPS = {
+    "over a query": "for row in op.get_bind().execute(sa.text('SELECT id FROM task')):\n    op.execute('DELETE FROM task')",
+    "over its rows": "rows = op.get_bind().execute(sa.text('SELECT 1')).fetchall()\nfor row in rows:\n    op.get_bind().execute(sa.text('SELECT 2'))",
+    "over objects": "session = sa.orm.Session(op.get_bind())\nfor task in session.query(sa.text('1')).all():\n    session.add(task)",
+    "in batches": "while op.get_bind().execute(sa.text('SELECT 1')).scalar():\n    op.execute('UPDATE task SET price = 1')",
+}
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_what_is_done_for_each_row_is_said_not_to_be_seen(tmp_path: Path, kind: str) -> None:
+    """An empty table never enters the loop; one over what stands in the file itself is seen."""
+    file = tmp_path / "0002_it.py"
+    file.write_text(REVISION.format(upgrade=lines(LOOPS[kind]), downgrade="    pass"))
+    assert unseen.loops_over_rows(file)
+    file.write_text(
+        REVISION.format(upgrade=lines("for name in ('a', 'b'):\n    op.execute(name)"), downgrade="    pass")
+    )
+    assert unseen.loops_over_rows(file) == []
