@@ -31,16 +31,28 @@ def take(environment: EnvironmentContext, models: Callable[[], MetaData]) -> boo
 
 
 def target_metadata(config: Config, script: ScriptDirectory) -> MetaData | None:
-    """Return the models of the project, None when it has no env.py; when they cannot be imported, too, after a warning.
+    """Return the models of the project, None when it has no env.py. Asks env.py, unless it is what called us.
 
-    Asks env.py, unless it is what called us.
+    They are imported once something of them is asked for; where that fails, a warning says so.
     """
     if hasattr(alembic.context, "config"):  # Alembic's proxy is installed: we are called by way of env.py
         config = alembic.context.config
     elif _MODELS not in config.attributes:
         _ask(config, script)
     models = config.attributes.get(_MODELS)
-    return _imported(cast("Callable[[], MetaData]", models)) if models else None
+    return cast("MetaData", _Late(cast("Callable[[], MetaData]", models))) if models else None
+
+
+class _Late:
+    """The models, imported when an operation asks for their naming convention: of raw SQL none does, and SQLAlchemy's ORM takes 100 ms."""
+
+    def __init__(self, models: Callable[[], MetaData]) -> None:
+        self._models = models
+
+    def __getattr__(self, name: str) -> object:
+        if "_found" not in self.__dict__:
+            self._found = _imported(self._models)
+        return getattr(self._found, name)
 
 
 def _ask(config: Config, script: ScriptDirectory) -> None:
