@@ -185,6 +185,8 @@ def _seal(call: Call) -> int:
     from railhead.commands import report
     from railhead.commands.seal import FIRST_SEAL, differences, write
 
+    if call.arguments.start:
+        return _seal_from(call)
     if call.arguments.check:
         told = differences(call.project, seen=not call.arguments.no_replay)
         call.say("\n".join(told) or "the manifest is true")
@@ -202,6 +204,23 @@ def _seal(call: Call) -> int:
     if sealed.unseen:
         shown = report.some(sealed.unseen)
         call.say(f"\nlisted only: {shown}; next: {call.project.command} seal", error=True)
+    return errors.DONE
+
+
+def _seal_from(call: Call) -> int:
+    from pathlib import Path
+
+    from railhead.commands import baseline, report
+    from railhead.commands.seal import write
+    from railhead.history import loader
+
+    asked = call.arguments
+    dump = Path(asked.dump) if asked.dump else None
+    settings = call.settings if dump else with_database(call.settings)
+    with baseline.made(settings, asked.start, dump, asked.rows or ()) as made:
+        sealed = write(settings, look=not asked.no_replay, every=asked.all, advise=asked.advice, start=made)
+    print(report.sealed_text(sealed, advice=asked.advice))
+    print(baseline.description(loader.history(settings.project), made))
     return errors.DONE
 
 
@@ -327,6 +346,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     seal.add_argument(
         "--adopted-up-to", metavar="REV", help="what is older was applied before anybody judged it (base: nothing was)"
     )
+    seal.add_argument(
+        "--from",
+        dest="start",
+        metavar="REV",
+        help="let the history start from the schema at REV, taken from the database, which is there: writes migrations/baseline.sql",
+    )
+    seal.add_argument("--dump", metavar="FILE", help="with --from: take it from what pg_dump has written")
+    seal.add_argument("--rows", action="append", metavar="TABLE", help="with --from: keep this table's rows, too")
     seal.add_argument("--all", action="store_true", help="judge what is older than the first seal, too")
     seal.add_argument("--advice", action="store_true", help="tell of every finding what to write instead")
     add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")

@@ -49,6 +49,11 @@ class Project(NamedTuple):
         return self.root / "migrations" / "manifest.txt"
 
     @property
+    def baseline(self) -> Path:
+        """The file that fresh databases begin with, where the history has one."""
+        return self.root / "migrations" / "baseline.sql"
+
+    @property
     def data(self) -> Path:
         """The folder of the server of development."""
         return self.root / ".data"

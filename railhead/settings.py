@@ -146,6 +146,11 @@ class Settings(NamedTuple):
         return settings._replace(doubts=tuple(read.doubts))
 
 
+def environment(**added: str) -> dict[str, str]:
+    """Return what a program sees that we start: our environment, and what is added."""
+    return {**os.environ, **added}
+
+
 def load(project: Project = HERE) -> Settings:
     """Return the settings of this process: the environment, and the project's `.env` where the environment is silent.
 

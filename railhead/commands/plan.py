@@ -110,6 +110,9 @@ def make(target: str, settings: Settings) -> Plan:
     history = loader.history(settings.project)
     pending = [history.by_id[step.revision] for step in steps if step.revision in history.by_id]
     place = ", ".join(sorted(steps[0].source)) if steps else "there already"
+    begins = bool(steps) and not steps[0].source and history.origin.baseline in {one.id for one in pending}
+    if begins:
+        pending = [one for one in pending if one.id not in history.in_baseline]
     footprints, note = _footprints(pending, history, settings) if pending else ({}, None)
     connection = _connect(settings)
     try:
@@ -123,6 +126,9 @@ def make(target: str, settings: Settings) -> Plan:
     elif seen.tables and not seen.taken_back:
         left = f"left alone, because no revision and no model names them: {few(seen.tables)}"
         note = left if note is None else f"{left}; {note}"
+    if begins:
+        first = f"migrations/baseline.sql makes the schema at {history.origin.baseline} first"
+        note = first if note is None else f"{first}; {note}"
     if not seen.versions and seen.has_tables:
         place = "without a version"
     return Plan(place or "empty", target, planned, note)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from railhead.commands.baseline import Baseline
 from railhead.commands.progress import Progress
 from railhead.devserver import scratch
 from railhead.diagnosis import refusals
@@ -21,7 +22,7 @@ from railhead.hazards import course, gate, halves, rules, unseen
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
-from railhead.history import loader, manifest
+from railhead.history import baseline, loader, manifest
 from railhead.history.checksum import checksum_of
 from railhead.history.graph import History, Revision, find
 from railhead.history.manifest import SealedRevision
@@ -61,6 +62,7 @@ def write(
     every: bool = False,
     advise: bool = False,
     adopted_up_to: str | None = None,
+    start: Baseline | None = None,
 ) -> Sealed:
     """Write the manifest, and return what was found. Changes scratch databases only, and those only to `look`.
 
@@ -70,12 +72,12 @@ def write(
     project = settings.project
     history = _history(project)
     before = manifest.origin(project.manifest)
-    origin = _origin(history, before, adopted_up_to)
-    history = history.adopting(origin.adopted)
+    origin = start.origin(before) if start else _origin(history, before, adopted_up_to)
+    history = history.begun(origin)
     kept = _kept(history)
     todo = [
         one.id
-        for one in history.by_id.values()
+        for one in history.behind_baseline
         if not (one.id in kept and kept[one.id].is_replayed) and (every or not one.adopted)
     ]
     footprints = _replayed(settings, history, todo) if look and todo else {}
@@ -86,6 +88,8 @@ def write(
     if advise:
         told = [one for one in history.by_id.values() if one.id not in found and (every or not one.adopted)]
         found |= {one.id: [Finding.parse(token) for token in entries[one.id].tokens] for one in told}
+    if start:
+        entries[start.revision] = entries[start.revision]._replace(catalog=start.fingerprint)
     drawn = origin.adopted != before.adopted
     if look and drawn and not todo:
         entries[history.heads[0]] = _arrived(settings, history, entries[history.heads[0]])
@@ -128,6 +132,8 @@ def differences(project: Project, *, seen: bool = True) -> list[str]:
     Unless `seen`, a revision that is listed only is good enough.
     """
     sealed = manifest.read(project.manifest)
+    if sealed is not None and not baseline.is_sealed(project, sealed.origin):
+        return ["migrations/baseline.sql is missing, or not what was sealed"]
     if sealed is not None and sealed.is_true(project.versions) and (not seen or sealed.is_judged):
         return []
     if not project.manifest.exists():
@@ -203,7 +209,7 @@ def _arrived(settings: Settings, history: History, entry: SealedRevision) -> Sea
     try:
         return entry._replace(catalog=course.final_catalog(server, history).fingerprint)
     except Failed as failed:
-        raise does_not_run(failed, server) from failed
+        raise does_not_run(failed, server, history) from failed
 
 
 def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict[str, Footprint]:
@@ -214,10 +220,10 @@ def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict
             found = halves.footprints(server, history, wanted, progress.tell)
             return {footprint.revision: footprint for footprint in found}
         except Failed as failed:
-            raise does_not_run(failed, server) from failed
+            raise does_not_run(failed, server, history) from failed
 
 
-def does_not_run(failed: Failed, server: Dsn) -> Stop:
+def does_not_run(failed: Failed, server: Dsn, history: History) -> Stop:
     """Return the story of a revision that does not run from empty."""
     untouched = "not touched: this was a scratch database, which is gone"
     if isinstance(failed.error, Stop):
@@ -226,6 +232,7 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
     code = getattr(cause, "pgcode", None)
     who = "PostgreSQL" if code else "Python"
     words = f"{failures.server_words(cause)} (SQLSTATE {code})" if code else f"{type(cause).__name__}: {cause}"
+    needs_tables = baseline.would_help(code, history)
     is_lost = code == "42P01" and any(f'"{name}"' in words for name in OWN_TABLES)
     correction = f"{refusals.out_of_reach(failed.revision.file)}\n" if is_lost else "correct the file, "
     facts: list[Fact] = [
@@ -238,7 +245,7 @@ def does_not_run(failed: Failed, server: Dsn) -> Stop:
         f"{failed.revision.id} does not run on an empty database that the revisions before it have made",
         facts=facts,
         database=untouched,
-        next_step=f"{correction}then:\n{gate.SEAL}\n"
+        next_step=f"{baseline.ADVICE if needs_tables and not is_lost else ''}{correction}then:\n{gate.SEAL}\n"
         "where the scratch server only lacks a role or an extension, name one that has it:\n"
         f"DATABASE_URL=postgresql://... {gate.SEAL}\n"
         f"or list it without looking:\n{gate.SEAL} --no-replay",

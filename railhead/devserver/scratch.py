@@ -24,6 +24,8 @@ from railhead.settings import Settings
 
 PREFIX = "railhead_scratch_"
 
+EMPTY = "template0"
+
 
 def server(settings: Settings) -> Dsn:
     """Return where scratch databases may be made: the server that the settings name in development, else the embedded one.
@@ -48,7 +50,7 @@ def server(settings: Settings) -> Dsn:
 
 
 @contextmanager
-def made_on(server: Dsn, template: str = "template0") -> Iterator[Dsn]:
+def made_on(server: Dsn, template: str = EMPTY) -> Iterator[Dsn]:
     """Give a database of our own on `server`, empty or like `template`, and drop it afterwards. Raises psycopg2.Error where we may not.
 
     Nobody waits there for a lock without end: only what waits for itself does.

@@ -7,6 +7,7 @@ production.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
 
@@ -18,7 +19,7 @@ from railhead.diagnosis import refusals
 from railhead.errors import Fact, Stop
 from railhead.execution import recorder
 from railhead.hazards import course, replay
-from railhead.history import manifest
+from railhead.history import baseline, manifest
 from railhead.history.checksum import checksum_of
 from railhead.history.graph import History, Revision, find
 from railhead.logs import log
@@ -48,7 +49,11 @@ def equal_revisions(connection: Connection, settings: Settings, history: History
     """
     here = catalog.read(connection).fingerprint
     sealed = manifest.read(settings.project.manifest)
-    if sealed and sealed.is_true(settings.project.versions) and all(entry.catalog != "-" for entry in sealed.entries):
+    if (
+        sealed
+        and sealed.is_true(settings.project.versions)
+        and all(entry.is_replayed or entry.revision in history.in_baseline for entry in sealed.entries)
+    ):
         return [entry.revision for entry in sealed.entries if entry.catalog == here]
     return [revision for revision, there in _catalogs(settings, history) if there.fingerprint == here]
 
@@ -114,10 +119,42 @@ def take_over(
     return told
 
 
-def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequence[Revision]) -> None:
-    """Say that the database is at these versions, in alembic_version and in the ledger, in one transaction.
+def begin(connection: Connection, lock: Lock, run: ledger.Run, history: History) -> None:
+    """Let an empty database begin with the baseline of the history. Changes the schema, writes the ledger, in one transaction.
 
-    Changes the schema by Alembic's own table only, writes the ledger. Raises LockLost, and then nothing was written.
+    Raises Stop when the file is not what was sealed, or when the server does not take it: then nothing was changed.
+    """
+    text = baseline.sql(history)
+    assert text is not None
+    revision = history.by_id[str(history.origin.baseline)]
+    ledger.create(connection)
+    began = time.monotonic()
+    try:
+        adopt(connection, lock, run._replace(action="baseline"), [revision], f"{text};{_LET_BASELINE}")
+    except psycopg2.Error as error:
+        if error.pgcode is None:
+            raise
+        raise Stop(
+            "baseline",
+            "the server does not take the baseline of this history",
+            facts=[
+                ("file", "migrations/baseline.sql"),
+                ("PostgreSQL", f"{failures.server_words(error)} (SQLSTATE {error.pgcode})"),
+            ],
+            database="unchanged, empty",
+            next_step=f"give the role what it lacks (an extension, a schema), or make the baseline anew:\n{baseline.SEAL_FROM}",
+        ) from error
+    log.info(
+        "the database was empty: migrations/baseline.sql has made the schema at %s in %.0f ms",
+        revision.id,
+        (time.monotonic() - began) * 1000,
+    )
+
+
+def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequence[Revision], making: str = "") -> None:
+    """Say that the database is at these versions, in alembic_version and in the ledger, in one transaction with what is `making` them so.
+
+    Changes the schema by Alembic's own table and that, writes the ledger. Raises LockLost, and then nothing was written.
     """
     checksums = {one.id: checksum_of(one.path) for one in versions}
     rows = [
@@ -133,11 +170,13 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
         )
         for one in versions
     ]
-    kept = catalog.read(connection).text
     with connection.cursor() as cursor:
         cursor.execute(f"BEGIN; {lock.brand()}")
         try:
-            cursor.execute(_VERSION_TABLE)
+            if making:
+                cursor.execute(making)
+            kept = catalog.read(connection).text
+            cursor.execute(baseline.VERSION_TABLE)
             cursor.execute("DELETE FROM alembic_version")
             cursor.execute("INSERT INTO alembic_version SELECT unnest(%s)", ([one.id for one in versions],))
             recorder.write(cursor, lock, run, rows, "applied", [one.id for one in versions])
@@ -260,8 +299,8 @@ _ELSEWHERE = (
     "python utils/migrate.py adopt\n"
     "or seal the revisions (python utils/migrate.py seal) and deploy the manifest"
 )
-_VERSION_TABLE = """
-CREATE TABLE IF NOT EXISTS alembic_version (
-    version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
-)
+_LET_BASELINE = f"""
+ALTER TABLE {ledger.TABLE} DROP CONSTRAINT IF EXISTS {ledger.TABLE}_action_check,
+      ADD CONSTRAINT {ledger.TABLE}_action_check CHECK (action IN {ledger.ACTIONS})
 """
+"""A ledger that is older than baselines does not know the word."""

@@ -17,6 +17,7 @@ from railhead.diagnosis import messages
 from railhead.diagnosis.postgres_error import Ask
 from railhead.errors import LEFT_BEHIND, Refusal, Stop, TableBusy
 from railhead.execution.executor import Executor
+from railhead.history import baseline
 from railhead.history.planner import MigrationPlan
 from railhead.logs import log
 from railhead.postgres import failures, interrupts
@@ -83,6 +84,9 @@ class FailureReport:
             stop = messages.failed(
                 error, step, place, left=carrier.left, foreign=foreign, ask=self._ask, again=self._again()
             )
+            code = getattr(messages.cause(error), "pgcode", None)
+            if self.place_before == "empty" and baseline.would_help(code, self._way.history):
+                stop = stop.replaced(next_step=f"{baseline.ADVICE}else {stop.next_step}")
         elif carrier.left and isinstance(stop, TableBusy):
             stays = "; what the revision has done outside its transaction stays, and is not done twice"
             stop = stop.replaced(database=stop.database + stays)

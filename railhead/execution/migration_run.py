@@ -71,6 +71,8 @@ class MigrationRun:
         self.way = way
         self.models = models
         self.ahead = False
+        self.fresh = False
+        """Whether this run found the database empty and has begun it with the baseline."""
         self.settings = settings
         self.patience = RetryBudget(settings.wait_lock, settings.lock_timeout)
         self.run = ledger.new_run(way.action, settings)
@@ -202,7 +204,11 @@ class MigrationRun:
         if others:
             log.info("left alone, because no revision and no model names them: %s", owners.few(others))
         steps = self.way.steps(() if self.way.purge else seen.versions)
-        whole = self.way.action == "stamp" or not (seen.has_tables or seen.versions)
+        if self._is_to_begin(seen, steps):
+            self.account.asking(lambda one: adoption.begin(one, lock, self.run, self.way.history))
+            self.fresh = True
+            return self._under(lock)
+        whole = self.way.action == "stamp" or self.fresh or not (seen.has_tables or seen.versions)
         by_id = self.way.history.by_id
         pending = [by_id[step.revision] for step in steps if step.revision in by_id]
         lines = gate.sealed(self.way.history.project, pending)
@@ -225,6 +231,12 @@ class MigrationRun:
                 self.done += carrier.done
         self.account.keep_catalog()
         return after
+
+    def _is_to_begin(self, seen: Snapshot, steps: Sequence[MigrationStep]) -> bool:
+        """Tell whether this database begins with the baseline of the history: it has nothing of ours, and the way leads past it."""
+        first = self.way.history.origin.baseline
+        is_new = self.way.action == "upgrade" and not (seen.versions or (seen.has_tables and seen.taken_back))
+        return is_new and first is not None and any(step.revision == first for step in steps)
 
     def _attempts(self, carrier: Executor, *, whole: bool) -> frozenset[str]:
         """Try until it is done, until waiting is no longer allowed, or until it cannot be done."""

@@ -6,7 +6,7 @@ touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 
 from alembic.config import Config
@@ -30,8 +30,8 @@ def footprints(
     """
     todo = set(wanted)
     with ExitStack() as stack:
-        course = _Course(server, list(history.by_id.values()), config or loader.config(history.project), stack)
-        for revision in history.by_id.values():
+        course = _Course(server, history, config or loader.config(history.project), stack)
+        for revision in history.behind_baseline:
             if revision.id in todo:
                 todo.remove(revision.id)
                 tell(revision.id)
@@ -43,20 +43,25 @@ def footprints(
 def build(dsn: Dsn, history: History) -> None:
     """Bring an empty scratch database to head. Changes the schema. Raises Failed."""
     with Replay(dsn, loader.config(history.project)) as replay:
-        replay.up(list(history.by_id.values()))
+        replay.begin(history)
+        replay.up(history.behind_baseline)
 
 
 def final_catalog(server: Dsn, history: History) -> Catalog:
     """Return the catalog that all revisions make of an empty database. Changes a scratch database only. Raises Failed."""
     with scratch.made_on(server) as dsn, Replay(dsn, loader.config(history.project)) as replay:
-        replay.up(list(history.by_id.values()))
+        replay.begin(history)
+        replay.up(history.behind_baseline)
         return replay.catalog()
 
 
 def catalogs(server: Dsn, history: History) -> Iterator[tuple[str, Catalog]]:
-    """Yield the catalog after each revision, oldest first. Changes a scratch database only. Raises Failed."""
+    """Yield the catalog after each revision from the baseline on, oldest first. Changes a scratch database only. Raises Failed."""
     with scratch.made_on(server) as dsn, Replay(dsn, loader.config(history.project)) as replay:
-        for revision in history.by_id.values():
+        replay.begin(history)
+        if history.origin.baseline:
+            yield history.origin.baseline, replay.catalog()
+        for revision in history.behind_baseline:
             replay.up([revision])
             yield revision.id, replay.catalog()
 
@@ -64,9 +69,10 @@ def catalogs(server: Dsn, history: History) -> Iterator[tuple[str, Catalog]]:
 class _Course:
     """The way of one replay through the history, on one scratch database after another where something is spoilt."""
 
-    def __init__(self, server: Dsn, order: Sequence[Revision], config: Config, stack: ExitStack) -> None:
+    def __init__(self, server: Dsn, history: History, config: Config, stack: ExitStack) -> None:
         self._server = server
-        self._order = order
+        self._history = history
+        self._order = history.behind_baseline
         self._config = config
         self._script = loaded(config)
         self._stack = stack
@@ -90,18 +96,21 @@ class _Course:
 
     def _begin(self) -> Replay:
         """Return a database that all revisions so far have made: of nothing, or a copy of one that only goes forwards."""
-        if not self._done:
-            dsn = self._stack.enter_context(scratch.made_on(self._server))
-        else:
-            dsn = self._stack.enter_context(scratch.made_on(self._server, self._caught_up()))
+        template = self._caught_up() if self._done else scratch.EMPTY
+        dsn = self._stack.enter_context(scratch.made_on(self._server, template))
         self._replay = self._stack.enter_context(Replay(dsn, self._config, self._script))
+        if not self._done:
+            self._replay.begin(self._history)
         return self._replay
 
     def _caught_up(self) -> str:
         """Return the name of a database that has the revisions so far, and that nobody has gone back in."""
+        is_new = self._plain is None
         if self._plain is None:
             self._plain = self._stack.enter_context(scratch.made_on(self._server))
         with Replay(self._plain, self._config, self._script) as replay:
+            if is_new:
+                replay.begin(self._history)
             replay.up(self._order[self._plain_done : self._done])
         self._plain_done = self._done
         return self._plain.parameters()["dbname"]

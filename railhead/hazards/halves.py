@@ -45,7 +45,7 @@ def footprints(
         yield from course.footprints(server, history, todo, tell)
         return
     middle = len(todo) * 11 // 20  # the other one has a longer way to its first revision
-    with _OtherHalf(server, history.project, todo[middle:]) as other:
+    with _OtherHalf(server, history, todo[middle:]) as other:
         for footprint in course.footprints(server, history, todo[:middle], tell):
             other.pass_on(tell)
             yield footprint
@@ -61,8 +61,8 @@ def _cores() -> int:
 class _OtherHalf:
     """A process that replays, and what it has found so far."""
 
-    def __init__(self, server: Dsn, project: Project, wanted: list[str]) -> None:
-        self._request = pickle.dumps((server[:], project.root.resolve(), wanted))
+    def __init__(self, server: Dsn, history: History, wanted: list[str]) -> None:
+        self._request = pickle.dumps((server[:], history.project.root.resolve(), history.origin, wanted))
         self._found: list[Footprint] = []
         self._told = 0
 
@@ -114,9 +114,9 @@ def _serve() -> None:
     from railhead.history import loader
     from railhead.postgres import interrupts
 
-    server, root, wanted = pickle.load(sys.stdin.buffer)  # noqa: S301  # who started us asks
+    server, root, origin, wanted = pickle.load(sys.stdin.buffer)  # noqa: S301  # who started us asks
     answers = _own_output()
-    history = loader.history(Project(root=Path(root)))
+    history = loader.history(Project(root=Path(root))).begun(origin)
     pickler = pickle.Pickler(answers)  # one for all: what two footprints share is sent once
     with interrupts.watching():
         for footprint in course.footprints(Dsn(server), history, wanted, lambda _: None):

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import alembic.context
+import psycopg2
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
@@ -31,9 +32,9 @@ from railhead.dsn import Dsn
 from railhead.hazards import loss
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.tracer import Notices, Point, Tracer, notices
-from railhead.history import loader
+from railhead.history import baseline, loader
 from railhead.history.env_file import target_metadata
-from railhead.history.graph import Revision
+from railhead.history.graph import History, Revision
 from railhead.logs import log
 from railhead.operations import verbs
 from railhead.postgres import engine, failures
@@ -91,6 +92,17 @@ class Replay:
         """Leave the database."""
         self._engine.dispose()
         self._onlooker.close()
+
+    def begin(self, history: History) -> None:
+        """Make the baseline of a history that has one. Changes the schema. Raises Failed, and Stop when it is not what was sealed."""
+        statements = baseline.stamped(history)
+        if statements is None:
+            return
+        try:
+            with self._onlooker.cursor() as cursor:
+                cursor.execute(f"BEGIN; {statements}; COMMIT")
+        except psycopg2.Error as error:
+            raise Failed(history.by_id[str(history.origin.baseline)], error) from error
 
     def up(self, wanted: Sequence[Revision]) -> None:
         """Apply these revisions. Raises Failed."""

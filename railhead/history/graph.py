@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from railhead.errors import Stop
 from railhead.history import manifest
+from railhead.history.origin import Origin
 from railhead.project import Project
 
 
@@ -46,13 +47,27 @@ class History:
         self.project = project
         self.by_id = {revision.id: revision for revision in revisions}
         self.problem = problem
+        self.origin = Origin()
 
-    def adopting(self, line: str | None) -> History:
-        """Return the same history, in which the revisions up to `line` are marked as older than the first seal."""
-        older = self.ancestors([line]) if line else ()
-        return History(
+    def begun(self, origin: Origin) -> History:
+        """Return the same history with this origin: the revisions that are older than the first seal are marked."""
+        older = self.ancestors(one for one in (origin.adopted, origin.baseline) if one)
+        begun = History(
             self.project, [one._replace(adopted=one.id in older) for one in self.by_id.values()], self.problem
         )
+        begun.origin = origin
+        return begun
+
+    @property
+    def in_baseline(self) -> set[str]:
+        """Return the ids of the revisions whose work the baseline does; none where there is no baseline."""
+        return self.ancestors([self.origin.baseline]) if self.origin.baseline else set()
+
+    @property
+    def behind_baseline(self) -> list[Revision]:
+        """Return what is left to do once the baseline is made, parents first; all where there is none."""
+        done = self.in_baseline
+        return [one for one in self.by_id.values() if one.id not in done]
 
     @property
     def heads(self) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def history(project: Project, script: ScriptDirectory | None = None) -> History:
             found = [_revision(one) for one in script.walk_revisions("base", "heads")][::-1]
     except Stop as stop:
         return History(project, [], stop)
-    loaded = History(project, found).adopting(manifest.origin(project.manifest).adopted)
+    loaded = History(project, found).begun(manifest.origin(project.manifest))
     loaded.problem = forked(loaded) or too_long(loaded)
     return loaded
 

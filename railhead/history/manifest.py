@@ -76,7 +76,7 @@ class Manifest(NamedTuple):
     def adopted(self) -> set[str]:
         """Return the ids of the revisions that are older than the first seal, so that nobody has to look at them."""
         parents = {entry.revision: entry.parents for entry in self.entries}
-        older, todo = set[str](), [self.origin.adopted]
+        older, todo = set[str](), [self.origin.adopted, self.origin.baseline]
         while todo:
             one = todo.pop()
             if one in parents and one not in older:

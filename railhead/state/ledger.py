@@ -20,7 +20,7 @@ from railhead.postgres.connection import IN_NO_QUEUE, fetch_all, fetch_value
 from railhead.settings import Settings
 
 TABLE = "migration_ledger"
-ACTIONS = ("upgrade", "downgrade", "stamp", "adopt", "create_all")
+ACTIONS = ("upgrade", "downgrade", "stamp", "adopt", "create_all", "baseline")
 OUTCOMES = ("started", "applied", "failed")
 
 CREATE = f"""
