@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from psycopg2.extensions import connection as Driver
 from sqlalchemy import MetaData
 
+from railhead.autogenerate import foreign
 from railhead.autogenerate import options as autogenerate
 from railhead.history import loader
 from railhead.postgres.quoting import full_name, in_schema
@@ -41,15 +42,20 @@ class Difference(NamedTuple):
 def models_ahead(project: Project, metadata: MetaData, driver: Driver) -> list[Difference]:
     """Return where models.py says more, or something else, than a database at head holds. Read-only.
 
-    Alembic's own comparison, with types, server defaults, enums and named checks.
+    Alembic's own comparison, with types, server defaults, enums and named checks, of what is ours. Raises Stop when the models were
+    not imported.
     """
     config = loader.config(project)
     environment = EnvironmentContext(config, ScriptDirectory.from_config(config))
-    options: dict[str, Any] = autogenerate.options(environment, metadata)
+    owners = foreign.ownership_of(environment, metadata, driver)
+    foreign.assert_models(metadata, owners)
+    options: dict[str, Any] = autogenerate.options(environment, metadata, lambda: owners)
     with reading(driver) as connection:
         migration_context = MigrationContext.configure(connection, opts=options)
         with loader.no_garbage_collection():
             upgrade = produce_migrations(migration_context, metadata).upgrade_ops
+    if upgrade:
+        foreign.prune(upgrade, owners)
     return [difference for operation in upgrade.ops for difference in _ahead(operation)] if upgrade else []
 
 

@@ -7,24 +7,30 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import cache, partial
 
 import sqlalchemy as sa
 from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 
-from railhead.autogenerate import layout
+from railhead.autogenerate import foreign, layout
 from railhead.autogenerate.dialect import PLUGIN, compare_json_default
 from railhead.autogenerate.revision_files import body, headline, is_check, needed, proposals
+from railhead.history.made_objects import RELATION
 from railhead.logs import log
 from railhead.project import OWN_TABLES
+from railhead.schema.ownership import Ownership
 
 
-def options(context: EnvironmentContext, metadata: sa.MetaData) -> dict[str, object]:
+def options(
+    context: EnvironmentContext, metadata: sa.MetaData, ownership: Callable[[], Ownership] | None = None
+) -> dict[str, object]:
     """Return what `context.configure` needs for `revision`, `check` and comparisons; `context` is Alembic's own.
 
-    Compared are the default schema and those that the models name; others belong to somebody else.
+    Compared are the default schema and those that the models name, and what is ours in them. `ownership` is asked for when something
+    is compared; of what `context` is connected to unless it is given.
     """
     import alembic_postgresql_enum  # noqa: F401  its comparison enters Alembic on import; 15 ms that other commands save
 
@@ -35,8 +41,13 @@ def options(context: EnvironmentContext, metadata: sa.MetaData) -> dict[str, obj
     _take_checks_out_of_columns(metadata)
     tables: dict[str, str] = {}
     schemas = {table.schema for table in metadata.tables.values() if table.schema}
+    owners = cache(ownership or partial(foreign.ownership_of, context, metadata))
 
     def propose(migration_context: MigrationContext, _revision: object, scripts: list[ops.MigrationScript]) -> None:
+        asked = migration_context.opts["revision_context"].command_args
+        if asked["autogenerate"] or is_check(migration_context):
+            foreign.assert_models(metadata, owners())
+            foreign.leave_alone(scripts[0].upgrade_ops, owners(), schemas)
         if not is_check(migration_context):
             _warn_of_unnamed_checks(metadata)
             scripts[:] = proposals(migration_context, context.script, scripts[0], tables)
@@ -45,9 +56,10 @@ def options(context: EnvironmentContext, metadata: sa.MetaData) -> dict[str, obj
         "process_revision_directives": propose,
         "target_metadata": metadata,
         "include_schemas": bool(schemas),
-        "include_name": lambda name, kind, _parents: _is_ours(name, kind, schemas),
-        "include_object": lambda found, name, _kind, _reflected, model: (
-            model is not None or not (_is_part(found, metadata) or _may_be_unnamed(found, name, metadata))
+        "include_name": lambda name, kind, parents: _is_ours(name, kind, parents, schemas, owners),
+        "include_object": lambda found, name, kind, reflected, model: (
+            (model is not None or not (_is_part(found, metadata) or _may_be_unnamed(found, name, metadata)))
+            and not (kind == "table" and not reflected and foreign.is_left_out(found, owners()))
         ),
         "compare_type": True,
         "compare_server_default": True,
@@ -56,11 +68,19 @@ def options(context: EnvironmentContext, metadata: sa.MetaData) -> dict[str, obj
     }
 
 
-def _is_ours(name: str | None, kind: str, schemas: Collection[str]) -> bool:
+def _is_ours(
+    name: str | None,
+    kind: str,
+    parents: Mapping[str, str | None],
+    schemas: Collection[str],
+    owners: Callable[[], Ownership],
+) -> bool:
     """Tell whether a thing that Alembic found in the database is for the models to speak of; the default schema is None."""
     if kind == "schema":
         return name is None or name in schemas
-    return not (kind == "table" and name in OWN_TABLES)
+    if kind != "table" or name is None:
+        return True
+    return name not in OWN_TABLES and owners().is_ours(RELATION, parents["schema_name"] or owners().home, name)
 
 
 def _is_part(found: object, metadata: sa.MetaData) -> bool:

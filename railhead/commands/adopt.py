@@ -13,10 +13,10 @@ from railhead.execution.exclusive import exclusive
 from railhead.history import loader
 from railhead.history.graph import History
 from railhead.postgres.connection import open_now
+from railhead.schema.ownership import few
 from railhead.settings import Settings
 from railhead.state import inspection, status
 from railhead.state.inspection import Snapshot
-from railhead.state.owners import few
 
 
 def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> str:

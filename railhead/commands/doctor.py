@@ -6,7 +6,7 @@ queries, and no lock: it can be run against production at any time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,20 +16,33 @@ from psycopg2.extensions import connection as Connection
 from railhead.autogenerate import model_diff
 from railhead.autogenerate.model_diff import Difference
 from railhead.commands import seal
+from railhead.commands.doctor_questions import (
+    DEADLOCK_TIMEOUT,
+    INVALID_INDEXES,
+    IS_SUPERUSER,
+    LONG_TRANSACTIONS,
+    NOT_OURS,
+    NOT_VALIDATED,
+    PREPARED,
+    UNUSABLE,
+    WIDER,
+    WIDTH,
+)
 from railhead.diagnosis import messages
 from railhead.dsn import Address
 from railhead.errors import Stop
 from railhead.history import loader
 from railhead.history.graph import History
-from railhead.history.naming import LONGEST_ID
+from railhead.history.made_objects import RELATION
 from railhead.postgres import failures
 from railhead.postgres.connection import database_identity, fetch_all, fetch_value, is_pooled, open_now, server_version
 from railhead.project import OWN_TABLES
 from railhead.schema import catalog
+from railhead.schema.ownership import Ownership, few
 from railhead.settings import Settings
 from railhead.state import drift, inspection, ledger, owners, status
 from railhead.state.inspection import Snapshot
-from railhead.state.ledger import TABLE
+from railhead.state.owners import in_database
 from railhead.state.status import Models
 
 HEALTH_CHECK = 300.0
@@ -53,6 +66,8 @@ class CheckMessage(NamedTuple):
     slug: str
     what: str
     next: str
+    is_remark: bool = False
+    """Whether it only says what is so, and nothing is to be done."""
 
 
 def examine(settings: Settings, models: Models, *, long: float = LONG) -> list[CheckMessage]:
@@ -161,16 +176,17 @@ def _as_application(connection: Connection, case: _Case) -> Iterator[CheckMessag
             "upgrade the server: https://www.postgresql.org/docs/current/upgrading.html",
         )
     seen = inspection.snapshot(connection, closely=True)
-    yield from _place(connection, seen, case)
-    yield from _schema(connection)
+    whose = in_database(connection, case.history, seen.versions, case.models)
+    yield from _place(connection, seen, case, whose)
+    yield from _schema(connection, whose)
     yield from _sessions(connection, case.long)
-    if case.settings.production and fetch_value(connection, _IS_SUPERUSER):
+    if case.settings.production and fetch_value(connection, IS_SUPERUSER):
         yield CheckMessage(
             "superuser",
             f"the application serves as a superuser ({case.address.variable}): what gets into it owns the server",
             "give the application a role of its own, and migrations the owner's (MIGRATE_DATABASE_URL)",
         )
-    missing = [str(row[0]) for row in _of_ours(fetch_all(connection, _UNUSABLE), case)]
+    missing = [str(row[0]) for row in _of_ours(fetch_all(connection, UNUSABLE), case)]
     if missing:
         yield CheckMessage(
             "missing-privilege",
@@ -195,7 +211,7 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[CheckMessage]:
             f"migrations cannot write there ({case.address.variable}): a standby, or default_transaction_read_only",
             "name the primary; with several hosts, add ?target_session_attrs=read-write",
         )
-    deadlock = float(str(fetch_value(connection, _DEADLOCK_TIMEOUT))) / 1000
+    deadlock = float(str(fetch_value(connection, DEADLOCK_TIMEOUT))) / 1000
     if case.settings.lock_timeout >= deadlock:
         yield CheckMessage(
             "lock-timeout-long",
@@ -216,7 +232,7 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[CheckMessage]:
             f"the role of migrations may not create anything in {schema} ({case.address.variable})",
             f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};",
         )
-    not_owned = _of_ours(fetch_all(connection, _NOT_OURS), case)
+    not_owned = _of_ours(fetch_all(connection, NOT_OURS), case)
     foreign = [str(row[0]) for row in not_owned]
     if foreign:
         roles = sorted({str(row[2]) for row in not_owned})
@@ -234,17 +250,17 @@ def _of_ours(rows: list[tuple[object, ...]], case: _Case) -> list[tuple[object, 
     return [row for row, name in zip(rows, names, strict=True) if name in wanted]
 
 
-def _place(connection: Connection, seen: Snapshot, case: _Case) -> Iterator[CheckMessage]:
+def _place(connection: Connection, seen: Snapshot, case: _Case, whose: Ownership) -> Iterator[CheckMessage]:
     """Look at where the database is, and at what is not as the migrations left it."""
     history = case.history
     where = inspection.state(seen, history, inspection.on_top(connection, seen, history))
     if where not in {"current", "forked"}:
         yield CheckMessage(where, f"the database is {where}: {seen.place}", "python utils/migrate.py status")
-    width = fetch_value(connection, _WIDTH)
+    width = fetch_value(connection, WIDTH)
     long = [one for one in history.by_id if isinstance(width, int) and len(one) > width]
     if long:
         yield CheckMessage(
-            "long-id", f"alembic_version holds {width} characters, too few for {', '.join(_few(long))}", _WIDER
+            "long-id", f"alembic_version holds {width} characters, too few for {', '.join(_few(long))}", WIDER
         )
     edited = status.edited(seen, history)
     if edited:
@@ -261,13 +277,22 @@ def _place(connection: Connection, seen: Snapshot, case: _Case) -> Iterator[Chec
         )
     try:
         with catalog.told_who(connection):
-            yield from _drift(connection, case, at_head=where == "current")
+            yield from _drift(connection, case, seen, whose, at_head=where == "current")
     except Stop as stop:
         yield _of_stop(stop)
 
 
-def _drift(connection: Connection, case: _Case, *, at_head: bool) -> Iterator[CheckMessage]:
-    outside = drift.outside(connection)
+def _drift(
+    connection: Connection, case: _Case, seen: Snapshot, whose: Ownership, *, at_head: bool
+) -> Iterator[CheckMessage]:
+    outside, others = drift.sort_out(drift.since(seen.kept, connection), whose)
+    if others:
+        yield CheckMessage(
+            "left-alone",
+            f"no revision and no model names {few(others)}",
+            "nothing: they are left alone",
+            is_remark=True,
+        )
     if outside:
         yield CheckMessage(
             "drifted", f"changed outside the migrations: {_listed(outside)}", "python utils/migrate.py drift"
@@ -292,14 +317,24 @@ def _drift(connection: Connection, case: _Case, *, at_head: bool) -> Iterator[Ch
         yield CheckMessage("models-ahead", f"models.py and the migrations differ: {names}", model_diff.AUTOGENERATE)
 
 
-def _schema(connection: Connection) -> Iterator[CheckMessage]:
-    for name, table in fetch_all(connection, _INVALID_INDEXES):
+def _is_ours(whose: Ownership, table: Sequence[object]) -> bool:
+    """Tell whether a table is for us to look at: ours, or our own."""
+    schema, name = map(str, table)
+    return name in OWN_TABLES or not whose.is_certain or whose.is_ours(RELATION, schema, name)
+
+
+def _schema(connection: Connection, whose: Ownership) -> Iterator[CheckMessage]:
+    for name, table, *place in fetch_all(connection, INVALID_INDEXES):
+        if not _is_ours(whose, place):
+            continue
         yield CheckMessage(
             "invalid-index",
             f"the index {name} on {table} is INVALID: it is written and never read",
             f"REINDEX INDEX CONCURRENTLY {name};",
         )
-    for name, table, plain, bare, schema in fetch_all(connection, _NOT_VALIDATED):
+    for name, table, plain, bare, schema in fetch_all(connection, NOT_VALIDATED):
+        if not _is_ours(whose, (schema, bare)):
+            continue
         in_schema = f', schema="{schema}"' if schema != "public" else ""
         yield CheckMessage(
             "not-validated",
@@ -309,14 +344,14 @@ def _schema(connection: Connection) -> Iterator[CheckMessage]:
 
 
 def _sessions(connection: Connection, long: float) -> Iterator[CheckMessage]:
-    for pid, application, state, age, query in fetch_all(connection, _LONG_TRANSACTIONS, (long,)):
+    for pid, application, state, age, query in fetch_all(connection, LONG_TRANSACTIONS, (long,)):
         idle = str(state).startswith("idle in transaction")
         yield CheckMessage(
             "idle-in-transaction" if idle else "long-transaction",
             f"pid {pid}, {application}, {state} for {float(str(age)):.0f} s: a migration of the same tables would wait: {query}",
             f"SELECT pg_terminate_backend({pid});",
         )
-    for name, owner, age, tables in fetch_all(connection, _PREPARED):
+    for name, owner, age, tables in fetch_all(connection, PREPARED):
         held = f", and holds locks on {tables}" if tables else ""
         yield CheckMessage(
             "prepared-transaction",
@@ -347,66 +382,3 @@ _BESIDE_MODELS = {
 
 def _few(names: list[str]) -> list[str]:
     return names if len(names) <= MOST_NAMES else [*names[:MOST_NAMES], f"{len(names) - MOST_NAMES} more"]
-
-
-_OF_USERS = """
-n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
- AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-"""
-
-_IS_SUPERUSER = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
-
-_DEADLOCK_TIMEOUT = "SELECT setting FROM pg_settings WHERE name = 'deadlock_timeout'"
-
-_WIDTH = """
-SELECT atttypmod - 4 FROM pg_attribute
- WHERE attrelid = to_regclass('alembic_version') AND attname = 'version_num' AND atttypmod > 4
-"""
-
-_WIDER = f"ALTER TABLE alembic_version ALTER COLUMN version_num TYPE varchar({LONGEST_ID});"
-
-_UNUSABLE = f"""
-SELECT c.oid::regclass::text, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND {_OF_USERS}
-   AND c.relname NOT IN ('alembic_version', '{TABLE}')
-   AND NOT (SELECT bool_and(has_table_privilege(c.oid, wanted))
-              FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS w (wanted)) ORDER BY 1
-"""
-
-_NOT_OURS = f"""
-SELECT c.oid::regclass::text, c.relname, quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND {_OF_USERS}
-   AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1
-"""
-
-_INVALID_INDEXES = f"""
-SELECT c.oid::regclass::text, i.indrelid::regclass::text FROM pg_index i
-  JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i' JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE NOT i.indisvalid AND {_OF_USERS}
-   AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid OR p.relid = i.indrelid) ORDER BY 1
-"""
-
-# What PostgreSQL 18 does not enforce it does not validate either, and that is meant.
-_NOT_VALIDATED = f"""
-SELECT quote_ident(k.conname), c.oid::regclass::text, k.conname, c.relname, n.nspname FROM pg_constraint k
-  JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE NOT k.convalidated AND k.conparentid = 0 AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) AND {_OF_USERS}
- ORDER BY 2, 1
-"""
-
-_LONG_TRANSACTIONS = """
-SELECT pid, coalesce(nullif(application_name, ''), 'unnamed'), state, extract(epoch FROM clock_timestamp() - xact_start),
-       left(regexp_replace(query, '\\s+', ' ', 'g'), 60)
-  FROM pg_stat_activity
- WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
-   AND application_name !~ '^railhead (?!web)' AND xact_start < clock_timestamp() - make_interval(secs => %s) ORDER BY xact_start
-"""
-
-# The locks of a prepared transaction have no pid, and one virtual transaction with the lock on its own number.
-_PREPARED = """
-SELECT p.gid, p.owner, extract(epoch FROM clock_timestamp() - p.prepared),
-       (SELECT string_agg(DISTINCT l.relation::regclass::text, ', ') FROM pg_locks l JOIN pg_locks own USING (virtualtransaction)
-         WHERE own.pid IS NULL AND own.transactionid = p.transaction
-           AND l.pid IS NULL AND l.locktype = 'relation' AND l.relation >= 16384)
-  FROM pg_prepared_xacts p WHERE p.database = current_database() ORDER BY p.prepared
-"""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -25,11 +26,13 @@ from railhead.postgres.blockers import Blocker, blockers_of
 from railhead.postgres.connection import fetch_all
 from railhead.schema import catalog
 from railhead.schema.catalog import Catalog
+from railhead.schema.ownership import Ownership
 from railhead.settings import Settings
 from railhead.state import drift, inspection, ledger
 from railhead.state.drift import Drift
 from railhead.state.inspection import Snapshot
 from railhead.state.ledger import Filter, LedgerRow
+from railhead.state.owners import in_database
 from railhead.state.status import Models, Status, edited, status_of
 
 T = TypeVar("T")
@@ -199,7 +202,8 @@ def overview(
     work = _work(connection, place.holder) if place.holder else ()
     differences = None
     if not place.holder:
-        differences = unless_locked(connection, lambda: _drift(connection, status, place, compare))
+        whose = partial(in_database, connection, history, place.versions, models)
+        differences = unless_locked(connection, lambda: _drift(connection, status, place, compare, whose()))
     connection.rollback()
     connection.autocommit = True  # what weighs the tables brings a transaction of its own
     return Overview(
@@ -228,11 +232,11 @@ def unless_locked(connection: Connection, ask: Callable[[], T]) -> T | None:
             return None
 
 
-def _drift(connection: Connection, status: Status, place: Snapshot, compare: Compare) -> Drift:
+def _drift(connection: Connection, status: Status, place: Snapshot, compare: Compare, whose: Ownership) -> Drift:
     """Compare with what the last run kept, and the models with the database where both should say the same."""
     there = catalog.read(connection)
-    outside = drift.outside(connection, there) if place.kept else None
-    return Drift.of(outside, compare(connection, there) if status.state in inspection.COMPARABLE else None)
+    outside, others = drift.sort_out(drift.since(place.kept, connection, there), whose)
+    return Drift.of(outside, compare(connection, there) if status.state in inspection.COMPARABLE else None, others)
 
 
 def _flags(now: Status, seen: Snapshot, found: History) -> Iterator[Flag]:

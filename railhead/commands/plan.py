@@ -28,9 +28,9 @@ from railhead.postgres import failures
 from railhead.postgres.connection import open_now
 from railhead.project import Project
 from railhead.schema import compatibility
+from railhead.schema.ownership import few
 from railhead.settings import Settings
 from railhead.state import inspection
-from railhead.state.owners import few
 
 _FRAME = {"BEGIN", "COMMIT", "LOCK", "SELECT", "SET", "SHOW", "RESET", "WITH"}
 

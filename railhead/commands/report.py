@@ -14,7 +14,7 @@ from railhead.errors import labelled
 from railhead.hazards import gate, unseen
 from railhead.hazards.rules import Finding
 from railhead.history.errors import OVERLAPPING, deletion
-from railhead.state.owners import few
+from railhead.schema.ownership import few
 
 if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
     from railhead.autogenerate.model_diff import Difference
@@ -114,6 +114,7 @@ def drift_text(found: Drift) -> str:
         [
             _half("changed outside the migrations", found.outside, outside),
             _half("models.py against the migrations", found.models, models),
+            *([f"not ours, left alone: {few(found.left_alone)}"] if found.left_alone else []),
         ]
     )
 

@@ -28,6 +28,7 @@ from railhead.postgres.advisory_lock import Lock
 from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
 from railhead.schema.diff import Change
+from railhead.schema.ownership import few
 from railhead.settings import Settings
 from railhead.state import ledger, owners
 from railhead.state.inspection import Snapshot
@@ -245,19 +246,15 @@ def _shares(seen: Snapshot, history: History) -> tuple[tuple[str, ...], tuple[st
 
 def _told_apart(colliding: Sequence[str], others: Sequence[str]) -> list[Fact]:
     return [
-        *(
-            [("our names", f"{owners.few(colliding)}: a revision makes them, or a model knows them")]
-            if colliding
-            else []
-        ),
-        *([("others", f"{owners.few(others)}: no revision and no model names them")] if others else []),
+        *([("our names", f"{few(colliding)}: a revision makes them, or a model knows them")] if colliding else []),
+        *([("others", f"{few(others)}: no revision and no model names them")] if others else []),
     ]
 
 
 def _apart(colliding: Sequence[str]) -> str:
     """Return what to do where tables of ours are missing: to call that a revision would leave the application without them."""
     return (
-        f"make it equal and start again; where {owners.few(colliding)} is another application's, give this one a schema of its own:\n"
+        f"make it equal and start again; where {few(colliding)} is another application's, give this one a schema of its own:\n"
         "CREATE SCHEMA app;\n"
         "and at the end of its URL:  ?options=-csearch_path%3Dapp"
     )

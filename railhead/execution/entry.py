@@ -7,6 +7,7 @@ of them are the same story. The other functions are what the front door asks for
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from railhead.diagnosis import messages
 from railhead.errors import Stop
 from railhead.execution.migration_run import MigrationRun, Outcome
 from railhead.history import env_file, loader, offline_sql, planner
+from railhead.history.env_file import EnvArguments
 from railhead.history.planner import EnvironmentContext, MigrationPlan, MigrationStep
 from railhead.logs import log
 from railhead.postgres.connection import open_now
@@ -31,12 +33,14 @@ from railhead.state import inspection
 from railhead.state.status import Models
 
 
-def enter(environment: EnvironmentContext, models: Models) -> None:
+def enter(environment: EnvironmentContext, models: Models, *, ignore: Sequence[str] = ()) -> None:
     """Carry out what was typed at Alembic, or called through `run`. Changes the schema, if that is what was asked.
+
+    `ignore` are patterns of what is somebody else's, as `celery_*` or `billing.*`: neither compared nor told.
 
     Typed by hand, a failure is printed in the usual form and ends the process with the usual code; called, it is raised.
     """
-    if not env_file.take(environment, models):
+    if not env_file.take(environment, models, EnvArguments(ignore=tuple(ignore))):
         return
     called = "settings" in environment.config.attributes
     settings: Settings | None = environment.config.attributes.get("settings")

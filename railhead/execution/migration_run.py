@@ -31,8 +31,9 @@ from railhead.postgres.connection import SHORTEST_ATTEMPT, reach
 from railhead.postgres.interrupts import Interrupted, at_most, watching
 from railhead.postgres.retry_budget import Allowance, RetryBudget
 from railhead.schema import requirements
+from railhead.schema.ownership import few
 from railhead.settings import Settings
-from railhead.state import inspection, ledger, owners, status
+from railhead.state import inspection, ledger, status
 from railhead.state.inspection import Snapshot
 from railhead.state.status import Models
 
@@ -202,7 +203,7 @@ class MigrationRun:
             return self._under(lock)
         others = seen.tables if self.way.action == "upgrade" and not seen.taken_back else ()
         if others:
-            log.info("left alone, because no revision and no model names them: %s", owners.few(others))
+            log.info("left alone, because no revision and no model names them: %s", few(others))
         steps = self.way.steps(() if self.way.purge else seen.versions)
         if self._is_to_begin(seen, steps):
             self.account.asking(lambda one: adoption.begin(one, lock, self.run, self.way.history))

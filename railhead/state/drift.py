@@ -6,6 +6,7 @@ release misses on a newer schema. Never changes anything.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 from psycopg2.extensions import connection as Driver
@@ -14,6 +15,7 @@ from railhead.autogenerate.model_diff import Difference
 from railhead.schema import catalog, diff, undo_sql
 from railhead.schema.catalog import Catalog
 from railhead.schema.diff import Change
+from railhead.schema.ownership import Ownership
 from railhead.state import ledger
 
 MEND_OUTSIDE = "it was changed outside the migrations: what mends that is told there"
@@ -26,13 +28,17 @@ class Drift(NamedTuple):
     """What changed outside the migrations since the last run; None when no run has kept a catalog."""
     models: list[Difference] | None
     """Where models.py is ahead of the migrations; None when the database is not at head."""
+    left_alone: tuple[str, ...] = ()
+    """What is not ours: tables, and whatever else came or changed, that no revision makes and no model knows."""
 
     @classmethod
-    def of(cls, outside: list[Difference] | None, models: list[Difference] | None) -> Self:
+    def of(
+        cls, outside: list[Difference] | None, models: list[Difference] | None, left_alone: Iterable[str] = ()
+    ) -> Self:
         """Return both; what was changed outside is no reason for a revision, though models.py differs from it as well."""
         elsewhere = {one.object for one in outside or ()}
         told = models and [one._replace(mend=MEND_OUTSIDE) if one.object in elsewhere else one for one in models]
-        return cls(outside, told)
+        return cls(outside, told, tuple(left_alone))
 
     @property
     def is_there(self) -> bool:
@@ -41,10 +47,23 @@ class Drift(NamedTuple):
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
-        return {
+        halves = {"outside": self.outside, "models": self.models}
+        told = {
             half: None if differences is None else [one._asdict() for one in differences]
-            for half, differences in self._asdict().items()
+            for half, differences in halves.items()
         }
+        return {**told, **({"left_alone": list(self.left_alone)} if self.left_alone else {})}
+
+
+def sort_out(differences: list[Difference] | None, owners: Ownership) -> tuple[list[Difference] | None, list[str]]:
+    """Return the differences that are for us to mend, and the names of what is somebody else's."""
+    others = [
+        one for one in differences or () if (owners.is_certain or one.kind == "added") and not owners.owns(one.object)
+    ]
+    there = [f"table {name}" for name in owners.left_alone()] if owners.is_certain else []
+    told = [one.object if one.kind == "added" else f"{one.object} {one.kind}" for one in others]
+    ours = differences and [one for one in differences if one not in others]
+    return ours, list({name.replace('"', ""): name for name in (*there, *told)}.values())  # the catalog writes quotes
 
 
 def outside(connection: Driver, now: Catalog | None = None) -> list[Difference] | None:
@@ -52,7 +71,11 @@ def outside(connection: Driver, now: Catalog | None = None) -> list[Difference] 
 
     None when no run has kept a catalog to compare with. `now` is the schema, when it was just read.
     """
-    kept = ledger.last_catalog(connection)
+    return since(ledger.last_catalog(connection), connection, now)
+
+
+def since(kept: str | None, connection: Driver, now: Catalog | None = None) -> list[Difference] | None:
+    """Return what is not as in the catalog that was `kept`; None when there is none to compare with. Read-only."""
     if kept is None:
         return None
     try:

@@ -1,18 +1,24 @@
-"""Whose are the tables of a database without a version: ours, or another application's?
+"""Whose are the things in a database: ours, or another application's?
 
-Ours is what a revision of the history makes and what the models know. Read-only: never connects.
+Ours is what a revision of the history makes and what the models know. Read-only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from psycopg2.extensions import connection as Connection
+
+from railhead.history import made_objects
 from railhead.history.graph import History
 from railhead.history.made_tables import made
 from railhead.logs import log
 from railhead.project import Project
+from railhead.schema.ownership import Ownership, ownership
 
-MOST_NAMES = 10
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
 
 
 def ours(tables: Sequence[str], history: History) -> tuple[str, ...]:
@@ -23,15 +29,34 @@ def ours(tables: Sequence[str], history: History) -> tuple[str, ...]:
     return tuple(table for table in tables if table in found)
 
 
-def few(tables: Sequence[str]) -> str:
-    """Return the names for a sentence, not too many of them."""
-    more = [f"{len(tables) - MOST_NAMES} more"] if len(tables) > MOST_NAMES else []
-    return ", ".join([*tables[:MOST_NAMES], *more])
+def in_database(
+    connection: Connection,
+    history: History,
+    versions: Sequence[str] | None,
+    models: Callable[[], MetaData] | None = None,
+) -> Ownership:
+    """Return whose is what in a database at these versions, or wherever it is. Read-only. Loads the models, if they are given."""
+    from alembic.script import ScriptDirectory
+
+    from railhead.history import env_file
+    from railhead.history.loader import config
+
+    is_certain = all(version in history.by_id for version in versions or ())
+    made_here = made_objects.made_at(history, versions if is_certain else None)
+    asked = config(history.project)
+    ignored = env_file.arguments(asked, ScriptDirectory.from_config(asked)).ignore
+    metadata = _loaded(models) if models else None
+    return ownership(connection, made_here, metadata, ignored, is_certain=is_certain)
 
 
 def _known_to_models(project: Project) -> set[str]:
+    metadata = _loaded(project.models)
+    return {table.name for table in metadata.tables.values()} if metadata is not None else set()
+
+
+def _loaded(models: Callable[[], MetaData]) -> MetaData | None:
     try:
-        return {table.name for table in project.models().tables.values()}
+        return models()
     except Exception as error:  # somebody's code; a broken application stops no migration
         log.warning("the models cannot be loaded (%s), so the revisions alone say which tables are ours", error)
-        return set()
+        return None

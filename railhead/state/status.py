@@ -25,12 +25,12 @@ from railhead.logs import log
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.connection import database_identity, open_now, reach, server_version
 from railhead.postgres.retry_budget import Allowance
-from railhead.schema import catalog, diff, requirements
-from railhead.schema.catalog import Catalog
+from railhead.schema import catalog, requirements
 from railhead.settings import Settings
 from railhead.state import drift, ledger
 from railhead.state.drift import Drift
 from railhead.state.inspection import COMPARABLE, Snapshot, on_top, snapshot, state
+from railhead.state.owners import in_database
 
 Models = Callable[[], MetaData]
 """Gives the metadata of models.py, which is imported only when it is needed."""
@@ -168,7 +168,7 @@ def status_of(
     missing = [version for version in seen.versions if version not in history.by_id]
     return Status(
         state=where,
-        flags=tuple(_flags(connection, seen, history)) if closely else (),
+        flags=tuple(_flags(connection, seen, history, models)) if closely else (),
         current=seen.versions,
         heads=history.heads,
         pending=tuple(_pending(history, seen.versions)) if where in {"behind", "fallback", "unmanaged"} else (),
@@ -204,10 +204,10 @@ def drifted(settings: Settings, models: Models) -> Drift:
         with catalog.told_who(connection):
             seen = snapshot(connection)
             comparable = state(seen, history, on_top(connection, seen, history)) in COMPARABLE
-            return Drift.of(
-                drift.outside(connection),
-                model_diff.models_ahead(settings.project, models(), connection) if comparable else None,
-            )
+            owners = in_database(connection, history, seen.versions, models)
+            outside, others = drift.sort_out(drift.outside(connection), owners)
+            ahead = model_diff.models_ahead(settings.project, models(), connection) if comparable else None
+            return Drift.of(outside, ahead, others)
     finally:
         connection.close()
 
@@ -221,8 +221,8 @@ def _pending(history: History, current: Iterable[str]) -> Iterable[Pending]:
         yield Pending(one.id, f"migrations/versions/{one.file}", one.message, one.is_breaking(entry), hurting)
 
 
-def _flags(connection: Connection, seen: Snapshot, history: History) -> Iterable[str]:
-    if seen.kept and not seen.holder and _drifted(connection, seen.kept):  # while somebody migrates it is on its way
+def _flags(connection: Connection, seen: Snapshot, history: History, models: Models | None) -> Iterable[str]:
+    if not seen.holder and _drifted(connection, seen, history, models):  # while somebody migrates it is on its way
         yield "drifted"
     if edited(seen, history):
         yield "edited"
@@ -231,15 +231,10 @@ def _flags(connection: Connection, seen: Snapshot, history: History) -> Iterable
         yield "unsealed"
 
 
-def _drifted(connection: Connection, kept: str) -> bool:
+def _drifted(connection: Connection, seen: Snapshot, history: History, models: Models | None) -> bool:
     try:
-        before = Catalog.from_text(kept)
-    except ValueError:
-        return False
-    if before.format != catalog.FORMAT:
-        return False
-    try:
-        return bool(diff.difference(before, catalog.read(connection)))
+        found = drift.since(seen.kept, connection)
+        return bool(found and drift.sort_out(found, in_database(connection, history, seen.versions, models))[0])
     except psycopg2.errors.LockNotAvailable:
         log.warning(
             "somebody has a table for himself, so nobody looked for drift; who it is:  python utils/migrate.py drift"
