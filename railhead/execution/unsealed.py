@@ -40,19 +40,19 @@ def judged(
     large_tables: Callable[[], Mapping[str, float]],
     place: str,
 ) -> gate.Sealed:
-    """Return the sealed lines, and in production such lines of what is not sealed if there are large tables. Changes scratch databases only.
+    """Return the sealed lines, and in production such lines of what is not sealed. Changes scratch databases only.
 
-    Raises Stop(`unsealed`) when nobody could judge it and MIGRATE_HAZARDS refuses. `place` is where the database is.
+    Raises Stop(`unsealed`) when nobody could judge it, a table is large and MIGRATE_HAZARDS refuses. `place` is where the database is.
     """
     unsealed = [one for one in pending if one.id not in lines and not one.adopted]
     if not unsealed or not settings.production or settings.hazards == "ignore":
         return lines
-    large = large_tables()
-    if not large:
-        return lines
     try:
         found = _looked_at(unsealed, history, settings)
     except _NotJudged as why:
+        large = large_tables()
+        if not large:
+            return lines
         if settings.hazards == "refuse":
             raise _refused(unsealed, large, settings, str(why), place) from why
         log.warning("%s, and it runs all the same (MIGRATE_HAZARDS=%s)", _headline(unsealed), settings.hazards)

@@ -145,7 +145,11 @@ def warn_of_adopted(pending: Iterable[Revision], lines: Sealed, settings: Settin
     leaving = {one.id for one in older if repeatability.mixes(one.path, "upgrade")}
     slugs = Counter("not-repeatable" for _ in leaving)
     for revision, finding in known(older, lines):
-        if finding.hazard.blocking or (finding.slug == "not-repeatable" and revision.id not in leaving):
+        if (
+            finding.hazard.blocking
+            or finding.hazard.destroys
+            or (finding.slug == "not-repeatable" and revision.id not in leaving)
+        ):
             slugs[finding.slug] += 1
     told = "".join(f", {slug} {count} times" if count > 1 else f", {slug} once" for slug, count in slugs.items())
     log.warning("%s older than the first seal, up to %s, so not judged%s", _revisions(older), older[-1].id, told)
