@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from railhead import errors, logs
+from railhead import errors, logs, nesting
 from railhead.errors import Stop
 from railhead.fast_path import at_head
 from railhead.postgres import interrupts
@@ -49,7 +49,8 @@ def main(project: Project, arguments: Sequence[str] | None = None) -> int:
             settings = load(project) if parsed.alone else with_database(load(project))
             logs.configure(settings)
             run: Command = parsed.run
-            code = run(Call(parsed, settings))
+            with nesting.at_work():
+                code = run(Call(parsed, settings))
             sys.stdout.flush()
             return code
     except BrokenPipeError:  # `| head -1` has read what it wanted

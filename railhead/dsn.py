@@ -24,6 +24,12 @@ class Dsn(str):
         pairs = re.findall(r"(\w+)='((?:[^'\\]|\\.)*)'", self, re.DOTALL)
         return {key: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for key, value in pairs}
 
+    @property
+    def name(self) -> str:
+        """Return the name of the database, which is the user's where none is given."""
+        parameters = self.parameters()
+        return parameters.get("dbname") or parameters.get("user") or ""
+
     def redacted(self) -> str:
         """Return a URL fit for people: user, hosts, ports, database; `***` for a password."""
         parameters = self.parameters()

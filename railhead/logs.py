@@ -11,6 +11,7 @@ import logging
 import sys
 from typing import TextIO
 
+from railhead import nesting
 from railhead.dsn import Dsn
 from railhead.project import HERE, Project
 from railhead.settings import Secret, Settings
@@ -69,8 +70,10 @@ def formatter(settings: Settings) -> logging.Formatter:
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """Send the engine's log to `stream` (standard error unless given), as LOG_FORMAT and LOG_LEVEL say, doubts about settings first.
 
-    May be called again: it replaces its own handler only.
+    May be called again: it replaces its own handler only. An application that a revision makes does not turn the log of the run away.
     """
+    if nesting.is_at_work():
+        return
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(formatter(settings))
     log.handlers[:] = [handler]

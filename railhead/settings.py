@@ -1,4 +1,4 @@
-"""What were we told? Sole reader of os.environ.
+"""What were we told? Sole reader of os.environ, but for the mark of `nesting`.
 
 Reads the environment and `.env` once and gives one frozen `Settings`. Never connects, never prints a password,
 never lets `.env` override the real environment.

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import psycopg2
 
-from railhead import errors
+from railhead import errors, nesting
+from railhead.dsn import Dsn
 from railhead.errors import Stop
 from railhead.fast_path import at_head
 from railhead.logs import log
@@ -35,17 +36,39 @@ def migrate_on_startup(settings: Settings) -> Settings:
     Waits for the database, for another migrator and for table locks, as the settings say. Ends the process with status 3
     after one message when the schema is not one that this code can serve; with 143 or 130 when it is told to stop.
     """
-    with ending_the_process("start"), interrupts.watching(), refusals_told(f"{settings.project.command} status"):
-        say_where(settings)
+    with (
+        ending_the_process("start"),
+        interrupts.watching(),
+        refusals_told(f"{settings.project.command} status"),
+    ):
+        if nesting.is_nested():
+            return _as_called(with_database(settings))
         settings = with_database(settings)
+        if nesting.is_started_by_revision(settings.migrations.dsn.name):
+            return _as_called(settings)
+        say_where(settings)
         try:
-            bring_to_head(settings)
+            with nesting.at_work():
+                bring_to_head(settings)
         except Stop as stop:
             if not may_create_tables(settings, stop):
                 raise
             log.error("%s", stop.render("start"))
             create_tables(settings)
     return settings
+
+
+def _as_called(settings: Settings) -> Settings:
+    """Return the settings for an application that a revision makes, or env.py does: nothing is migrated for it, nobody waits. Read-only.
+
+    In a replay it finds the database on which the revision is tried.
+    """
+    place = nesting.caller(settings.project.versions) or "a revision"
+    log.info("start: called by %s while the engine is at work, so nothing is migrated here", place)
+    tried_on = nesting.tried_on()
+    if not isinstance(tried_on, Dsn):
+        return settings
+    return settings._replace(database=tried_on, migrate_database=tried_on)
 
 
 def bring_to_head(settings: Settings) -> None:

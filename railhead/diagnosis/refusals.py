@@ -53,6 +53,21 @@ def unrepeatable(revision: Revision) -> Refusal:
     )
 
 
+def nested(caller: str | None, action: str) -> Refusal:
+    """Return the refusal of a run that a revision starts while it runs itself: it would wait for its own lock."""
+    return Refusal(
+        "nested-run",
+        f"a revision that runs starts another {action} of the same database",
+        facts=[
+            ("called by", caller or "a program that the revision has started"),
+            ("danger", "the lock is taken by the run that it is part of: it would wait for itself"),
+        ],
+        database=UNCHANGED,
+        next_step="take the call out; what comes first is what `down_revision` names",
+        exit_code=ROLLED_BACK,
+    )
+
+
 def stolen(revision: Revision | None) -> Refusal:
     """Return the refusal of a migration that ended the transaction which the engine had begun for it."""
     return Refusal(

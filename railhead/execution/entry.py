@@ -15,7 +15,7 @@ import psycopg2
 import sqlalchemy
 from sqlalchemy.exc import DBAPIError
 
-from railhead import logs
+from railhead import logs, nesting
 from railhead.autogenerate import options as autogenerate
 from railhead.devserver import shared
 from railhead.diagnosis import messages
@@ -53,23 +53,28 @@ def enter(environment: EnvironmentContext, models: Models, *, ignore: Sequence[s
         with loader.no_garbage_collection():
             way = MigrationPlan(environment, project)
         settings = settings or _settings_of_hand(project)
-        if way.moves and environment.config.attributes.get("only_plan"):
-            environment.config.attributes["outcome"] = _plan(way, settings)
-        elif way.moves:
-            outcome = environment.config.attributes["outcome"] = MigrationRun(way, settings, models).tell()
-            if not called:
-                log.info("%s", outcome)
-        elif way.obstacle:
-            raise way.obstacle
-        else:
-            _only_read(environment, settings, models)
+        with nesting.at_work():
+            _carry_out(environment, way, settings, models)
+        if not called and isinstance(outcome := environment.config.attributes.get("outcome"), Outcome):
+            log.info("%s", outcome)
     except (Stop, Interrupted, psycopg2.Error, DBAPIError) as error:
-        if called:
+        if called or nesting.is_migrating():
             raise
         stop = error if isinstance(error, Stop | Interrupted) else messages.refused(error, "unchanged", again=doing)
         told = stop.render(doing) if isinstance(stop, Stop) else f"{doing} stopped: {stop}"
         print(project.spoken(told), file=sys.stderr)
         sys.exit(stop.exit_code)
+
+
+def _carry_out(environment: EnvironmentContext, way: MigrationPlan, settings: Settings, models: Models) -> None:
+    if way.moves and environment.config.attributes.get("only_plan"):
+        environment.config.attributes["outcome"] = _plan(way, settings)
+    elif way.moves:
+        environment.config.attributes["outcome"] = MigrationRun(way, settings, models).tell()
+    elif way.obstacle:
+        raise way.obstacle
+    else:
+        _only_read(environment, settings, models)
 
 
 def migrate(action: str, target: str, settings: Settings) -> Outcome:

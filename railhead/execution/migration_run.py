@@ -15,12 +15,14 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 from sqlalchemy.exc import DBAPIError
 
-from railhead.diagnosis import messages
+from railhead import nesting
+from railhead.diagnosis import messages, refusals
 from railhead.errors import NobodyAnswers, Stop
 from railhead.execution import adoption, retry_policy, unsealed, verification
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
 from railhead.hazards import gate, loss, table_sizes
+from railhead.history import alembic_quirks
 from railhead.history.errors import unknown_version
 from railhead.history.graph import Revision
 from railhead.history.planner import MigrationPlan, MigrationStep
@@ -91,7 +93,9 @@ class MigrationRun:
 
     def tell(self) -> Outcome:
         """Run the story, again from the start as long as connections are lost and patience is left."""
-        with watching(), at_most(self.patience.answer_timeout):
+        if nesting.is_migrating() or nesting.is_started_by_revision(self.settings.migrations.dsn.name):
+            raise refusals.nested(nesting.caller(self.settings.project.versions), self.way.action)
+        with watching(), at_most(self.patience.answer_timeout), alembic_quirks.keeping_context():
             while True:
                 try:
                     return self._once()
@@ -222,7 +226,10 @@ class MigrationRun:
             )
         if not seen.has_ledger:
             self.account.asking(_make_ledger)
-        with Executor(self.way, lines, self.settings, lock, self.patience, self.run) as carrier:
+        with (
+            nesting.running(self.settings.migrations.dsn.name),
+            Executor(self.way, lines, self.settings, lock, self.patience, self.run) as carrier,
+        ):
             try:
                 after = self._attempts(carrier, whole=whole)
             except Interrupted as interrupted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +27,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import QueuePool
 
+from railhead import nesting
 from railhead.diagnosis import refusals
 from railhead.dsn import Dsn
 from railhead.hazards import loss
@@ -270,11 +271,9 @@ class Replay:
     def _environment(self) -> Iterator[EnvironmentContext]:
         """Give an environment of Alembic's. Its proxy for revisions, `alembic.context`, cannot be installed twice."""
         environment = EnvironmentContext(self._config, self._script)
-        if hasattr(alembic.context, "config"):  # we are called by a command that Alembic runs
+        is_called = hasattr(alembic.context, "config")  # by a command that Alembic runs
+        with nesting.trying(self._dsn), nullcontext() if is_called else environment:
             yield environment
-        else:
-            with environment:
-                yield environment
 
     def _session(self) -> Driver:
         driver = connect(self._dsn, "railhead replay")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import alembic
+import alembic.context
+from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import HeadMaintainer
 
 SCRIPT = Path(alembic.__file__).parent / "script"
@@ -23,3 +27,14 @@ class Heads(HeadMaintainer):
     def _update_version(self, from_: str, to_: str) -> None:
         self.heads.remove(from_)
         self.heads.add(to_)
+
+
+@contextmanager
+def keeping_context() -> Iterator[None]:
+    """Leave `alembic.context` as it was: a command of Alembic's that a revision calls takes it away when it ends, and its way out fails."""
+    proxy: EnvironmentContext = vars(alembic.context)["_proxy"]
+    try:
+        yield
+    finally:
+        if not hasattr(alembic.context, "config"):
+            proxy._install_proxy()  # noqa: SLF001

@@ -56,7 +56,7 @@ def test_front_door_opens_to_the_application_only() -> None:
 
 
 def test_settings_alone_read_the_environment() -> None:
-    """`os.environ` and `os.getenv` stand in `railhead/settings.py` and nowhere else."""
+    """`os.environ` and `os.getenv` stand in `railhead/settings.py`, and for a mark that is no setting in `railhead/nesting.py`."""
     readers = {
         file
         for file, tree in sources("railhead", "utils", "app", "migrations", "models.py", "gunicorn.conf.py")
@@ -66,7 +66,7 @@ def test_settings_alone_read_the_environment() -> None:
         in {"environ", "environb", "getenv", "getenvb"}
         and not _is_wsgi(node)
     }
-    assert readers == {"railhead/settings.py"}
+    assert readers == {"railhead/nesting.py", "railhead/settings.py"}
 
 
 def _imported(tree: ast.AST) -> set[str]:
