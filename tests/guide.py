@@ -66,7 +66,7 @@ def _number(count: int) -> str:
 
 def _consequence(hazard: Hazard) -> str:
     if hazard.slug == "not-repeatable":
-        return "refused on every database that has tables"
+        return "refused where a run has ended well before"
     return "**blocks**: refused" if hazard.blocking else "told"
 
 

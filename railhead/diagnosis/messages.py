@@ -26,10 +26,6 @@ from railhead.postgres.retry_budget import Allowance
 
 UPGRADE = "python utils/migrate.py upgrade"
 
-_TOO_MUCH_AT_ONCE = {"55P04", "55006", "53200"}
-"""A new enum value that is used (before PostgreSQL 17 always, then unless its type is new too), rows with deferred constraints in
-an altered table, more locks than max_locks_per_transaction."""
-
 NOBODY_ANSWERS = "what was committed is committed, the rest was rolled back; nobody answers to tell more"
 
 
@@ -241,11 +237,6 @@ def already_managed(versions: tuple[str, ...]) -> Stop:
         database=f"unchanged, at {', '.join(versions)}",
         next_step="python utils/migrate.py status",
     )
-
-
-def is_too_much_at_once(error: BaseException) -> bool:
-    """Tell whether a statement may fail only because what earlier revisions did is not committed yet."""
-    return getattr(error, "pgcode", None) in _TOO_MUCH_AT_ONCE
 
 
 def cause(error: BaseException) -> BaseException:

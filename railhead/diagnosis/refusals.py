@@ -83,6 +83,21 @@ def stolen(revision: Revision | None) -> Refusal:
     )
 
 
+def undone(revision: Revision | None) -> Refusal:
+    """Return the refusal of a migration that takes back its own work, and would be written down as applied."""
+    return Refusal(
+        "stolen-transaction",
+        f"{revision.id if revision else 'the migration'} rolls back what it has done itself",
+        facts=[
+            *([("file", f"migrations/versions/{revision.file}")] if revision else []),
+            ("danger", "the version would say that it is applied, and its work would be gone"),
+        ],
+        database=UNCHANGED,
+        next_step="take ROLLBACK and .rollback() out of it; what may fail:\nwith op.get_bind().begin_nested(): ...",
+        exit_code=ROLLED_BACK,
+    )
+
+
 def moved(expected: Iterable[str]) -> Refusal:
     """Return the refusal to go on where somebody else has moved the version under us."""
     return Refusal(

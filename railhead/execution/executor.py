@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Self
 
@@ -21,23 +21,31 @@ from sqlalchemy.engine import Connection
 from railhead.diagnosis import refusals
 from railhead.errors import Stop
 from railhead.execution import recorder
+from railhead.execution.migration_session import MigrationSession
 from railhead.execution.provenance import Provenance
-from railhead.history import checksum, manifest
-from railhead.history.alembic_quirks import Heads
+from railhead.execution.step_rows import StepRows
+from railhead.execution.step_transaction import IS_ASSIGNED, Keeper, NeedsItsOwn, StepTransaction
+from railhead.hazards import rules
+from railhead.hazards.rules import Finding
+from railhead.history import manifest
+from railhead.history.alembic_quirks import Heads, follow, one_each
 from railhead.history.env_file import target_metadata
+from railhead.history.graph import Revision
 from railhead.history.loader import no_garbage_collection
 from railhead.history.planner import MigrationContext, MigrationPlan, MigrationStep
 from railhead.logs import log
-from railhead.postgres import engine, session_limits
+from railhead.postgres import engine
 from railhead.postgres.activity import Monitor
 from railhead.postgres.advisory_lock import Lock
-from railhead.postgres.connection import connect, fetch_value
+from railhead.postgres.connection import fetch_value
+from railhead.postgres.engine import driver_of
+from railhead.postgres.observed import Observed, own
 from railhead.postgres.retry_budget import RetryBudget
 from railhead.settings import Settings
 from railhead.state import ledger
 
-_SHOWS_VERSION = re.compile(r"alembic_version|\bcommit\b", re.IGNORECASE)
-"""Found in a statement that reads the version, or that lets others read it: no revision may commit, but some do."""
+_SHOWS_VERSION = re.compile(r"alembic_version", re.IGNORECASE)
+"""Found in a statement that reads the version."""
 
 _FORGETS = re.compile(r"\b(?:deallocate|discard)\b", re.IGNORECASE)
 """Found in a statement after which the session holds no prepared ones any more."""
@@ -54,12 +62,12 @@ class Executor:
         lock: Lock,
         patience: RetryBudget,
         run: ledger.Run,
+        *,
+        lenient: Callable[[], bool],
     ) -> None:
-        """`sealed` are the manifest's lines for files that still mean what they say."""
+        """`sealed` are the manifest's lines for files that still mean what they say. `lenient`: asks whether there is nothing yet that a crash could harm."""
         self.current: MigrationStep | None = None
         """The step that runs, or that failed."""
-        self.left = False
-        """Whether the current step has left its transaction, so that something may stay behind when it fails."""
         self.foreign = False
         """Whether the step failed with a connection of its own, while ours is well."""
         self.attempts = 0
@@ -69,21 +77,25 @@ class Executor:
         """The versions that the database had when the step that runs, or that failed, began; None before that."""
         self._way = way
         self._sealed = sealed
-        self._settings = settings
+        self._rows = StepRows(way, sealed, patience)
+        self._idle_timeout = settings.idle_timeout
         self._dsn = settings.migrations.dsn
         self._lock = lock
         self._patience = patience
         self._run = run
-        self._name = settings.migrations.session_name(way.action)
+        self._lenient = lenient
+        name = settings.migrations.session_name(way.action)
         self._metadata = target_metadata(way.environment.config, way.script)
-        self.monitor = Monitor(self._dsn, self._name, pooled=lock.pooled, lock=lock.pid, left=lambda: patience.left)
-        self._engine = engine.engine_of(self._dsn, self._session)
+        self.monitor = Monitor(self._dsn, name, pooled=lock.pooled, lock=lock.pid, left=lambda: patience.left)
+        self._engine = engine.engine_of(self._dsn, self._open)
         self._provenance = Provenance(self._engine)
         self._began = 0.0
         self._committed = 0.0
         self._whole = False
-        self._recorded = False
-        self._rolled_back = False
+        self._session = MigrationSession(settings, name, lock, patience)
+        self._transaction = StepTransaction(
+            Keeper(self._session.opening, lambda: self._whole, self._assert_may_leave, self._undone, self._leave)
+        )
         self._migrates = False
         """Whether the connection of this attempt is there, so that each further one is a revision's own."""
         self._prepared: bool | None = None
@@ -92,6 +104,9 @@ class Executor:
         self._written: frozenset[str] = frozenset()
         self._unwritten: list[tuple[MigrationStep, float, float]] = []
         self._steps: list[MigrationStep] = []
+        self._context: MigrationContext
+        self._level: int | None = None
+        """The isolation level that the driver came with."""
 
     def __enter__(self) -> Self:
         self.monitor.__enter__()
@@ -102,6 +117,21 @@ class Executor:
         self._engine.dispose()
 
     @property
+    def left(self) -> bool:
+        """Tell whether the current step has left its transaction, so that something may stay behind when it fails."""
+        return self._transaction.left
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether all steps of the attempt share one transaction."""
+        return self._whole
+
+    @property
+    def has_others(self) -> bool:
+        """Tell whether the step that failed has others before it that are not committed."""
+        return bool(self._unwritten)
+
+    @property
     def uncommitted(self) -> float:
         """Return the seconds of work that are not committed, and that a failure would waste."""
         return time.monotonic() - self._committed
@@ -109,7 +139,9 @@ class Executor:
     @property
     def row(self) -> ledger.NewRow | None:
         """Return what the ledger is told of the step that runs, or that failed; None when it was none."""
-        return self._row(self.current, self._began, time.monotonic() - self._began) if self.current else None
+        if self.current is None:
+            return None
+        return self._rows.row(self.current, self._began, time.monotonic() - self._began, self.attempts)
 
     def attempt(self, *, whole: bool) -> frozenset[str]:
         """Run the steps that are left and return the versions that the database has then. Changes the schema.
@@ -119,11 +151,12 @@ class Executor:
         have left something behind.
         """
         self.attempts += 1
-        self._whole, self._unwritten, self.left, self.foreign = whole, [], False, False
+        self._whole, self._unwritten, self.foreign = whole, [], False
+        self._transaction.left = False
         self._written = self._heads  # what the attempt before has not written is rolled back
         self.current = self.source = None
         self._committed = time.monotonic()
-        self._rolled_back = self._migrates = False
+        self._migrates = False
         self.monitor.forget_blockers()
         environment = self._way.environment
         engine.set_url(environment.config, self._dsn)
@@ -136,16 +169,16 @@ class Executor:
                 fn=self._run_steps,
                 patience=self._patience,
                 pooled=self._lock.pooled,
-                fence=lambda: self._lock.assert_held(_driver(connection)),
+                fence=lambda: self._lock.assert_held(driver_of(connection)),
                 blockers=lambda: self.monitor.blockers,
                 waited=lambda: self.monitor.waited,
-                idle_timeout=self._settings.idle_timeout,
+                idle_timeout=self._idle_timeout,
             )
             if connection.in_transaction():
                 raise refusals.not_ours()
             with environment.begin_transaction():
                 environment.run_migrations()
-        if whole:
+        if self._whole:
             self.done += [step.revision for step in self._steps]
         return self._heads
 
@@ -156,6 +189,7 @@ class Executor:
         sees the versions between them: only the last is written.
         """
         self._steps = self._way.steps(heads)
+        self._context = context
         self._heads = self._written = self.source = frozenset(heads)
         reckoned = Heads(context, heads)
         with ExitStack() as transaction:
@@ -165,6 +199,16 @@ class Executor:
                     transaction.enter_context(context.begin_transaction(_per_migration=True))
                     begun = True
                 self._run_step(step, reckoned)
+                if self._transaction.touched:
+                    self._session.gather(context)
+                if self._whole and self.left:
+                    self._whole = False
+                    log.info(
+                        "%s: %s left the transaction for all; those behind it get one each",
+                        self._run.action,
+                        step.revision,
+                    )
+                    transaction.enter_context(one_each(context))
                 last = step is self._steps[-1]
                 if last or not self._whole:
                     assert context.connection is not None
@@ -172,15 +216,19 @@ class Executor:
                     self._write(context.connection, "applied", commits=begun)
                     if not begun:
                         transaction.close()
+                        self._restore(context.connection)
                     self._end_step(step)
         self.current = None
         return ()
 
     def _run_step(self, step: MigrationStep, reckoned: Heads) -> None:
-        self.current, self.left, self._recorded = step, False, False
+        self.current = step
         self._began = time.monotonic()
         if not self._whole:
             self._committed = self._began
+        assert self._context.connection is not None
+        driver = driver_of(self._context.connection)
+        self._transaction.begin(driver)
         try:
             step.run.migration_fn()
         except (SystemExit, KeyboardInterrupt) as error:  # no success, and no signal: those come as Interrupted
@@ -188,10 +236,19 @@ class Executor:
         except Exception as error:
             self.foreign = self._provenance.is_foreign(error)
             raise
+        finally:
+            self._transaction.end(driver)
+        if not self._transaction.touched:
+            self._assert_ours(driver)  # now, so that the next step is not blamed
         reckoned.update_to_step(step.run)
         self._heads = frozenset(reckoned.heads)
-        self._recorded = True
         self._unwritten.append((step, self._began, time.monotonic() - self._began))
+
+    def _restore(self, connection: Connection) -> None:
+        """Let the driver begin transactions as it did before a step worked without one."""
+        driver = driver_of(connection)
+        if driver.isolation_level != self._level:
+            driver.isolation_level = self._level
 
     def _end_step(self, step: MigrationStep) -> None:
         """Take note that the transaction of a step was committed."""
@@ -204,11 +261,11 @@ class Executor:
 
     def _may_go_on(self, connection: Connection) -> bool:
         """Tell whether the trip that commits may begin the next transaction, because nobody else has to know of either."""
-        driver = _driver(connection)
+        driver = driver_of(connection)
         listeners = [*connection.dispatch.begin, *connection.dispatch.commit]
         is_plain = (driver.isolation_level, driver.readonly, driver.deferrable) == (None, None, None)
-        is_watched = len(listeners) > 2 or connection.in_nested_transaction()  # two are ours
-        return is_plain and not (is_watched or self.left or self._patience.misses)
+        is_watched = len(listeners) > 1 or connection.in_nested_transaction()  # one is ours
+        return is_plain and not (is_watched or self._transaction.touched or self._patience.misses)
 
     def _write(self, connection: Connection, outcome: str, *, commits: bool = False) -> None:
         """Write the version, and the ledger's rows of everything that this transaction will commit. Writes the ledger.
@@ -216,12 +273,12 @@ class Executor:
         `commits`: commits, too, and begins the next transaction, all in one trip. SQLAlchemy and the driver do not know of it, so that
         what a revision has made with them (a session, a cursor) does not end with its transaction.
         """
-        driver = _driver(connection)
+        driver = driver_of(connection)
         self._assert_ours(driver)
         if not self._unwritten:
             return
-        rows = [self._row(*one) for one in self._unwritten]
-        with driver.cursor() as cursor:
+        rows = [self._rows.row(*step, self.attempts) for step in self._unwritten]
+        with own(driver) as cursor:
             if self._prepared is None:
                 recorder.prepare(cursor, self._lock, self._run, "applied")
                 self._prepared = True
@@ -234,7 +291,7 @@ class Executor:
                     outcome,
                     self._heads,
                     first=(b"/* commit */ " if commits else b"") + recorder.moving(cursor, self._written, self._heads),
-                    then=f"COMMIT; BEGIN; {self._opening(driver)}".encode() if commits else b"",
+                    then=f"COMMIT; BEGIN; {self._session.opening(driver)}".encode() if commits else b"",
                     prepared=bool(self._prepared) and outcome == "applied",
                 )
             except recorder.TransactionLost:
@@ -252,39 +309,24 @@ class Executor:
 
     def _on_begin(self, connection: Connection) -> None:
         """SQLAlchemy begins a transaction: it is ours, and shows it as long as it lasts."""
-        driver = _driver(connection)
-        if driver.autocommit:
-            return
-        if self._rolled_back:
-            raise self._stolen()
-        with driver.cursor() as cursor:
-            cursor.execute(self._opening(driver))
-
-    def _opening(self, driver: Driver) -> str:
-        """Return what is said first in each transaction: the limits, which the revision before may have changed, and our mark.
-
-        For the whole session, so that they hold outside of transactions too; behind a transaction pooler that would leak to
-        other clients, and they are set for the transaction.
-        """
-        local = "LOCAL " if self._lock.pooled else ""
-        told = session_limits.statements(local, driver.server_version, self._patience.lock_timeout, self._settings)
-        return f"{told}; {self._lock.brand()}"
-
-    def _on_rollback(self, connection: Connection) -> None:  # noqa: ARG002
-        """SQLAlchemy rolls back, which is how an attempt ends; one that goes on was rolled back by the migration itself."""
-        self._rolled_back = True
+        driver = driver_of(connection)
+        if not driver.autocommit:
+            own(driver).execute(self._session.opening(driver))
 
     def _on_execute(self, connection: Connection, _cursor: object, statement: str, *_: object) -> None:
         """SQLAlchemy is about to execute: our transaction must still be there, and the version where somebody looks for it."""
         self.monitor.beat()
-        driver = _driver(connection)
-        if not driver.autocommit:
+        driver = driver_of(connection)
+        if self._transaction.touched:
+            if not driver.autocommit:
+                follow(self._context)
+        elif not driver.autocommit:
             self._assert_ours(driver)
         if self._prepared and _FORGETS.search(statement):
             self._prepared = False
         if self._written != self._heads and _SHOWS_VERSION.search(statement):
-            with driver.cursor() as cursor:
-                cursor.execute(recorder.moving(cursor, self._written, self._heads))
+            cursor = own(driver)
+            cursor.execute(recorder.moving(cursor, self._written, self._heads))
             self._written = self._heads
 
     def _assert_ours(self, driver: Driver) -> None:
@@ -292,83 +334,62 @@ class Executor:
             raise self._stolen()
 
     def _stolen(self) -> Stop:
-        """Return the refusal of a migration that ended our transaction; what it did may be there or not."""
-        self.left = True
-        return refusals.stolen(self._way.history.by_id.get(self.current.revision) if self.current else None)
+        """Return the refusal of a migration that ended our transaction unheard; what it did may be there or not."""
+        self._transaction.left = True
+        return refusals.stolen(self._revision)
 
-    def _on_commit(self, connection: Connection) -> None:
-        """SQLAlchemy is about to commit. In the middle of a step that means: `autocommit_block` leaves the transaction."""
-        if self.current is None or self._recorded:
+    def _undone(self) -> Stop:
+        """Return the refusal of a migration that has rolled back its own work, and would be told as applied."""
+        return refusals.undone(self._revision)
+
+    @property
+    def _revision(self) -> Revision | None:
+        return self._way.history.by_id.get(self.current.revision) if self.current else None
+
+    def _assert_may_leave(self, alone: bool) -> None:
+        """Raise Stop when the step has changed something that could not be repeated, or, `alone`, is about to."""
+        revision = self._revision
+        assert revision is not None
+        if self._lenient() or rules.accepted(revision, Finding("not-repeatable")):
             return
-        if not _driver(connection).autocommit:  # inside the block each statement has committed itself
-            self._leave(connection, self.current)
-
-    def _leave(self, connection: Connection, step: MigrationStep) -> None:
-        """Let a step leave its transaction, unless it has already changed something in it that could not be repeated."""
-        driver = _driver(connection)
-        revision = self._way.history.by_id[step.revision]
-        accepted = self._whole or revision.adopted or "not-repeatable" in revision.accepted_hazards
-        if not accepted and fetch_value(driver, "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"):
+        assert self._context.connection is not None
+        if fetch_value(driver_of(self._context.connection), IS_ASSIGNED):
             raise refusals.mixed(revision)
+        line = self._sealed.get(revision.id)
+        was_tried = self._run.action == "upgrade" and line is not None and line.is_replayed
+        if alone and not was_tried:
+            raise refusals.unrepeatable(revision)
+
+    def _leave(self) -> None:
+        """Write what came before the step that leaves its transaction, and that it has begun."""
+        connection = self._context.connection
+        assert connection is not None
+        assert self.current is not None
+        if self.left:
+            self._lock.assert_held(driver_of(connection))
+            return
         self._write(connection, "applied")
+        self.done += [
+            step.revision for step in self._steps[: self._steps.index(self.current)] if step.revision not in self.done
+        ]
         self.source = self._heads
-        if not self.left:
-            self._unwritten = [(step, self._began, 0.0)]
-            self._write(connection, "started")
-        else:
-            self._lock.assert_held(driver)
-        self.left = True
+        self._unwritten = [(self.current, self._began, 0.0)]
+        self._write(connection, "started")
         self._prepared = False  # what runs outside a transaction may be DISCARD ALL
         self._committed = time.monotonic()
-
-    def _row(self, step: MigrationStep, began: float, duration: float) -> ledger.NewRow:
-        return ledger.NewRow(
-            revision=step.revision,
-            parent=step.parent,
-            checksum=self._checksum(step),
-            breaking=self._breaking(step),
-            ago=time.monotonic() - began,
-            duration=duration,
-            waited=self._patience.spent,
-            attempts=self.attempts,
-        )
-
-    def _checksum(self, step: MigrationStep) -> str | None:
-        entry = self._sealed.get(step.revision)
-        if entry is not None:
-            return entry.checksum
-        return checksum.checksum_of(step.path) if step.path else None
-
-    def _breaking(self, step: MigrationStep) -> bool | None:
-        revision = self._way.history.by_id.get(step.revision)
-        return revision.is_breaking(self._sealed.get(step.revision)) if revision else None
 
     def _watch(self, connection: Connection) -> None:
         """Take the connection for the one that migrates. Others, which a revision opens of `op.get_bind().engine`, are its own."""
         self._migrates = True
-        driver = _driver(connection)
+        driver = driver_of(connection)
         self._prepared = False if self._lock.pooled else None
+        self._level = driver.isolation_level
         self._provenance.watch(connection, driver)
         self.monitor.watch(driver, driver.info.backend_pid, self._run.action)
         event.listen(connection, "begin", self._on_begin)
         event.listen(connection, "before_cursor_execute", self._on_execute)
-        event.listen(connection, "commit", self._on_commit)
-        event.listen(connection, "rollback", self._on_rollback)
 
-    def _session(self) -> Driver:
-        """Return a new connection. A second one stands in no lock queue for longer than the one that migrates. Read-only."""
-        driver = connect(self._dsn, self._name)
-        if self._migrates and not self._lock.pooled:
-            told = session_limits.statements("", driver.server_version, self._patience.lock_timeout, self._settings)
-            with driver.cursor() as cursor:
-                cursor.execute(told)
-        driver.autocommit = False
-        return driver
-
-
-def _driver(connection: Connection | None) -> Driver:
-    """Return psycopg2's connection below SQLAlchemy's, for statements that SQLAlchemy must not see."""
-    assert connection is not None
-    driver = connection.connection.dbapi_connection
-    assert driver is not None
-    return driver  # type: ignore[return-value]  # SQLAlchemy's type is any driver's
+    def _open(self) -> Observed:
+        if self._migrates and self._whole:  # it would look for what is not committed
+            self._transaction.refuse(NeedsItsOwn("it opens a connection of its own"))
+        return self._session.open(is_second=self._migrates)

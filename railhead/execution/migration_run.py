@@ -8,7 +8,8 @@ only as long as there is patience.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import psycopg2
@@ -18,13 +19,13 @@ from sqlalchemy.exc import DBAPIError
 from railhead import nesting
 from railhead.diagnosis import messages, refusals
 from railhead.errors import NobodyAnswers, Stop
-from railhead.execution import adoption, retry_policy, unsealed, verification
+from railhead.execution import adoption, retry_policy, verification
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
-from railhead.hazards import gate, loss, table_sizes
+from railhead.execution.judge import Judge
+from railhead.hazards import gate
 from railhead.history import alembic_quirks
 from railhead.history.errors import unknown_version
-from railhead.history.graph import Revision
 from railhead.history.planner import MigrationPlan, MigrationStep
 from railhead.logs import log
 from railhead.postgres import advisory_lock, blockers, failures, interrupts
@@ -99,7 +100,7 @@ class MigrationRun:
             while True:
                 try:
                     return self._once()
-                except _Lost as lost:
+                except retry_policy.Lost as lost:
                     self._survive(lost)
                 except Stop as stop:
                     if stop.database.startswith("unchanged") and (self.taken_over or self.done):
@@ -116,8 +117,8 @@ class MigrationRun:
             if not retry_policy.is_passing(error, self.account):
                 raise self.account.refused(error) from error
             connection.close()
-            raise _Lost(error, None, time.monotonic() - self.answered) from error
-        except _Lost:
+            raise retry_policy.Lost(error, None, time.monotonic() - self.answered) from error
+        except retry_policy.Lost:
             connection.close()  # without a ROLLBACK, whose answer might never come
             raise
         finally:
@@ -217,8 +218,12 @@ class MigrationRun:
         by_id = self.way.history.by_id
         pending = [by_id[step.revision] for step in steps if step.revision in by_id]
         lines = gate.sealed(self.way.history.project, pending)
+        lenient = cache(
+            lambda: whole or bool(others) or (seen.has_ledger and bool(self.account.asking(ledger.never_arrived)))
+        )
         if self.way.action != "stamp":
-            self._judge(pending, lines, empty=whole or bool(others), seen=seen)
+            judge = Judge(self.way, self.settings, self.account, lenient)
+            judge.assert_harmless(pending, lines, seen.place, empty=whole or bool(others))
         if lock.pooled:
             log.warning(
                 "a pooler stands between us and the database (%s); set MIGRATE_DATABASE_URL to a direct connection",
@@ -228,7 +233,7 @@ class MigrationRun:
             self.account.asking(_make_ledger)
         with (
             nesting.running(self.settings.migrations.dsn.name),
-            Executor(self.way, lines, self.settings, lock, self.patience, self.run) as carrier,
+            Executor(self.way, lines, self.settings, lock, self.patience, self.run, lenient=lenient) as carrier,
         ):
             try:
                 after = self._attempts(carrier, whole=whole)
@@ -252,28 +257,33 @@ class MigrationRun:
             try:
                 return carrier.attempt(whole=whole)
             except LockLost as error:
-                raise _Lost(error, carrier.current) from error
+                raise retry_policy.Lost(error, carrier.current) from error
             except Stop as stop:
-                raise self.account.failed(self._hang(stop, carrier) or stop, carrier) from stop
+                if hang := self._hang(stop, carrier):
+                    raise self.account.failed(hang, carrier) from stop
+                if not retry_policy.is_better_alone(stop, carrier):
+                    raise self.account.failed(stop, carrier) from stop
+                whole = self._divided(stop, carrier)
             except Exception as error:
                 interrupts.assert_undisturbed()
                 if hang := self._hang(error, carrier):
                     raise self.account.failed(hang, carrier) from error
                 self.answered = time.monotonic()
-                cause = messages.cause(error)
+                whole = carrier.is_whole
                 if retry_policy.is_foreign(error, carrier, self.account):
-                    raise self.account.failed(None, carrier, error, foreign=True) from error
-                if retry_policy.may_repeat(carrier, self.way) and failures.is_lock_miss(cause):
+                    if not retry_policy.is_better_alone(error, carrier):
+                        raise self.account.failed(None, carrier, error, foreign=True) from error
+                    whole = self._divided(error, carrier)
+                elif retry_policy.may_repeat(carrier, self.way) and failures.is_lock_miss(messages.cause(error)):
                     self._missed(error, carrier, carrier.uncommitted)
                 elif retry_policy.may_repeat(carrier, self.way) and retry_policy.is_lost(error, self.account):
                     # a standby is no revision's fault
                     step = None if retry_policy.is_refused_change(error) else carrier.current
-                    raise _Lost(error, step, carrier.monitor.silence, carrier.monitor.lapse) from error
-                elif whole and retry_policy.may_repeat(carrier, self.way) and messages.is_too_much_at_once(cause):
-                    log.info("%s: not possible in one transaction for all, so each revision gets one", self.way.action)
-                    whole = False
+                    raise retry_policy.Lost(error, step, carrier.monitor.silence, carrier.monitor.lapse) from error
+                elif retry_policy.is_better_alone(error, carrier):
+                    whole = self._divided(error, carrier)
                 elif retry_policy.was_overtaken(carrier, self.account):
-                    raise _Lost(error, carrier.current) from error
+                    raise retry_policy.Lost(error, carrier.current) from error
                 else:
                     raise self.account.failed(None, carrier, error) from error
 
@@ -283,6 +293,17 @@ class MigrationRun:
             place = f"{self.account.place()}{self.account.leftovers()}"
             return messages.table_busy(error, carrier.current, place, self._waited(), carrier.monitor.gave_up)
         return retry_policy.hang(error, carrier, self.account, self.settings.idle_timeout)
+
+    def _divided(self, error: Exception, carrier: Executor) -> bool:
+        """Say why what was one transaction for all is tried again with one each. Returns False, for `whole`."""
+        step = carrier.current
+        log.info(
+            "%s: each revision gets a transaction of its own now, because of %s: %s",
+            self.way.action,
+            step.revision if step else "the run",
+            failures.server_words(messages.cause(error)).splitlines()[0],
+        )
+        return False
 
     def _missed(self, error: Exception, carrier: Executor, wasted: float) -> None:
         """Sleep before the next attempt; say who was in the way."""
@@ -300,7 +321,7 @@ class MigrationRun:
             stop = messages.table_busy(error, step, self.account.place(), self._waited(), who)
             raise self.account.failed(stop, carrier) from error
 
-    def _survive(self, lost: _Lost) -> None:
+    def _survive(self, lost: retry_policy.Lost) -> None:
         """Return when the story may be told once more; raise Stop when the budget is spent."""
         revision = lost.step.revision if lost.step else None
         self.losses[revision] = self.losses.pop(revision, 0) + 1
@@ -354,42 +375,6 @@ class MigrationRun:
 
     def _waited(self) -> Allowance:
         return Allowance(self.settings.wait_lock, "MIGRATE_WAIT_LOCK")
-
-    def _judge(self, pending: Sequence[Revision], lines: gate.Sealed, *, empty: bool, seen: Snapshot) -> None:
-        """Refuse, before anything is touched, what could not be mended after a crash and what would block a large table."""
-        history = self.way.history
-        if self.way.action == "upgrade" and not empty:
-            lines = unsealed.judged(pending, lines, history, self.settings, self._large_tables, seen.place)
-        gate.assert_repeatable(pending, lines, history, self.way.action, seen.place, empty=empty)
-        if self.way.action == "upgrade":
-            gate.warn_of_unsealed(pending, lines, self.settings)
-        if self.way.action == "upgrade" and not empty:
-            gate.warn_of_adopted(pending, lines, self.settings)
-            gate.judge(pending, lines, history, self.settings, self._sizes, seen.place, self._at_stake)
-
-    def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
-        """Return the rows of these tables, asked on a connection whose locks are gone at once. Read-only."""
-        return self.account.asking(lambda one: table_sizes.sizes_of(one, tables))
-
-    def _at_stake(self, losses: Sequence[loss.Loss]) -> Mapping[loss.Loss, str]:
-        """Return of each loss how much is there. Read-only."""
-        return self.account.asking(lambda one: loss.at_stake(one, losses))
-
-    def _large_tables(self) -> Mapping[str, float]:
-        """Return the tables that are large here, and their rows. Read-only."""
-        return self.account.asking(lambda one: table_sizes.large_tables(one, self.settings.large_table))
-
-
-class _Lost(Exception):
-    """A connection or the lock was lost; what was not committed is rolled back."""
-
-    def __init__(self, error: Exception, step: MigrationStep | None, silence: float = 0.0, lapse: float = 0.0) -> None:
-        """`silence` is for how many seconds nobody had answered before we saw it, `lapse` for how many nothing ran here."""
-        super().__init__(str(error))
-        self.error = error
-        self.step = step
-        self.silence = silence
-        self.lapse = lapse
 
 
 def _make_ledger(connection: Connection) -> None:

@@ -11,19 +11,42 @@ from railhead.diagnosis import hangs, messages
 from railhead.errors import Stop
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
+from railhead.execution.step_transaction import NeedsItsOwn
 from railhead.hazards import repeatability
 from railhead.history.errors import raised_outside
-from railhead.history.planner import MigrationPlan
+from railhead.history.planner import MigrationPlan, MigrationStep
 from railhead.postgres import failures
 from railhead.postgres.advisory_lock import LockLost
 from railhead.postgres.connection import fetch_value
 from railhead.state import inspection
 
 
+class Lost(Exception):
+    """A connection or the lock was lost; what was not committed is rolled back."""
+
+    def __init__(self, error: Exception, step: MigrationStep | None, silence: float = 0.0, lapse: float = 0.0) -> None:
+        """`silence` is for how many seconds nobody had answered before we saw it, `lapse` for how many nothing ran here."""
+        super().__init__(str(error))
+        self.error = error
+        self.step = step
+        self.silence = silence
+        self.lapse = lapse
+
+
 def may_repeat(carrier: Executor, way: MigrationPlan) -> bool:
     """Tell whether the failed step may be tried again: rolled back as a whole, or made of verbs that allow it."""
     step = carrier.current
-    return not carrier.left or step is None or step.path is None or not repeatability.mixes(step.path, way.action)
+    return not carrier.left or step is None or step.path is None or not repeatability.leaves_half(step.path, way.action)
+
+
+def is_better_alone(error: Exception, carrier: Executor) -> bool:
+    """Tell whether a step that failed in one transaction for all is to be tried again with one each.
+
+    So that those before it are kept; and what it needs may only have to be committed: a new value of an enum, rows that deferred
+    constraints have not seen yet, locks that are given back.
+    """
+    nothing_stays = carrier.is_whole and not carrier.left
+    return nothing_stays and (isinstance(error, NeedsItsOwn) or carrier.has_others)
 
 
 def was_overtaken(carrier: Executor, account: FailureReport) -> bool:

@@ -7,7 +7,7 @@ touched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 from alembic.config import Config
 
@@ -88,7 +88,7 @@ class _Course:
         replay = self._replay or self._begin()
         replay.up(self._order[self._done : index])
         self._done = index + 1
-        footprint, spoilt = replay.examine(revision)
+        footprint, spoilt = replay.examine(revision, lambda: self._before(index))
         if spoilt:  # what it left behind would be in the way of the next one
             self._replay = None
             replay.close()
@@ -96,21 +96,30 @@ class _Course:
 
     def _begin(self) -> Replay:
         """Return a database that all revisions so far have made: of nothing, or a copy of one that only goes forwards."""
-        template = self._caught_up() if self._done else scratch.EMPTY
+        template = self._caught_up(self._done) if self._done else scratch.EMPTY
         dsn = self._stack.enter_context(scratch.made_on(self._server, template))
         self._replay = self._stack.enter_context(Replay(dsn, self._config, self._script))
         if not self._done:
             self._replay.begin(self._history)
         return self._replay
 
-    def _caught_up(self) -> str:
-        """Return the name of a database that has the revisions so far, and that nobody has gone back in."""
+    @contextmanager
+    def _before(self, index: int) -> Iterator[Replay]:
+        """Give a copy of a database that has all revisions before this one."""
+        with (
+            scratch.made_on(self._server, self._caught_up(index)) as dsn,
+            Replay(dsn, self._config, self._script) as replay,
+        ):
+            yield replay
+
+    def _caught_up(self, done: int) -> str:
+        """Return the name of a database that has so many revisions, and that nobody has gone back in."""
         is_new = self._plain is None
         if self._plain is None:
             self._plain = self._stack.enter_context(scratch.made_on(self._server))
         with Replay(self._plain, self._config, self._script) as replay:
             if is_new:
                 replay.begin(self._history)
-            replay.up(self._order[self._plain_done : self._done])
-        self._plain_done = self._done
+            replay.up(self._order[self._plain_done : done])
+        self._plain_done = done
         return self._plain.parameters()["dbname"]

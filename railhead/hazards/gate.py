@@ -7,8 +7,8 @@ before anything is touched.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from railhead.diagnosis import refusals
@@ -24,6 +24,8 @@ from railhead.project import Project
 from railhead.settings import Settings
 
 SEAL = "python utils/migrate.py seal"
+
+_NEVER_WELL = "no run has ended well here yet"
 
 _THEN = f"then:\n{SEAL}"
 
@@ -109,32 +111,81 @@ def judge(
         log.warning("%s: %s, and it runs all the same (MIGRATE_HAZARDS=warn)", one.revision.id, one)
 
 
-def assert_repeatable(
-    pending: Sequence[Revision], lines: Sealed, history: History, action: str, place: str, *, empty: bool
-) -> None:
-    """Return when no revision could be left half done by a crash. Raises Stop(`not-repeatable`).
+@contextmanager
+def lenient_if(lenient: Callable[[], bool]) -> Iterator[None]:
+    """Only warn of what is refused inside, where no run has ended well yet: the first one was not refused it, either."""
+    try:
+        yield
+    except Stop as stop:
+        if not lenient():
+            raise
+        log.warning("%s: accepted only because %s", stop.headline, _NEVER_WELL)
 
-    Where there is no table yet (`empty`), starting from nothing is a way out: there it is only said.
+
+def assert_repeatable(
+    pending: Sequence[Revision],
+    lines: Sealed,
+    history: History,
+    action: str,
+    place: str,
+    *,
+    empty: bool,
+    lenient: Callable[[], bool],
+) -> None:
+    """Return when no revision could be left half done by a crash. Raises Stop(`not-repeatable`), which names all of them.
+
+    Where there is no table yet (`empty`), or no run has ended well (`lenient`), starting from nothing is a way out: there it is only said.
     """
     finding = Finding("not-repeatable")
-    mixed = {one.id for one, found in known(pending, lines) if found == finding} if action == "upgrade" else set()
-    for revision in pending:
-        if rules.accepted(revision, finding):
-            continue
-        if revision.id in mixed or repeatability.mixes(revision.path, action):
-            stop = not_repeatable(revision, history, f"unchanged, {place}", action)
-            if not empty:
-                raise stop
-            log.warning("%s: accepted only because this database has no tables yet", stop.headline)
+    replayed = {one.id: line.tokens for one in pending if (line := lines.get(one.id))} if action == "upgrade" else {}
+    half = [
+        one for one in pending if not rules.accepted(one, finding) and _leaves_half(one, replayed.get(one.id), action)
+    ]
+    if not half:
+        return
+    one_of_them = not_repeatable(half[0], history, f"unchanged, {place}", action)
+    if not lenient():
+        raise one_of_them if len(half) == 1 else _several_not_repeatable(half, one_of_them)
+    why = "this database has no tables yet" if empty else _NEVER_WELL
+    told = one_of_them.headline if len(half) == 1 else f"{_several(half)}: {_some(half)}"
+    log.warning("%s: accepted only because %s", told, why)
+
+
+def _leaves_half(revision: Revision, tokens: Sequence[str] | None, action: str) -> bool:
+    """Tell whether a crash leaves half of a revision: what was replayed is known, of anything else its file is read."""
+    if tokens is None:
+        return repeatability.leaves_half(revision.path, action)
+    return Finding("not-repeatable").token in tokens or repeatability.mixes(revision.path, action)
+
+
+def _several(half: Sequence[Revision]) -> str:
+    return f"{len(half)} revisions leave their transaction with work that cannot be run again from the top"
+
+
+def _several_not_repeatable(half: Sequence[Revision], example: Stop) -> Stop:
+    """Return the refusal of several revisions, of which `example` is the first's."""
+    files = [("file", f"migrations/versions/{one.file}") for one in half]
+    danger = [fact for fact in example.facts if fact[0] == "danger"]
+    advice = (
+        f"if other databases have had them for long, do not judge them any more:\n{SEAL} --adopted-up-to {half[-1].id}\n\n"
+        'or accept it in each file, with the reason:\naccepted_hazards = {"not-repeatable": "why it is safe"}\n\n'
+        f"or write them anew; how, says:\npython utils/migrate.py plan\n\n{_THEN}"
+    )
+    return Stop("not-repeatable", _several(half), facts=[*files, *danger], database=example.database, next_step=advice)
+
+
+def _some(revisions: Sequence[Revision]) -> str:
+    return ", ".join(one.id for one in revisions[:3]) + (
+        f" and {len(revisions) - 3} more" if len(revisions) > 3 else ""
+    )
 
 
 def warn_of_unsealed(pending: Iterable[Revision], lines: Sealed, settings: Settings) -> None:
     """Log which revisions nobody has looked at as they are now, so that nothing is known of what they would block."""
-    names = [revision.id for revision in pending if revision.id not in lines and not revision.adopted]
-    if names:
+    unsealed = [revision for revision in pending if revision.id not in lines and not revision.adopted]
+    if unsealed:
         advice = "" if settings.production else f"; before you commit:  {SEAL}"
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        log.warning("unsealed, so nobody knows what it would block: %s%s", shown, advice)
+        log.warning("unsealed, so nobody knows what it would block: %s%s", _some(unsealed), advice)
 
 
 def warn_of_adopted(pending: Iterable[Revision], lines: Sealed, settings: Settings) -> None:
@@ -142,7 +193,7 @@ def warn_of_adopted(pending: Iterable[Revision], lines: Sealed, settings: Settin
     older = [one for one in pending if one.adopted]
     if not older or settings.hazards == "ignore":
         return
-    leaving = {one.id for one in older if repeatability.mixes(one.path, "upgrade")}
+    leaving = {one.id for one in older if repeatability.leaves_half(one.path, "upgrade")}
     slugs = Counter("not-repeatable" for _ in leaving)
     for revision, finding in known(older, lines):
         if (

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from railhead.hazards import hand_ends
 from railhead.history.graph import source_of
 from railhead.operations.verbs import REPEATABLE
 
@@ -14,6 +15,11 @@ _HARMLESS = frozenset({"get_context", "get_bind", "f", "inline_literal"})
 
 _CHANGES_NOTHING = re.compile(r"\s*(?:SET|RESET|SHOW|BEGIN|START\s+TRANSACTION|COMMIT|END|DISCARD)\b", re.IGNORECASE)
 """Statements that prepare for work outside the transaction and leave nothing behind themselves."""
+
+
+def leaves_half(file: Path, function: str) -> bool:
+    """Tell whether a crash in `upgrade` or `downgrade` of a revision file leaves half of it behind: it mixes, or commits by hand."""
+    return mixes(file, function) or hand_ends.ends_by_hand(source_of(file), function)
 
 
 def mixes(file: Path, function: str) -> bool:

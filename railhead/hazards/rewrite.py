@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from railhead.hazards import hand_ends
 from railhead.hazards.rewriting import RewriteStep, Rewriting, groups_of, is_mixed
 from railhead.hazards.rules import Finding
 from railhead.history.naming import LONGEST_ID
@@ -58,6 +59,10 @@ def remedy(
 
     `number` is the first that no revision has, `successor` the file that builds on this revision.
     """
+    plain = hand_ends.without_ends(source, "upgrade")
+    if plain is None:
+        return None
+    source = plain
     tree = ast.parse(source)
     rewriting = Rewriting(source, found)
     upgrade, downgrade = (_function(tree, name) for name in ("upgrade", "downgrade"))

@@ -381,12 +381,14 @@ _RECORDS = (
         danger="After a crash half way the revision cannot be mended by running it again: {thing}.",
         thing="it works both inside its transaction and outside of it",
         instead="Split it: what leaves the transaction (op.create_index_concurrently, op.backfill, ...) goes into a revision of its own,\n"
-        "and `with op.get_context().autocommit_block()` gives way to those verbs, which may be run again from the top.",
+        "and `with op.get_context().autocommit_block()` gives way to those verbs, which may be run again from the top.\n"
+        "Where it commits by hand (`op.get_bind().commit()`, `op.execute('COMMIT')`), take that out.",
         blocking=False,
         check=_not_repeatable,
         story="What is done outside a transaction stays when the process dies: half of the revision is there, and the version is not.\n"
         "Started again it fails on its own first half (`already exists`). A revision either stays in its transaction, or holds\n"
-        "only verbs that may be run again. Unless it is accepted, such a revision is refused on every database that has tables.",
+        "only verbs that may be run again. Unless it is accepted, such a revision is refused on every database where a run has\n"
+        "ended well before.",
     ),
     Hazard(
         slug="destroys-data",

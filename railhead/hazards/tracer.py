@@ -17,6 +17,8 @@ from psycopg2.extensions import connection as Driver
 
 from railhead.hazards.footprint import EXCLUSIVE, STRENGTH, Statement
 from railhead.postgres.connection import fetch_all
+from railhead.postgres.observed import Observed
+from railhead.postgres.sql_text import End
 
 _WRITES = STRENGTH.index("RowExclusiveLock")
 _READS = STRENGTH.index("AccessShareLock")
@@ -100,12 +102,13 @@ class Tracer:
         self._probed: _Seen | None = None
         self._alone = False
 
-    def probe(self, driver: Driver, statement: str, values: object, *, many: bool) -> None:
+    def probe(self, driver: Observed, statement: str, values: object, *, many: bool) -> None:
         """Try a statement that is a transaction of its own in one that is rolled back: its locks are gone once it has ended.
 
         What refuses to run inside a transaction works in several of its own and gives way by itself (CONCURRENTLY).
         """
-        self._alone = driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE
+        is_open = driver.info.transaction_status != TRANSACTION_STATUS_IDLE
+        self._alone = (driver.autocommit or driver.is_loose) and not is_open
         self._probed = None
         if not self._alone and self._last is _NOTHING:  # the server's counters run on from one transaction to the next
             self._last = _Seen({}, self._seen(driver).tables)
@@ -124,8 +127,14 @@ class Tracer:
                 cursor.execute("ROLLBACK")
         notices(driver).taken()
 
-    def look(self, driver: Driver, statement: str, tag: str) -> None:
+    def look_at_end(self, driver: Observed, how: End) -> None:
+        """Note that a transaction was ended by hand."""
+        self._alone, self._probed = False, None
+        self.look(driver, how, how)
+
+    def look(self, driver: Observed, statement: str, tag: str) -> None:
         """Note what the statement that has just ended did."""
+        outside = driver.autocommit or driver.is_loose or tag == "COMMIT"
         said = notices(driver).taken()
         now = self._seen(driver)
         seen = self._probed or now
@@ -146,13 +155,13 @@ class Tracer:
                 foreign_keys=tuple(self._foreign_keys(driver, _VALIDATES.findall(said))),
                 written=(written := self._written(driver, seen, tag)),
                 emptied=self._emptied(statement, tag, seen, taken, written),
-                outside=driver.autocommit,
+                outside=outside,
                 alone=self._alone,
             )
         )
         self._last = now if driver.info.transaction_status != TRANSACTION_STATUS_IDLE else _NOTHING
         self._files.update({oid: table.file for oid, table in now.tables.items()})
-        if driver.autocommit:
+        if outside:
             self._note_point(driver, statement, tag, [index for index, _ in built] if unfinished else [])
         if self._crash_after and len(self.statements) >= self._crash_after:
             raise Crash

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import alembic
 import alembic.context
 from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import HeadMaintainer
+from alembic.runtime.migration import HeadMaintainer, MigrationContext, _ProxyTransaction
 
 SCRIPT = Path(alembic.__file__).parent / "script"
 """Warnings about how the revisions hang together come from here, and none about what the files hold."""
@@ -38,3 +38,15 @@ def keeping_context() -> Iterator[None]:
     finally:
         if not hasattr(alembic.context, "config"):
             proxy._install_proxy()  # noqa: SLF001
+
+
+def follow(context: MigrationContext) -> None:
+    """Let Alembic take the transaction that its connection is in, or begins now, for its own: a commit by hand has ended that one."""
+    assert context.connection is not None
+    context._transaction = context.connection.get_transaction() or context.connection.begin()  # noqa: SLF001  what this module is for
+
+
+def one_each(context: MigrationContext) -> AbstractContextManager[object]:
+    """Let each revision have its own transaction from here on, and return what ends the one that we are in."""
+    context._transaction_per_migration = True  # noqa: SLF001
+    return _ProxyTransaction(context)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import TypeVar
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
@@ -19,6 +20,8 @@ from railhead.logs import log
 from railhead.postgres import interrupts
 from railhead.postgres.failures import cannot_connect, permanent, server_words
 from railhead.postgres.retry_budget import Allowance
+
+C = TypeVar("C", bound=Connection)
 
 CONNECT_TIMEOUT = 10
 """Seconds that one attempt to connect may take, for each host."""
@@ -40,9 +43,14 @@ def connect(dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> Connectio
 
     A signal cancels what runs on it while somebody is watching. Raises psycopg2.OperationalError.
     """
+    return connect_as(Connection, dsn, name, timeout=timeout)
+
+
+def connect_as(kind: type[C], dsn: Dsn, name: str, *, timeout: int = CONNECT_TIMEOUT) -> C:
+    """Return what `connect` does, as a connection of this kind. Read-only. Raises psycopg2.OperationalError."""
     seconds = max(int(SHORTEST_ATTEMPT), int(interrupts.longest(timeout)))
     interrupts.attend()
-    connection = psycopg2.connect(_parameters(dsn, name, connect_timeout=str(seconds)))
+    connection = psycopg2.connect(_parameters(dsn, name, connect_timeout=str(seconds)), connection_factory=kind)
     connection.autocommit = True
     interrupts.register(connection)
     return connection

@@ -7,16 +7,18 @@ configuration, whatever alembic.ini says. Connects to nothing: who asks for an e
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import sqlalchemy
 from psycopg2.extensions import connection as Driver
-from sqlalchemy import URL, Engine, Pool
+from sqlalchemy import URL, Connection, Engine, Pool
 
 from railhead.dsn import Dsn
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+    from railhead.postgres.observed import Observed
 
 _DIALECT = "postgresql+psycopg2"
 
@@ -47,3 +49,20 @@ def url_of(dsn: Dsn) -> URL:
 def set_url(config: Config, dsn: Dsn) -> None:
     """Let Alembic's configuration name this database, in memory only; `%` would begin an interpolation there."""
     config.set_main_option("sqlalchemy.url", url_of(dsn).render_as_string(hide_password=False).replace("%", "%%"))
+
+
+def driver_of(connection: Connection) -> Observed:
+    """Return psycopg2's connection below SQLAlchemy's, for statements that SQLAlchemy must not see."""
+    return cast("Observed", connection.connection.dbapi_connection)
+
+
+def settle(connection: Connection) -> None:
+    """Let a connection be one that works in transactions again, whatever somebody has switched on or ended by hand."""
+    driver = driver_of(connection)
+    if driver.autocommit:
+        if connection.in_transaction():
+            connection.commit()
+        connection.execution_options(isolation_level=connection.default_isolation_level)
+        driver.autocommit = False
+    if driver.is_loose:
+        driver.rollback()  # psycopg2 believes in a transaction that is no more

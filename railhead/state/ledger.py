@@ -285,6 +285,21 @@ def release_of(connection: Connection, revision: str) -> str | None:
     return None if release is None else str(release)
 
 
+def never_arrived(connection: Connection) -> bool:
+    """Tell whether all that a database holds was made by runs that began from nothing, of which none has ended well yet. Read-only.
+
+    A run that ends well keeps the catalog on a row of what it has applied.
+    """
+    return bool(
+        fetch_value(
+            connection,
+            f"SELECT EXISTS (SELECT FROM {TABLE} WHERE action = 'baseline' OR (action = 'upgrade' AND parent IS NULL))"
+            f" AND NOT EXISTS (SELECT FROM {TABLE} WHERE outcome = 'applied' AND action <> 'baseline'"
+            " AND (catalog IS NOT NULL OR action <> 'upgrade'))",
+        )
+    )
+
+
 def keep_catalog(connection: Connection, run: Run, catalog: str) -> None:
     """Keep the schema that `run` has made on its last row. Writes the ledger.
 

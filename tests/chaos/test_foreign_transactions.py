@@ -20,17 +20,24 @@ WAYS = {
 
 BEGUN = "op.add_column('thing', sa.Column('a', sa.Text))"
 
-THIEVES = {
-    "rolls back in SQL": f"{BEGUN}\nop.execute('ROLLBACK')",
-    "rolls back and begins in SQL": f"{BEGUN}\nop.execute('ROLLBACK; BEGIN')",
-    "commits in SQL": f"{BEGUN}\nop.execute('COMMIT')",
-    "commits and begins in SQL": f"{BEGUN}\nop.execute('COMMIT; BEGIN')",
-    "rolls back SQLAlchemy's connection": f"{BEGUN}\nop.get_bind().rollback()",
-    "rolls back the driver's connection": f"{BEGUN}\nop.get_bind().connection.dbapi_connection.rollback()",
-    "commits the driver's connection": f"{BEGUN}\nop.get_bind().connection.dbapi_connection.commit()",
-    "rolls back and goes on": f"{BEGUN}\nop.get_bind().rollback()\nop.add_column('thing', sa.Column('b', sa.Text))",
+ROLLBACKS = {
+    "in SQL": f"{BEGUN}\nop.execute('ROLLBACK')",
+    "and begins in SQL": f"{BEGUN}\nop.execute('ROLLBACK; BEGIN')",
+    "SQLAlchemy's connection": f"{BEGUN}\nop.get_bind().rollback()",
+    "the driver's connection": f"{BEGUN}\nop.get_bind().connection.dbapi_connection.rollback()",
+    "and goes on": f"{BEGUN}\nop.get_bind().rollback()\nop.add_column('thing', sa.Column('b', sa.Text))",
 }
-"""What a revision may do to the transaction that was begun for it."""
+"""How a revision may take back its own work."""
+
+UNHEARD = "import psycopg2.extensions as raw\nraw.connection.{does}(op.get_bind().connection.dbapi_connection)"
+THIEVES = {
+    "rolls back": f"{BEGUN}\n{UNHEARD.format(does='rollback')}",
+    "commits": f"{BEGUN}\n{UNHEARD.format(does='commit')}",
+    "commits and goes on": f"{BEGUN}\n{UNHEARD.format(does='commit')}\nop.add_column('thing', sa.Column('b', sa.Text))",
+}
+"""What a revision may do to the transaction that was begun for it so that nobody hears of it beforehand."""
+
+ACCEPTED = 'accepted_hazards = {"not-repeatable": "tried"}'
 
 LISTENER = """
 from sqlalchemy import Engine, event, text
@@ -64,9 +71,9 @@ def at_first(bare: Workshop) -> Workshop:
 
 
 @pytest.mark.parametrize("thief", THIEVES)
-def test_revision_that_ends_its_own_transaction_is_told_so(at_first: Workshop, database: Dsn, thief: str) -> None:
+def test_revision_that_ends_its_transaction_unheard_is_told_so(at_first: Workshop, database: Dsn, thief: str) -> None:
     """It is never recorded as applied, the version does not move, and the message says what may have stayed behind."""
-    at_first.write("0002_thief", THIEVES[thief])
+    at_first.write("0002_thief", THIEVES[thief], extra=ACCEPTED)
     result = at_first.migrate()
     assert result.returncode == 6, result.stderr
     assert "0002_thief ended the transaction that was begun for it" in result.stderr
@@ -76,19 +83,34 @@ def test_revision_that_ends_its_own_transaction_is_told_so(at_first: Workshop, d
     assert sight.applied(database) == ["0001_thing"]
 
 
-@pytest.mark.parametrize(
-    "thief", ["rolls back in SQL", "rolls back the driver's connection", "commits and begins in SQL"]
-)
+@pytest.mark.parametrize("how", ROLLBACKS)
+@pytest.mark.parametrize("first", [True, False], ids=["with tables", "from nothing"])
+def test_revision_that_takes_back_its_own_work_is_not_applied(
+    bare: Workshop, database: Dsn, how: str, first: bool
+) -> None:
+    """Its work is gone, so it is not recorded, whoever has accepted what; those before it stay, and the message names it."""
+    bare.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    if first:
+        assert bare.migrate().returncode == 0
+    bare.write("0002_back", ROLLBACKS[how], extra=ACCEPTED)
+    bare.write("0003_last", "op.create_table('last', sa.Column('id', sa.Integer, primary_key=True))")
+    result = bare.migrate()
+    assert result.returncode == 5, result.stderr
+    assert "0002_back rolls back what it has done itself" in result.stderr
+    assert sight.versions(database) == sight.applied(database) == ["0001_thing"]
+
+
+@pytest.mark.parametrize("thief", THIEVES)
 def test_thief_among_many_on_an_empty_database_is_told_so(bare: Workshop, database: Dsn, thief: str) -> None:
-    """Where one transaction holds all revisions, none of them may take it either; what it commits has its version."""
+    """Where one transaction holds all revisions, none of them may take it unheard; the next one is not blamed."""
     bare.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
     bare.write("0002_thief", THIEVES[thief])
     bare.write("0003_last", "op.create_table('last', sa.Column('id', sa.Integer, primary_key=True))")
     result = bare.migrate()
     assert result.returncode == 6, result.stderr
-    assert "[stolen-transaction]" in result.stderr
-    committed = bool(rows_of(database, "SELECT 1 WHERE to_regclass('thing') IS NOT NULL"))
-    assert sight.versions(database) == (["0001_thing"] if committed else [])
+    assert "0002_thief ended the transaction that was begun for it" in result.stderr
+    assert "0003_last" not in result.stderr.partition("stopped")[2]
+    assert sight.applied(database) == []
 
 
 def test_revision_that_moves_the_version_is_told_so(at_first: Workshop, database: Dsn) -> None:
@@ -107,7 +129,7 @@ def test_thief_is_seen_where_the_ledger_takes_anything(at_first: Workshop, datab
     """What may be committed does not hang on the columns of a table that anybody can alter."""
     columns = ", ".join(f"ALTER {name} DROP NOT NULL" for name in ("run", "action", "outcome"))
     rows_of(database, f"ALTER TABLE migration_ledger {columns}")
-    at_first.write("0002_thief", THIEVES["commits and begins in SQL"])
+    at_first.write("0002_thief", THIEVES["commits and goes on"])
     at_first.write("0003_more", "op.add_column('thing', sa.Column('b', sa.Text))")
     result = at_first.migrate()
     assert result.returncode == 6, result.stderr

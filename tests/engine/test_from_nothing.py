@@ -114,10 +114,59 @@ def _plainly_upgraded(tree: Workshop, database: Dsn, target: str) -> Dsn:
     return database
 
 
-def test_a_mistake_still_leaves_an_empty_database_empty(bare: Workshop) -> None:
-    """When a later revision fails on an empty database, nothing of the earlier ones stays."""
+def test_a_late_mistake_keeps_what_came_before(bare: Workshop, database: Dsn) -> None:
+    """When a later revision fails on an empty database, the earlier ones are there, each in the ledger, and the log says how."""
     bare.write("0001_first", 'op.execute("CREATE TABLE task ()")')
-    bare.write("0002_second", 'op.execute("CREATE TABLE task ()")')
-    assert bare.migrate().returncode == 5
-    assert bare.database
-    assert rows_of(bare.database, "SELECT to_regclass('task')") == [(None,)]
+    bare.write("0002_second", 'op.execute("CREATE TABLE other ()")')
+    bare.write("0003_third", 'op.execute("CREATE TABLE task ()")')
+    ended = bare.migrate()
+    assert ended.returncode == 5
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_second",)]
+    assert rows_of(database, "SELECT revision, outcome FROM migration_ledger ORDER BY id") == [
+        ("0001_first", "applied"), ("0002_second", "applied"), ("0003_third", "failed"),
+    ]  # fmt: skip
+    assert (
+        'each revision gets a transaction of its own now, because of 0003_third: relation "task" already exists'
+        in ended.stderr
+    )
+    assert "at 0002_second" in ended.stderr
+
+
+def test_a_mistake_in_the_first_leaves_an_empty_database_empty(bare: Workshop, database: Dsn) -> None:
+    """There is nothing to keep, and nothing is tried twice."""
+    bare.write("0001_first", 'op.execute("CREATE TABLE task ()")\nop.execute("SELECT 1/0")')
+    bare.write("0002_second")
+    ended = bare.migrate()
+    assert (ended.returncode, "transaction of its own" in ended.stderr) == (5, False)
+    assert rows_of(database, "SELECT to_regclass('task')") == [(None,)]
+
+
+LOOKS = "with op.get_bind().engine.connect() as own:\n    assert own.execute(sa.text('SELECT count(*) FROM task')).scalar() == 0"
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        (LOOKS, "it opens a connection of its own"),
+        ("op.execute('ROLLBACK')", "it rolls back the transaction that it shares"),
+        (
+            "try:\n    op.execute('SELECT 1/0')\nexcept sa.exc.DBAPIError:\n    op.get_bind().rollback()",
+            "it rolls back the transaction that it shares",
+        ),
+    ],
+    ids=["looks from outside", "rolls back", "rolls back after a failure"],
+)
+def test_what_cannot_share_its_transaction_does_not_have_to(
+    bare: Workshop, database: Dsn, second: str, why: str
+) -> None:
+    """A revision that works only where those before it are committed finds them so, and the log says why."""
+    bare.write("0001_first", 'op.execute("CREATE TABLE task (id int)")')
+    bare.write("0002_second", f"{second}\nop.execute('CREATE TABLE other (id int)')")
+    bare.write("0003_third", 'op.execute("INSERT INTO task SELECT 1; INSERT INTO other SELECT 1")')
+    ended = bare.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert f"because of 0002_second: {why}" in ended.stderr
+    assert rows_of(database, "SELECT version_num, (SELECT count(*) FROM task) FROM alembic_version") == [
+        ("0003_third", 1)
+    ]
+    assert rows_of(database, "SELECT count(*) FROM migration_ledger WHERE outcome = 'applied'") == [(3,)]

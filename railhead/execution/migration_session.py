@@ -1,0 +1,55 @@
+"""On which sessions does a migration work, and what holds in each?
+
+Opens them with their limits, and puts them in order after a revision that has done as it likes. Read-only.
+"""
+
+from __future__ import annotations
+
+from psycopg2.extensions import connection as Driver
+
+from railhead.history.alembic_quirks import follow
+from railhead.history.planner import MigrationContext
+from railhead.postgres import engine, session_limits
+from railhead.postgres.advisory_lock import Lock
+from railhead.postgres.connection import connect_as
+from railhead.postgres.observed import Observed, own
+from railhead.postgres.retry_budget import RetryBudget
+from railhead.settings import Settings
+
+
+class MigrationSession:
+    """Makes the sessions of one run."""
+
+    def __init__(self, settings: Settings, name: str, lock: Lock, patience: RetryBudget) -> None:
+        self._settings = settings
+        self._name = name
+        self._lock = lock
+        self._patience = patience
+
+    def open(self, *, is_second: bool) -> Observed:
+        """Return a new session. A second one stands in no lock queue for longer than the one that migrates."""
+        driver = connect_as(Observed, self._settings.migrations.dsn, self._name)
+        if is_second and not self._lock.pooled:
+            own(driver).execute(self._limits(driver, ""))
+        driver.autocommit = False
+        return driver
+
+    def opening(self, driver: Driver) -> str:
+        """Return what is said first in each transaction: the limits, which the revision before may have changed, and our mark.
+
+        For the whole session, so that they hold outside of transactions too; behind a transaction pooler that would leak to
+        other clients, and they are set for the transaction.
+        """
+        return f"{self._limits(driver, 'LOCAL ' if self._lock.pooled else '')}; {self._lock.brand()}"
+
+    def gather(self, context: MigrationContext) -> None:
+        """Let Alembic be in a transaction of ours again, after a revision that has ended the one that it was given."""
+        connection = context.connection
+        assert connection is not None
+        engine.settle(connection)
+        follow(context)
+        driver = engine.driver_of(connection)
+        own(driver).execute(self.opening(driver))
+
+    def _limits(self, driver: Driver, local: str) -> str:
+        return session_limits.statements(local, driver.server_version, self._patience.lock_timeout, self._settings)

@@ -1,0 +1,155 @@
+"""What is asked of a connection, and what ends its transaction: SQL, the driver's own methods, or SQLAlchemy, which calls them?
+
+All of it comes by here before it is sent. What an observer itself asks of the connection is not observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, STATUS_BEGIN, TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.sql import Composable
+
+from railhead.postgres import sql_text
+from railhead.postgres.sql_text import End
+
+
+class Observer:
+    """Hears of what is asked of a connection. This one does nothing about it."""
+
+    def before(self, connection: Observed, statement: str, values: object, *, many: bool) -> None:
+        """Statements are about to be sent, none of which ends a transaction."""
+
+    def after(self, connection: Observed, statement: str, tag: str) -> None:
+        """They have run; `tag` is the first word of what the server said."""
+
+    def ending(self, connection: Observed, how: End, *, alone: bool) -> None:
+        """The transaction that is open, or has failed, is about to be ended; `alone`: each statement behind that commits itself."""
+
+    def ended(self, connection: Observed, how: End, *, alone: bool) -> None:
+        """It has been ended; a COMMIT that PostgreSQL has refused is a ROLLBACK."""
+
+
+class Observed(Connection):
+    """A connection that tells its observer, if it has one."""
+
+    observer: Observer | None = None
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+        self.cursor_factory = _ObservedCursor
+
+    @property
+    def is_loose(self) -> bool:
+        """Tell whether each statement commits itself although the driver believes in a transaction: SQL has ended that one."""
+        is_open = self.info.transaction_status != TRANSACTION_STATUS_IDLE
+        return self.status == STATUS_BEGIN and not (is_open or self.autocommit)
+
+    def commit(self) -> None:
+        """Commit, as psycopg2 does."""
+        with self.telling_of("COMMIT"):
+            super().commit()
+
+    def rollback(self) -> None:
+        """Roll back, as psycopg2 does."""
+        with self.telling_of("ROLLBACK"):
+            super().rollback()
+
+    def set_isolation_level(self, level: int | None) -> None:
+        """Set it as psycopg2 does, which rolls back what is open."""
+        with self.telling_of("ROLLBACK", alone=level == ISOLATION_LEVEL_AUTOCOMMIT):
+            super().set_isolation_level(level)
+
+    def reset(self) -> None:
+        """Reset the session as psycopg2 does, which rolls back what is open."""
+        with self.telling_of("ROLLBACK"):
+            super().reset()
+
+    @contextmanager
+    def telling_of(self, how: End, *, alone: bool = False) -> Iterator[None]:
+        """Tell of the end of a transaction that happens inside, if one is open."""
+        if self.observer is None or self.closed or self.info.transaction_status == TRANSACTION_STATUS_IDLE:
+            yield
+            return
+        with self.unobserved() as observer:
+            observer.ending(self, how, alone=alone)
+        try:
+            yield
+        except psycopg2.Error:
+            if not self.closed:
+                self._has_ended("ROLLBACK", alone=alone)
+            raise
+        self._has_ended(how, alone=alone)
+
+    def _has_ended(self, how: End, *, alone: bool) -> None:
+        with self.unobserved() as observer:
+            observer.ended(self, how, alone=alone)
+
+    @contextmanager
+    def unobserved(self) -> Iterator[Observer]:
+        """Inside, nothing is told; gives the observer that is told again afterwards."""
+        observer, self.observer = self.observer, None
+        try:
+            yield observer or Observer()
+        finally:
+            self.observer = observer
+
+
+class _ObservedCursor(Cursor):
+    """A cursor of such a connection."""
+
+    connection: Observed
+
+    def execute(self, query: str | bytes | Composable, vars: object = None) -> None:  # noqa: A002  psycopg2's name
+        """Execute as psycopg2 does, a text that ends its transaction piece by piece."""
+        if self.connection.observer is None:
+            super().execute(query, vars)  # type: ignore[arg-type]
+            return
+        text = _text(query, self)
+        pieces = sql_text.pieces(text)
+        if len(pieces) > 1 and vars and not isinstance(vars, dict):
+            pieces, vars = sql_text.pieces(self.mogrify(text, vars).decode()), None  # type: ignore[arg-type]  # noqa: A001
+        for sql, end in pieces:
+            if end is None:
+                self._execute(sql, vars)
+            else:
+                with self.connection.telling_of(end, alone=True):
+                    super().execute(sql, vars)  # type: ignore[arg-type]
+
+    def executemany(self, query: str | bytes | Composable, vars_list: Iterable[Any]) -> None:
+        """Execute as psycopg2 does."""
+        if self.connection.observer is None:
+            super().executemany(query, vars_list)
+            return
+        text = _text(query, self)
+        with self.connection.unobserved() as observer:
+            observer.before(self.connection, text, vars_list, many=True)
+        super().executemany(text, vars_list)
+        with self.connection.unobserved() as observer:
+            observer.after(self.connection, text, self._tag())
+
+    def _execute(self, sql: str, values: object) -> None:
+        with self.connection.unobserved() as observer:
+            observer.before(self.connection, sql, values, many=False)
+        super().execute(sql, values)  # type: ignore[arg-type]
+        with self.connection.unobserved() as observer:
+            observer.after(self.connection, sql, self._tag())
+
+    def _tag(self) -> str:
+        return (self.statusmessage or "").partition(" ")[0]
+
+
+def own(connection: Connection) -> Cursor:
+    """Return a cursor of which no observer hears."""
+    return connection.cursor(cursor_factory=Cursor)
+
+
+def _text(query: str | bytes | Composable, cursor: Cursor) -> str:
+    if isinstance(query, Composable):
+        return query.as_string(cursor)
+    return query.decode() if isinstance(query, bytes) else query
