@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from railhead.hazards import new_constraints
 from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
 from railhead.hazards.loss import Loss
 from railhead.history.graph import Revision
@@ -201,11 +202,13 @@ def _writes(footprint: Footprint) -> Iterator[Hit]:
 
 
 def _chains(footprint: Footprint) -> Iterator[Hit]:
+    """Yield the last table of the longest chain: one of its tables can be neither read nor written, the others not written."""
     most: list[str] = []
     for statement in footprint.statements:
-        held = [table for table, mode in statement.held.items() if mode == EXCLUSIVE]
-        last = [table for table in held if statement.taken.get(table) == EXCLUSIVE]
-        if len(held) > max(len(most), 1):
+        held = [table for table, mode in statement.held.items() if mode >= BLOCKS_WRITES]
+        last = [table for table in held if statement.taken.get(table, -1) >= BLOCKS_WRITES]
+        last.sort(key=lambda table: -statement.taken[table])
+        if EXCLUSIVE in statement.held.values() and len(held) > max(len(most), 1):
             most = [*(table for table in held if table not in last), *last]
     if most:
         yield most[-1], " and ".join(most[:-1])
@@ -214,32 +217,6 @@ def _chains(footprint: Footprint) -> Iterator[Hit]:
 def _breaks(footprint: Footprint) -> Iterator[Hit]:
     for broken in compatibility.breaks(footprint.before, footprint.after):
         yield broken.object, broken.why
-
-
-def _rejects(footprint: Footprint) -> Iterator[Hit]:
-    old, new = footprint.before.definitions, footprint.after.definitions
-    for thing in sorted(new.keys() - old.keys()):
-        noun, table, name = catalog.split_identity(thing)
-        definition = new[thing].split("\n")[0]
-        is_rule = noun == "constraint" or (noun == "index" and definition.startswith("CREATE UNIQUE"))
-        if is_rule and f"table {table}" in old and f"table {table}" in new:
-            columns = [
-                column for kind, place, column in map(catalog.split_identity, old) if (kind, place) == ("column", table)
-            ]
-            if _speaks_of(definition, columns) or _has_default(definition, table, new, old):
-                yield table, f"the {'constraint' if noun == 'constraint' else 'unique index'} {name}"
-
-
-def _speaks_of(definition: str, columns: Iterable[str]) -> bool:
-    """Tell whether a rule is about columns that were there before: on new ones the previous release writes nothing."""
-    ruled = re.sub(r"'(?:[^']|'')*'| REFERENCES .*|^CREATE UNIQUE INDEX .*? USING \w+ ", "", definition)
-    return any(re.search(rf'(?<![\w"]){re.escape(column)}(?![\w"])', ruled) for column in columns)
-
-
-def _has_default(definition: str, table: str, new: dict[str, str], old: dict[str, str]) -> bool:
-    fresh = {thing: text for thing, text in new.items() if thing not in old and thing.startswith(f"column {table}.")}
-    with_default = [catalog.split_identity(thing)[2] for thing, text in fresh.items() if " default " in text]
-    return not definition.startswith("CHECK") and _speaks_of(definition, with_default)
 
 
 def _not_repeatable(footprint: Footprint) -> Iterator[Hit]:
@@ -348,7 +325,8 @@ _RECORDS = (
         blocking=False,
         check=_chains,
         story="A transaction keeps every lock until it ends. While it waits for the second table, everybody waits for the first; and\n"
-        "an application that takes the two in the other order can end in a deadlock.",
+        "an application that takes the two in the other order can end in a deadlock. A foreign key is a lock on the table that it\n"
+        "refers to as well: a column with one, or a new table with one beside another change, is such a chain.",
     ),
     Hazard(
         slug="breaks-previous-release",
@@ -371,7 +349,7 @@ _RECORDS = (
         instead="Let a release go out first that keeps to the rule, and mend the rows that are there. Then say so in the file:\n"
         'accepted_hazards = {{"may-reject-writes": "since release 41 nothing else is written"}}',
         blocking=False,
-        check=_rejects,
+        check=new_constraints.rejecting,
         story="A new unique, check or foreign key on a table that is in use turns requests into errors when running code does not\n"
         "keep to it, and the migration itself fails on the first row that does not. A rule on columns that are new in the same\n"
         "revision troubles nobody: no running code writes them yet.",

@@ -7,6 +7,7 @@ empty table as on a full one, and pg_locks tells what it holds. No SQL is parsed
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -92,7 +93,6 @@ class Tracer:
         self.statements: list[Statement] = []
         self.points: list[Point] = []
         found = fetch_all(onlooker, _TABLES)
-        self._standing = {int(str(oid)) for (oid,) in fetch_all(onlooker, _VALID_KEYS)}
         self._names = {int(str(oid)): str(name) for oid, name, _, _ in found}
         self._views = {int(str(oid)) for oid, _, kind, _ in found if kind == "m"}
         self.tables = tuple(sorted(set(self._names.values())))
@@ -152,7 +152,7 @@ class Tracer:
                 rewritten=self._rewritten(said, now),
                 scanned=self._scanned(said, now, seen, statement),
                 indexed=tuple((index, full) for index, table in built for full in self._known([table], now)),
-                foreign_keys=tuple(self._foreign_keys(driver, _VALIDATES.findall(said))),
+                foreign_keys=tuple(self._foreign_keys(driver, Counter(_VALIDATES.findall(said)))),
                 written=(written := self._written(driver, seen, tag)),
                 emptied=self._emptied(statement, tag, seen, taken, written),
                 outside=outside,
@@ -262,11 +262,11 @@ class Tracer:
             found += [self._names[oid] for oid in locked or oids]
         return tuple(dict.fromkeys(found))
 
-    def _foreign_keys(self, driver: Driver, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-        for name in names:
-            query = "SELECT oid, conrelid FROM pg_constraint WHERE conname = %s AND contype = 'f'"
-            for key, table in fetch_all(driver, query, (name,)):
-                if int(str(table)) in self._names and int(str(key)) not in self._standing:
+    def _foreign_keys(self, driver: Driver, names: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+        """Yield each validated foreign key with its table. Of several with one name it is the ones last written."""
+        for name, count in names.items():
+            for (table,) in fetch_all(driver, _YOUNGEST_KEYS, (name, count)):
+                if int(str(table)) in self._names:
                     yield name, self._names[int(str(table))]
 
 
@@ -296,8 +296,6 @@ SELECT c.oid, coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, c.relki
    AND c.relname NOT IN ('alembic_version', 'migration_ledger')
 """
 
-_VALID_KEYS = "SELECT oid FROM pg_constraint WHERE contype = 'f' AND convalidated"
-
 _LOOK = """
 SELECT 'lock', l.relation, l.mode, 0, false, 0, 0, 0 FROM pg_locks l
  WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.granted
@@ -308,6 +306,10 @@ SELECT 'table', c.oid, c.relname, coalesce(pg_relation_filenode(c.oid), 0), c.re
        pg_stat_get_xact_numscans(c.oid)
        + coalesce((SELECT sum(pg_stat_get_xact_numscans(indexrelid)) FROM pg_index WHERE indrelid = c.oid), 0)
   FROM pg_class c WHERE c.oid = ANY (%s::oid[])
+"""
+
+_YOUNGEST_KEYS = """
+SELECT conrelid FROM pg_constraint WHERE conname = %s AND contype = 'f' ORDER BY age(xmin), oid DESC LIMIT %s
 """
 
 _CASCADES = """

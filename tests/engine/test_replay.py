@@ -168,6 +168,109 @@ def test_rows_written_that_a_scratch_database_has_not(
     assert footprint.statements[-1].written == written
 
 
+@pytest.mark.parametrize(
+    ("before", "statements", "written"),
+    [
+        (["INSERT INTO kind VALUES ('second'), ('third')"], ["INSERT INTO kind VALUES ('fourth')"], [()]),
+        (["INSERT INTO kind VALUES ('second')", "DELETE FROM kind"], ["INSERT INTO kind VALUES ('fourth')"], [()]),
+        (
+            ["UPDATE kind SET name = name"],
+            ["UPDATE other SET n = 1", "INSERT INTO kind VALUES ('fifth')"],
+            [("other",), ()],
+        ),
+        (["SELECT * FROM kind", "INSERT INTO kind VALUES ('b')"], ["INSERT INTO kind SELECT 'c'"], [()]),
+        (["INSERT INTO kind VALUES ('b')"], ["DELETE FROM kind WHERE name = 'nobody'"], [("kind",)]),
+    ],
+)
+def test_what_revisions_before_have_written_is_not_counted_again(
+    server: Dsn, tmp_path: Path, before: list[str], statements: list[str], written: list[tuple[str, ...]]
+) -> None:
+    """The server counts through a session: a revision is blamed for its own rows only, whatever was replayed in it before."""
+    first = ["CREATE TABLE kind (name text PRIMARY KEY)", "CREATE TABLE other (n int)", "INSERT INTO kind VALUES ('a')"]
+    for number, made in enumerate([first, before, statements], start=1):
+        text = REVISION.format(upgrade=lines("\n".join(map(sql, made))), downgrade="    pass")
+        parent = repr(f"r{number - 1}") if number > 1 else "None"
+        text = text.replace('"0002_it"', f'"r{number}"').replace('"0001_schema"', parent)
+        (tmp_path / f"r{number}.py").write_text(text)
+    *_, last = footprints_of(server, tmp_path, ["r1", "r2", "r3"])[1]
+    assert [statement.written for statement in last.statements] == written
+
+
+@pytest.mark.parametrize(
+    ("statements", "told"),
+    [
+        (["ALTER TABLE note ADD CONSTRAINT f FOREIGN KEY (member) REFERENCES kin"], [("f", "note")]),
+        (
+            ["ALTER TABLE other ADD x int", "ALTER TABLE note ADD CONSTRAINT f FOREIGN KEY (member) REFERENCES kin"],
+            [("f", "note")],
+        ),
+        (
+            [
+                "ALTER TABLE note ADD CONSTRAINT f FOREIGN KEY (member) REFERENCES kin NOT VALID",
+                "ALTER TABLE note VALIDATE CONSTRAINT f",
+            ],
+            [("f", "note")],
+        ),
+    ],
+)
+def test_a_foreign_key_of_that_name_that_stands_already_is_not_meant(
+    replayed: Replayed, statements: list[str], told: list[tuple[str, str]]
+) -> None:
+    """The server names no table: of several foreign keys with one name the one that was just checked is told."""
+    prepared = """
+        CREATE TABLE kin (id bigint PRIMARY KEY); CREATE TABLE note (member bigint);
+        CREATE TABLE other (member bigint, CONSTRAINT f FOREIGN KEY (member) REFERENCES kin)
+    """
+    footprint = replayed("\n".join(map(sql, statements)), prepared=prepared)
+    assert [key for statement in footprint.statements for key in statement.foreign_keys] == told
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE note RENAME CONSTRAINT note_member TO fk_note_member",
+        "ALTER TABLE note DROP CONSTRAINT note_member, ADD CONSTRAINT again FOREIGN KEY (member) REFERENCES kin (id) ON DELETE CASCADE",
+        "ALTER TABLE note ADD CONSTRAINT twice FOREIGN KEY (member) REFERENCES kin (id) NOT VALID",
+        "ALTER TABLE note RENAME CONSTRAINT short TO ck_note_short",
+        "ALTER TABLE note ADD CONSTRAINT uq_note UNIQUE USING INDEX note_code",
+        "ALTER INDEX note_code RENAME TO ux_note_code",
+        "ALTER TABLE note DROP CONSTRAINT mail, ADD CONSTRAINT mails EXCLUDE USING btree (mail WITH =)",
+    ],
+)
+def test_a_rule_that_stands_already_rejects_nothing_new(replayed: Replayed, statement: str) -> None:
+    """Another name, another action on delete, or a constraint instead of its index rejects no write that was right until now."""
+    prepared = """
+        CREATE TABLE kin (id bigint PRIMARY KEY);
+        CREATE TABLE note (member bigint, code text, mail text, CONSTRAINT mail EXCLUDE USING btree (mail WITH =),
+            CONSTRAINT note_member FOREIGN KEY (member) REFERENCES kin (id), CONSTRAINT short CHECK (code <> ''));
+        CREATE UNIQUE INDEX note_code ON note (code)
+    """
+    found = rules.findings(replayed(sql(statement), prepared=prepared))
+    assert [finding for finding in found if finding.slug == "may-reject-writes"] == []
+
+
+@pytest.mark.parametrize(
+    ("statements", "told"),
+    [
+        (["ALTER TABLE note ADD x bigint REFERENCES kin"], ("kin", "note")),
+        (["ALTER TABLE note ADD x int", "CREATE TABLE leaf (kin bigint REFERENCES kin)"], ("kin", "note")),
+        (["CREATE TABLE leaf (kin bigint REFERENCES kin)", "ALTER TABLE note ADD x int"], ("note", "kin")),
+        (["CREATE TABLE leaf (kin bigint REFERENCES kin, note bigint)"], None),
+        (["ALTER TABLE note ADD x int", "UPDATE kin SET id = 1"], None),
+    ],
+)
+def test_locks_on_other_tables_than_its_own(
+    replayed: Replayed, statements: list[str], told: tuple[str, str] | None
+) -> None:
+    """A lock that a foreign key takes on the table it refers to, while another table stands still, is a link of the chain."""
+    prepared = """
+        CREATE TABLE kin (id bigint PRIMARY KEY); CREATE TABLE note (kin bigint REFERENCES kin)
+    """
+    found = rules.findings(replayed("\n".join(map(sql, statements)), prepared=prepared))
+    chains = [(finding.table, finding.thing) for finding in found if finding.slug == "long-lock-chain"]
+    assert chains == ([told] if told else [])
+
+
 @pytest.mark.parametrize("rule", ["ADD CHECK (VALUE <> '')", "SET NOT NULL"])
 def test_a_rule_of_a_domain_is_checked_under_a_lock(replayed: Replayed, rule: str) -> None:
     """A new rule of a domain reads every table that uses it while they cannot be written, without a word from the server."""
