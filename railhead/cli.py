@@ -6,6 +6,7 @@ Imports what a command needs only when it runs: a command with nothing to do cos
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -44,6 +45,8 @@ def main(project: Project, arguments: Sequence[str] | None = None) -> int:
     """Run one command of the command line and return its exit code."""
     parsed = _parser(project.command).parse_args(arguments)
     command: str = parsed.command or "upgrade"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text, or none of this locale
     try:
         with interrupts.watching(), refusals_told(f"{project.command} {command}"):
             settings = load(project) if parsed.alone else with_database(load(project))

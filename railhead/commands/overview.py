@@ -20,7 +20,7 @@ from railhead.errors import Stop
 from railhead.hazards import gate, loss, table_sizes
 from railhead.hazards.gate import Weighed
 from railhead.history import manifest
-from railhead.history.graph import History, Revision
+from railhead.history.graph import History, Revision, syntax
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.blockers import Blocker, blockers_of
 from railhead.postgres.connection import fetch_all
@@ -313,7 +313,7 @@ def _code(file: Path) -> str | None:
     """Return the source of a revision's `upgrade`, read and not run."""
     try:
         source = file.read_text(encoding="utf-8")
-        found = next(node for node in ast.parse(source).body if getattr(node, "name", "") == "upgrade")
+        found = next(node for node in syntax(source).body if getattr(node, "name", "") == "upgrade")
     except (OSError, SyntaxError, ValueError, StopIteration):
         return None
     return ast.get_source_segment(source, found)

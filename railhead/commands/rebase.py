@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from railhead.commands import seal
 from railhead.errors import Stop
-from railhead.history import checksum, loader, manifest, naming
-from railhead.history.graph import source_of
+from railhead.history import checksum, loader, naming, relabel
+from railhead.history.checksum import parsed
+from railhead.history.files import as_name, as_text, declared, parents_of, revision_files
 from railhead.history.naming import LONGEST_ID
 from railhead.postgres.connection import open_now
 from railhead.settings import Settings
@@ -59,34 +60,19 @@ def rebase(wanted: str, settings: Settings) -> list[Moved]:
 
 
 def _read(folder: Path) -> list[File]:
-    return [_file(folder / name) for name in sorted(manifest.revision_files(folder))]
+    return [_file(folder / name) for name in sorted(revision_files(folder))]
 
 
 def _file(path: Path) -> File:
     """Return what a file says of itself. Raises Stop when it says nothing that can be read."""
     try:
-        values = {name: ast.literal_eval(node) for name, node in _assigned(source_of(path)).items()}
-        revision, down = values["revision"], values["down_revision"]
+        names = declared(parsed(path.read_bytes()))
+        revision, parents = names["revision"].value, parents_of(names["down_revision"].value)
     except (SyntaxError, ValueError, KeyError, OSError) as error:
-        raise _broken(f"{path.name}: {type(error).__name__}: {error}") from error
-    parents = () if down is None else (down,) if isinstance(down, str) else tuple(down)
-    return File(path.name, str(revision), parents)
-
-
-def _assigned(source: str) -> dict[str, ast.expr]:
-    """Return what is assigned to the names by which Alembic knows a revision."""
-    found: dict[str, ast.expr] = {}
-    for node in ast.parse(source).body:
-        targets = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        value = getattr(node, "value", None)
-        found |= {
-            target.id: value
-            for target in targets
-            if isinstance(target, ast.Name) and target.id in {"revision", "down_revision", "depends_on"} and value
-        }
-    return found
+        raise _broken(f"{as_text(path.name)}: {type(error).__name__}: {error}") from error
+    if not isinstance(revision, str) or parents is None:
+        raise _broken(f"{as_text(path.name)}: `revision` and `down_revision` are not written out there")
+    return File(as_text(path.name), revision, tuple(map(str, parents)))
 
 
 def _chosen(wanted: str, files: Sequence[File]) -> File:
@@ -181,7 +167,9 @@ def _assert_not_applied(branch: Sequence[File], files: Sequence[File], settings:
         entry = booked.get(one.revision)
         known = entry.checksum if entry else None
         is_other = (
-            bool(twins) and known is not None and known != checksum.checksum_of(settings.project.versions / one.name)
+            bool(twins)
+            and known is not None
+            and known != checksum.checksum_of(settings.project.versions / as_name(one.name))
         )
         if one.revision in applied and not is_other:
             raise _applied(one, twins, ", ".join(versions) or "nothing")
@@ -196,12 +184,12 @@ def _move(folder: Path, branch: Sequence[File], base: File, files: Sequence[File
     sources: dict[str, str] = {}
     for one in moved:  # all are read before one is written: the new name of one may be the old name of the next
         names[one.was] = one.revision
-        sources[one.file] = _edited(folder / one.was_file, one, {} if alone else names)
+        sources[one.file] = _edited(folder / as_name(one.was_file), one, {} if alone else names)
     for name, source in sources.items():
-        (folder / name).write_bytes(source.encode("utf-8"))
+        (folder / as_name(name)).write_bytes(source.encode("utf-8"))
     for old in branch:
         if old.name not in sources:
-            (folder / old.name).unlink()
+            (folder / as_name(old.name)).unlink()
     return moved
 
 
@@ -240,34 +228,18 @@ def _new_name(one: File, revision: str, number: int) -> str:
 def _edited(file: Path, one: Moved, names: dict[str, str]) -> str:
     """Return the source of a file that is moved, with the lines changed that say what it is."""
     source = file.read_bytes().decode("utf-8")
-    values = _assigned(source)
-    changes = {"revision": one.revision, "down_revision": one.parent}
-    depends = values.get("depends_on")
-    spans = [(values[key], _literal(source, values[key], text)) for key, text in changes.items()]
-    if depends is not None:
-        text = ast.get_source_segment(source, depends) or ""
+    depends = declared(parsed(source)).get("depends_on")
+    if depends is not None and isinstance(depends.node, ast.expr):
+        text = ast.get_source_segment(source, depends.node) or ""
         for was, now in names.items():
             text = re.sub(rf"(?<=['\"]){re.escape(was)}(?=['\"])", now, text)
-        spans.append((depends, text))
-    for node, text in sorted(spans, key=lambda span: -span[0].lineno):
-        source = _with(source, node, text)
+        source = relabel.replaced(source, depends.node, text)
+    try:
+        source = relabel.relabelled(source, {"revision": one.revision, "down_revision": one.parent})
+    except ValueError as error:
+        raise _broken(f"{one.was_file}: {error}") from error
     source = re.sub(r"^(Revision ID: ).*?(\r?)$", rf"\g<1>{one.revision}\2", source, count=1, flags=re.MULTILINE)
     return re.sub(r"^(Revises: ).*?(\r?)$", rf"\g<1>{one.parent}\2", source, count=1, flags=re.MULTILINE)
-
-
-def _literal(source: str, node: ast.expr, text: str) -> str:
-    """Return text as a literal with the quotes that its predecessor had."""
-    quote = (ast.get_source_segment(source, node) or '"')[:1]
-    return f"{quote}{text}{quote}" if quote in {"'", '"'} else f'"{text}"'
-
-
-def _with(source: str, node: ast.expr, text: str) -> str:
-    """Return the source with another text in the place of one expression; columns count bytes."""
-    lines = source.encode("utf-8").splitlines(keepends=True)
-    start = sum(map(len, lines[: node.lineno - 1])) + node.col_offset
-    end = sum(map(len, lines[: (node.end_lineno or node.lineno) - 1])) + (node.end_col_offset or 0)
-    whole = b"".join(lines)
-    return (whole[:start] + text.encode("utf-8") + whole[end:]).decode("utf-8")
 
 
 def _broken(why: str) -> Stop:

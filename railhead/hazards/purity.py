@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from railhead.history.graph import source_of
+from railhead.history.graph import source_of, syntax
 
 _HARMLESS = frozenset(
     [
@@ -65,7 +65,7 @@ def keeps_to_its_database(file: Path) -> bool:
     """Tell whether a revision plainly does nothing but ask and change the database that it is given."""
     try:
         source = source_of(file)
-        tree = ast.parse(source)
+        tree = syntax(source)
     except (OSError, SyntaxError, ValueError):
         return False
     return not _ELSEWHERE.search(source) and not set(_names(tree)) & _REACHES and set(_modules(tree)) <= _HARMLESS

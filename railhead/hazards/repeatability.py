@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from railhead.hazards import hand_ends
-from railhead.history.graph import source_of
+from railhead.history.graph import source_of, syntax
 from railhead.operations.verbs import REPEATABLE
 
 _HARMLESS = frozenset({"get_context", "get_bind", "f", "inline_literal"})
@@ -32,7 +32,7 @@ def mixes(file: Path, function: str) -> bool:
     source = source_of(file)
     if "autocommit_block" not in source and not any(verb in source for verb in REPEATABLE):
         return False
-    bodies = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef) and node.name == function]
+    bodies = [node for node in syntax(source).body if isinstance(node, ast.FunctionDef) and node.name == function]
     calls = [call for body in bodies for call in _operations(body)]
     leaves = any(verb in REPEATABLE or verb == "autocommit_block" for verb, _ in calls)
     stays = any(

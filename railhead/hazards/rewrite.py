@@ -15,6 +15,7 @@ from typing import NamedTuple
 from railhead.hazards import hand_ends
 from railhead.hazards.rewriting import RewriteStep, Rewriting, groups_of, is_mixed
 from railhead.hazards.rules import Finding
+from railhead.history.graph import syntax
 from railhead.history.naming import LONGEST_ID
 
 
@@ -63,7 +64,7 @@ def remedy(
     if plain is None:
         return None
     source = plain
-    tree = ast.parse(source)
+    tree = syntax(source)
     rewriting = Rewriting(source, found)
     upgrade, downgrade = (_function(tree, name) for name in ("upgrade", "downgrade"))
     if upgrade is None:
@@ -121,7 +122,7 @@ def _replaced(source: str, upgrade: ast.FunctionDef, downgrade: ast.FunctionDef 
 
 def _as_new(source: str, revision: str, parent: str) -> str:
     """Return a copy of a file as a revision of its own; what it says about itself has to be said anew."""
-    doc = ast.get_docstring(ast.parse(source))
+    doc = ast.get_docstring(syntax(source))
     title = (doc or revision).splitlines()[0].rstrip(".")
     source = re.sub(r'\A\s*(?:""".*?"""|\'\'\'.*?\'\'\')', "", source, count=1, flags=re.DOTALL).lstrip()
     source = re.sub(r"^(revision\b[^=\n]*=\s*).*$", rf'\g<1>"{revision}"', source, count=1, flags=re.MULTILINE)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from railhead.history.graph import source_of
+from railhead.history.graph import source_of, syntax
 
 _READS = frozenset(
     {"execute", "exec_driver_sql", "fetchall", "fetchmany", "all", "scalars", "mappings", "query", "stream"}
@@ -29,7 +29,7 @@ _WRITES = frozenset(
 def loops_over_rows(file: Path) -> list[int]:
     """Return the lines of `upgrade` at which the revision goes through rows that it has read, and writes for each."""
     try:
-        tree = ast.parse(source_of(file))
+        tree = syntax(source_of(file))
     except (OSError, SyntaxError, ValueError):
         return []
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name != "downgrade"]

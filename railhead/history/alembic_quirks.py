@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -10,9 +12,24 @@ import alembic
 import alembic.context
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import HeadMaintainer, MigrationContext, _ProxyTransaction
+from alembic.script import base
 
 SCRIPT = Path(alembic.__file__).parent / "script"
 """Warnings about how the revisions hang together come from here, and none about what the files hold."""
+
+# Alembic leaves out the locks of Emacs and would load what macOS leaves behind; see history/files.py. Commands that never come
+# to env.py (`alembic heads`) still do.
+base._only_source_rev_file = re.compile(r"(?!\.|__init__)(.*\.py)$")  # noqa: SLF001
+
+
+def being_loaded(error: BaseException) -> Path | None:
+    """Return the revision file that Alembic was loading when this was raised, None when it was doing something else."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == _LOADS]
+    places = [frame.f_locals.get("path") for frame in frames if Path(frame.f_code.co_filename).parent == SCRIPT]
+    return Path(places[-1]) if places and places[-1] else None
+
+
+_LOADS = base.Script._from_path.__name__  # noqa: SLF001
 
 
 class Heads(HeadMaintainer):

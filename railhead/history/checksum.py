@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -25,8 +26,16 @@ def checksum_of_source(source: bytes | str) -> str:
 
 
 def parsed(source: bytes | str) -> object:
-    """Return a module's syntax tree. Raises SyntaxError or ValueError."""
-    return compile(source, "<revision>", "exec", _ONLY_AST, dont_inherit=True)
+    """Return a module's syntax tree. Raises SyntaxError or ValueError.
+
+    Python does not say here what it thinks of the code, nor make an error of that (`python -W error`).
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return compile(source, "<revision>", "exec", _ONLY_AST, dont_inherit=True)
+        except (RecursionError, MemoryError) as error:
+            raise SyntaxError(str(error) or "too deep") from error
 
 
 def checksum_of_tree(tree: object) -> str:

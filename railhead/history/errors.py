@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
 from railhead.errors import Forked, Stop
-from railhead.history import manifest
+from railhead.history.checksum import parsed
+from railhead.history.files import as_name, as_text, declared, revision_files
 from railhead.history.graph import History
 from railhead.history.naming import LONGEST_ID
 
@@ -64,8 +64,19 @@ def no_function(module: object, name: str) -> Stop:
 
 def line_of(error: BaseException, folder: Path) -> str | None:
     """Return the innermost line in a file of `folder` that an error went through, None when there is none."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
-    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else None
+    files = files_of(folder)
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    lines = [f"{files[name]}, line {line}" for name, line in frames if name in files]
+    return lines[-1] if lines else None
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Return the names of the revisions in a folder by the place that Python knows them by: Alembic follows symbolic links."""
+    names = revision_files(folder)
+    places = ((name, folder / name) for name in names)
+    return {
+        str(place): as_text(name) for name, file in places for place in (file, folder.resolve() / name, file.resolve())
+    }
 
 
 def raised_outside(error: BaseException) -> str | None:
@@ -80,26 +91,44 @@ def raised_outside(error: BaseException) -> str | None:
 
 def bad_file(error: BaseException, folder: Path, file: str | None = None) -> Stop:
     """Return what is said of a file that cannot be loaded, with its line, or of `file`."""
-    place = line_of(error, folder) or file or "(one of the files there)"
-    if isinstance(error, SyntaxError) and error.filename:
-        place = f"{Path(error.filename).name}, line {error.lineno}"
+    place = _line_of_syntax(error, folder) or line_of(error, folder) or file or "(one of the files there)"
+    is_no_text = _is_no_text(folder / as_name(place.partition(", line ")[0]))
+    step = "write it anew, in UTF-8" if is_no_text else "correct the file"
     return Stop(
         "revision-file",
         "a revision file cannot be loaded",
-        facts=[("file", f"migrations/versions/{place}"), ("Python", f"{type(error).__name__}: {error}")],
+        facts=[("file", f"migrations/versions/{place}"), ("Python", python_words(error))],
         database="not touched",
-        next_step="correct the file; see that it loads:  python utils/migrate.py status",
+        next_step=f"{step}; see that it loads:  python utils/migrate.py status",
     )
+
+
+def python_words(error: BaseException) -> str:
+    """Return what Python says of an error, also of one that cannot say it itself."""
+    try:
+        words = str(error)
+    except Exception:
+        words = "(its text cannot be told)"
+    return f"{type(error).__name__}: {words}"
+
+
+def _line_of_syntax(error: BaseException, folder: Path) -> str | None:
+    """Return the line that is no Python, when it is in one of the revisions and not in what they import."""
+    file = files_of(folder).get(error.filename or "") if isinstance(error, SyntaxError) else None
+    return f"{file}, line {error.lineno}" if file and isinstance(error, SyntaxError) else None
+
+
+def _is_no_text(file: Path) -> bool:
+    """Tell whether a file holds null bytes: UTF-16, as PowerShell writes it, or what is left after a crash."""
+    try:
+        return b"\0" in file.read_bytes()
+    except OSError:
+        return False
 
 
 def twice(revision: str, folder: Path) -> Stop:
     """Return what is said of two files with one id; the second would silently never be applied."""
-    pattern = re.compile(rf"^revision\b[^=\n]*=\s*['\"]{re.escape(revision)}['\"]", re.MULTILINE)
-    files = sorted(
-        name
-        for name in manifest.revision_files(folder)
-        if pattern.search((folder / name).read_text(encoding="utf-8", errors="replace"))
-    )
+    files = sorted(as_text(name) for name in revision_files(folder) if _calls_itself(folder / name, revision))
     return Forked(
         "forked",
         f"two files are the same revision, {revision}",
@@ -107,6 +136,13 @@ def twice(revision: str, folder: Path) -> Stop:
         database="not touched",
         next_step=f"put the later one on top of the other:\npython utils/migrate.py rebase {files[-1] if files else revision}",
     )
+
+
+def _calls_itself(file: Path, revision: str) -> bool:
+    try:
+        return declared(parsed(file.read_bytes()))["revision"].value == revision
+    except (OSError, SyntaxError, ValueError, KeyError):
+        return False
 
 
 def forked(found: History) -> Stop | None:

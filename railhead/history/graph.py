@@ -8,12 +8,17 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from railhead.errors import Stop
 from railhead.history import manifest
+from railhead.history.checksum import parsed
+from railhead.history.files import as_text
 from railhead.history.origin import Origin
 from railhead.project import Project
+
+if TYPE_CHECKING:
+    import ast
 
 
 class Revision(NamedTuple):
@@ -31,8 +36,8 @@ class Revision(NamedTuple):
 
     @property
     def file(self) -> str:
-        """The name of its file."""
-        return self.path.name
+        """The name of its file, as it is written."""
+        return as_text(self.path.name)
 
     def is_breaking(self, sealed: manifest.SealedRevision | None) -> bool | None:
         """Tell whether the previous release stops working: as its author says, else as was `sealed`; None when nobody knows."""
@@ -117,3 +122,8 @@ def find(history: History, name: str) -> str:
 def source_of(file: Path) -> str:
     """Return the text of a revision file as Python reads it, in whatever encoding it says that it has."""
     return importlib.util.decode_source(file.read_bytes())
+
+
+def syntax(source: str) -> ast.Module:
+    """Return the syntax tree of a revision's source. Raises SyntaxError; what else Python thinks of the code is told where it is loaded."""
+    return cast("ast.Module", parsed(source))

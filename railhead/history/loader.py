@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import re
+import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from alembic.util import CommandError
 from railhead.errors import Stop
 from railhead.history import checksum, manifest
 from railhead.history.alembic_quirks import SCRIPT as ALEMBIC
-from railhead.history.errors import bad_file, forked, line_of, no_history, too_long, twice
+from railhead.history.alembic_quirks import being_loaded
+from railhead.history.errors import bad_file, files_of, forked, no_history, too_long, twice
+from railhead.history.files import as_text, revision_files
 from railhead.history.graph import History, Revision
 from railhead.logs import log
 from railhead.project import Project
@@ -32,7 +36,8 @@ def history(project: Project, script: ScriptDirectory | None = None) -> History:
     script = script or ScriptDirectory.from_config(config(project))
     try:
         with loading(script):
-            found = [_revision(one) for one in script.walk_revisions("base", "heads")][::-1]
+            names = _linked(project.versions)
+            found = [_revision(one, names) for one in script.walk_revisions("base", "heads")][::-1]
     except Stop as stop:
         return History(project, [], stop)
     loaded = History(project, found).begun(manifest.origin(project.manifest))
@@ -61,12 +66,18 @@ def checksums(project: Project, revisions: Iterable[Revision]) -> dict[str, str 
     return {revision.id: checksum.checksum_of(revision.path) for revision in revisions}
 
 
-def _revision(script: Script) -> Revision:
+def _linked(folder: Path) -> dict[Path, Path]:
+    """Return the symbolic links among the revisions by the files that they lead to, which is where Alembic finds itself."""
+    links = (folder / name for name in revision_files(folder) if (folder / name).is_symlink())
+    return {link.resolve(): link for link in links}
+
+
+def _revision(script: Script, links: Mapping[Path, Path]) -> Revision:
     module = script.module
     down = script.down_revision
     parents = () if down is None else (down,) if isinstance(down, str) else tuple(down)
     breaking, accepted = getattr(module, "breaking", None), getattr(module, "accepted_hazards", {})
-    path = Path(script.path)
+    path = links.get(Path(script.path), Path(script.path))
     if not isinstance(breaking, bool | None) or not isinstance(accepted, dict):
         wrong = TypeError("`breaking` must be True or False, `accepted_hazards` a dict with a reason for each hazard")
         raise bad_file(wrong, path.parent, path.name)
@@ -97,7 +108,9 @@ def loading(script: ScriptDirectory) -> Iterator[None]:
             yield
         except Stop:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | GeneratorExit) or type(error).__module__.startswith("railhead."):
+                raise
             raise _not_loaded(error, Path(script.versions), caught) from error
     of_history = [warning for warning in caught if _is_of_history(warning)]
     several = [str(warning.message) for warning in of_history if "more than once" in str(warning.message)]
@@ -105,17 +118,20 @@ def loading(script: ScriptDirectory) -> Iterator[None]:
         raise twice(several[0].split()[1], Path(script.versions))
     if of_history:
         raise no_history(_first(of_history))
+    files = files_of(Path(script.versions)) if caught else {}
     for warning in caught:
-        _tell(warning, Path(script.versions))
+        _tell(warning, files)
 
 
 def _not_loaded(error: BaseException, folder: Path, caught: list[warnings.WarningMessage]) -> Stop:
-    """Return what is said of an error: of the line of a file that raised it, or of how the files hang together."""
-    if line_of(error, folder) is None:
-        if isinstance(error, CycleDetected | RevisionError | CommandError):
-            return no_history(str(error))
-        if isinstance(error, KeyError):
-            return no_history(_first(caught) or f"the parent {error} does not exist")
+    """Return what is said of an error: of the file that was being loaded, or of how the files hang together."""
+    file = being_loaded(error)
+    if file is not None:
+        return bad_file(error, folder, files_of(folder).get(str(file), as_text(file.name)))
+    if isinstance(error, CycleDetected | RevisionError | CommandError):
+        return no_history(str(error))
+    if isinstance(error, KeyError):
+        return no_history(_first(caught) or f"the parent {error} does not exist")
     return bad_file(error, folder)
 
 
@@ -124,19 +140,31 @@ def _is_of_history(warning: warnings.WarningMessage) -> bool:
     return ALEMBIC in Path(warning.filename).parents
 
 
-def _tell(warning: warnings.WarningMessage, folder: Path) -> None:
+def _tell(warning: warnings.WarningMessage, files: Mapping[str, str]) -> None:
     """Log a warning, once in a process. What only will go away some day is told by `python -W`, as everywhere in Python."""
-    told = f"{Path(warning.filename).name}, line {warning.lineno}: {warning.category.__name__}: {warning.message}"
-    if told in _told or issubclass(warning.category, _SOME_DAY):
+    file = files.get(warning.filename)
+    place = f"migrations/versions/{file}" if file else Path(warning.filename).name
+    told = f"{place}, line {warning.lineno}: {warning.category.__name__}: {warning.message}"
+    if told in _told or not _is_worth_a_line(warning):
         return
     _told.add(told)
-    place = "migrations/versions/" if Path(warning.filename).parent == folder else ""
-    log.warning("%s%s", place, told.partition("\n")[0])
+    log.warning("%s", told.partition("\n")[0])
+
+
+def _is_worth_a_line(warning: warnings.WarningMessage) -> bool:
+    """Tell whether somebody would want to know: as Python decides by itself, or as its options say."""
+    if sys.warnoptions:
+        return "ignore" not in sys.warnoptions
+    escape = issubclass(warning.category, DeprecationWarning) and _ESCAPE.match(str(warning.message))
+    return bool(escape) or not issubclass(warning.category, _SOME_DAY)
 
 
 def _first(caught: list[warnings.WarningMessage]) -> str:
     return str(caught[0].message) if caught else ""
 
+
+_ESCAPE = re.compile(r"invalid (?:\w+ )?(?:escape sequence|literal)")
+"""A DeprecationWarning of the compiler's, which Python 3.12 calls a SyntaxWarning, and shows."""
 
 _SOME_DAY = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 """What Python itself does not show of imported code."""

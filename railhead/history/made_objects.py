@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from railhead.history import manifest
 from railhead.history.expressions import UNKNOWN, Expressions
-from railhead.history.graph import History, source_of
+from railhead.history.graph import History, source_of, syntax
 
 RELATION, TYPE, ROUTINE, SCHEMA, EXTENSION = "relation", "type", "routine", "schema", "extension"
 
@@ -89,7 +89,7 @@ def _state(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=8192)
 def _of_file(path: Path, *_state: int) -> tuple[_Event, ...]:
     try:
-        return tuple(_File(ast.parse(source_of(path)), path.parent).events())
+        return tuple(_File(syntax(source_of(path)), path.parent).events())
     except (OSError, SyntaxError, ValueError):
         return ()
 

@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 
-from railhead.history.graph import History, source_of
+from railhead.history.graph import History, source_of, syntax
 
 _NAME_AT = {
     "create_table": (0, {"table_name", "name"}),
@@ -45,7 +45,7 @@ def made(history: History, tables: Iterable[str]) -> set[str]:
 
 def names_in(source: str) -> Iterator[str]:
     """Yield the names of the tables that a revision's source makes, and every text in it when one of them cannot be read."""
-    tree = ast.parse(source)
+    tree = syntax(source)
     texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     given = [name for node in ast.walk(tree) if isinstance(node, ast.Call) for name in _given(node)]
     given += [name for text in texts for name in made_by_sql(text)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from railhead.history.checksum import checksum_of_tree, digest, parsed
+from railhead.history.files import as_name, as_text, declared, parents_of, revision_files
 from railhead.history.origin import Origin, escape, unescape
 
 _TITLE = "# Railhead manifest 1. Written by `python utils/migrate.py seal`; after a conflict rebase one branch, then seal again."
@@ -20,6 +21,7 @@ _COLUMNS = "# file revision parent checksum catalog previous-release hazards"
 _SEAL = "# sealed"
 _NOTHING = "-"
 _NO_REVISIONS = {"__init__.py", "__pycache__"}
+"""What most folders hold beside revisions."""
 
 
 class SealedRevision(NamedTuple):
@@ -95,11 +97,14 @@ class Manifest(NamedTuple):
 
     def lists(self, folder: Path) -> bool:
         """Tell whether `folder` holds exactly the files that were sealed."""
-        return sorted(entry.file for entry in self.entries) == sorted(revision_files(folder))
+        return sorted(entry.file for entry in self.entries) == sorted(map(as_text, revision_files(folder)))
 
     def is_true(self, folder: Path) -> bool:
         """Tell whether every file still has the bytes that were sealed. Reads them all."""
-        return self.lists(folder) and self.files_digest == files_digest(folder)
+        try:
+            return self.lists(folder) and self.files_digest == files_digest(folder)
+        except OSError:
+            return False
 
 
 def read(file: Path) -> Manifest | None:
@@ -135,7 +140,7 @@ def render(entries: Iterable[SealedRevision], folder: Path, origin: Origin | Non
     lines = (" ".join([*map(escape, entry[:3]), *entry[3:]]) for entry in entries)
     body = "\n".join([_TITLE, _COLUMNS, *(origin or Origin()).remarks(), *lines, ""])
     heads = ",".join(escape(head, ",") for head in Manifest(entries, "").heads) or _NOTHING
-    names = _names_digest(entry.file for entry in entries)
+    names = _names_digest(as_name(entry.file) for entry in entries)
     whole = digest(f"{body}{heads}".encode())
     return f"{body}{_SEAL} {whole} {files_digest(folder)} {names} {heads}\n"
 
@@ -158,7 +163,7 @@ def head_without_alembic(file: Path, folder: Path) -> tuple[str, ...] | None:
     if seal.heads == _NOTHING or not _holds(folder, seal.names):
         return None
     found = [_entry(_line_with(f" {head} ", body)) for head in seal.heads.split(",")]
-    if not all(_is_as_sealed(folder / entry.file, entry) for entry in found):
+    if not all(_is_as_sealed(folder / as_name(entry.file), entry) for entry in found):
         return None
     return tuple(sorted(entry.revision for entry in found))
 
@@ -196,15 +201,7 @@ def _holds(folder: Path, sealed: str) -> bool:
 
 
 def _names_digest(names: Iterable[str]) -> str:
-    return digest("\n".join(sorted(names)).encode())
-
-
-def revision_files(folder: Path) -> list[str]:
-    """Return the names of the revision files in `folder`, unsorted."""
-    try:
-        return [name for name in os.listdir(folder) if name.endswith(".py") and name != "__init__.py"]
-    except OSError:
-        return []
+    return digest(os.fsencode("\n".join(sorted(names))))
 
 
 def files_digest(folder: Path) -> str:
@@ -212,7 +209,7 @@ def files_digest(folder: Path) -> str:
     digest = sha256()
     for name in sorted(revision_files(folder)):
         content = (folder / name).read_bytes()
-        digest.update(f"{name} {len(content)}\n".encode() + content)
+        digest.update(os.fsencode(f"{name} {len(content)}\n") + content)
     return digest.hexdigest()[:16]
 
 
@@ -221,21 +218,11 @@ def _is_as_sealed(file: Path, entry: SealedRevision) -> bool:
         tree = parsed(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return False
-    names = _assigned(tree)
-    same_names = names.get("revision") == (entry.revision,) and names.get("down_revision", ()) == entry.parents
-    return same_names and checksum_of_tree(tree) == entry.checksum
-
-
-def _assigned(tree: object) -> dict[str, tuple[object, ...]]:
-    """Return the values that a module gives to names at its top: those of a constant, or of a tuple or list of them."""
-    found = {}
-    for node in getattr(tree, "body", ()):
-        target = getattr(node, "target", None) or next(iter(getattr(node, "targets", ())), None)
-        value = getattr(node, "value", None)
-        items = getattr(value, "elts", [value])
-        constants = tuple(getattr(item, "value", None) for item in items)
-        found[getattr(target, "id", "")] = () if constants == (None,) else constants
-    return found
+    names = declared(tree)
+    revision, parent = (names[one].value if one in names else None for one in ("revision", "down_revision"))
+    return (
+        revision == entry.revision and parents_of(parent) == entry.parents and checksum_of_tree(tree) == entry.checksum
+    )
 
 
 def _entry(line: str) -> SealedRevision:

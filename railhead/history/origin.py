@@ -44,8 +44,12 @@ class Origin(NamedTuple):
 
 
 def escape(text: str, more: str = "") -> str:
-    """Return text without blanks, line ends and percent signs, which are written as in URLs."""
-    return re.sub(rf"[\s%{more}]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
+    """Return text without blanks, line ends, percent signs and bytes that are no text, which are written as in URLs."""
+    return re.sub(
+        rf"[\s%\ud800-\udfff{more}]",
+        lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape")),
+        text,
+    )
 
 
 def unescape(text: str) -> str:
@@ -53,4 +57,4 @@ def unescape(text: str) -> str:
     if "%" not in text:
         return text
     bytes_of = re.compile(r"(?:%[0-9A-F]{2})+")
-    return bytes_of.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), text)
+    return bytes_of.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "surrogateescape"), text)

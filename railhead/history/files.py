@@ -1,0 +1,137 @@
+"""Which files are revisions, and what does one say of itself, without running it?
+
+Cheap enough for a start with nothing to do. What does not plainly stand there is not guessed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+
+def revision_files(folder: Path) -> list[str]:
+    """Return the names of the revision files in `folder`, unsorted, as the system gives them.
+
+    Not what Alembic leaves out (folders, `__init__.py`), nor hidden files: macOS leaves `._0003_x.py` behind, Emacs `.#0003_x.py`.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return [one.name for one in found if is_revision(one.name) and not one.is_dir()]
+    except OSError:
+        return []
+
+
+def is_revision(name: str) -> bool:
+    """Tell whether a file of this name is a revision."""
+    return name.endswith(".py") and not name.startswith((".", "__init__"))
+
+
+def as_text(name: str) -> str:
+    """Return the name of a file as it is written: the same in every locale, whatever bytes it is made of."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def as_name(text: str) -> str:
+    """Return the name by which the system knows the file that is written so."""
+    return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+class Declared(NamedTuple):
+    """What a module gives to a name at its top."""
+
+    value: object
+    """A text, None, or a tuple of those; UNKNOWN where it does not plainly stand there."""
+    node: object = None
+    """The expression that gives it, of the syntax tree; None where there is none for this name alone."""
+    end: int = 0
+    """The last line of the statement."""
+
+
+UNKNOWN = object()
+"""A value that only running the file would tell."""
+
+
+def declared(tree: object) -> dict[str, Declared]:
+    """Return what a parsed module gives to names at its top: `revision = "a"`, `revision: str = "a"`, `revision, down_revision = "a", None`.
+
+    Names that were given a plain value before may stand for it. Needs no `ast`, whose import a start would feel.
+    """
+    known: dict[str, Declared] = {}
+    for node in getattr(tree, "body", ()):
+        value = getattr(node, "value", None)
+        if type(node).__name__ in {"Assign", "AnnAssign"}:
+            targets = getattr(node, "targets", None) or [node.target]
+            before = dict(known)
+            for target in targets if value is not None else ():
+                known.update(_given(target, value, before))
+        else:
+            names = [*bound(node)]
+            known.update(
+                (name, Declared(UNKNOWN, None, node.end_lineno)) for name in (known if "*" in names else names)
+            )
+    return known
+
+
+def parents_of(value: object) -> tuple[object, ...] | None:
+    """Return the parents that a `down_revision` names; None when it cannot be told."""
+    if value is UNKNOWN:
+        return None
+    return () if value is None else value if isinstance(value, tuple) else (value,)
+
+
+def bound(node: object) -> Iterator[str]:
+    """Yield the names that a statement binds around it, however deep; what a function or a class binds inside is its own affair."""
+    kind = type(node).__name__
+    if kind in {"FunctionDef", "AsyncFunctionDef", "ClassDef"}:
+        yield getattr(node, "name", "")
+    elif kind == "alias":
+        yield getattr(node, "asname", None) or getattr(node, "name", "").partition(".")[0]
+    elif kind == "Name":
+        if type(getattr(node, "ctx", None)).__name__ != "Load":
+            yield getattr(node, "id", "")
+    else:
+        for child in _children(node):
+            yield from bound(child)
+
+
+def _given(target: object, value: object, known: Mapping[str, Declared]) -> Iterable[tuple[str, Declared]]:
+    """Return what an assignment gives to each name of its target."""
+    name = getattr(target, "id", None)
+    end = getattr(value, "end_lineno", 0)
+    if name is not None:
+        return [(name, Declared(_value(value, known), value, end))]
+    targets, values = getattr(target, "elts", ()), getattr(value, "elts", None)
+    if (
+        values is not None
+        and len(values) == len(targets)
+        and not any(_is(one, "Starred") for one in [*targets, *values])
+    ):
+        return [pair for one, each in zip(targets, values, strict=True) for pair in _given(one, each, known)]
+    whole = _value(value, known)
+    if isinstance(whole, tuple) and len(whole) == len(targets) and all(_is(one, "Name") for one in targets):
+        return [(one.id, Declared(each, None, end)) for one, each in zip(targets, whole, strict=True)]
+    return [(one, Declared(UNKNOWN, None, end)) for one in bound(target)]
+
+
+def _value(node: object, known: Mapping[str, Declared]) -> object:
+    kind = type(node).__name__
+    if kind == "Constant":
+        return getattr(node, "value", None)
+    if kind == "Name":
+        return known.get(getattr(node, "id", ""), Declared(UNKNOWN)).value
+    if kind in {"Tuple", "List"}:
+        values = tuple(_value(one, known) for one in getattr(node, "elts", ()))
+        return UNKNOWN if UNKNOWN in values else values
+    return UNKNOWN
+
+
+def _is(node: object, kind: str) -> bool:
+    return type(node).__name__ == kind
+
+
+def _children(node: object) -> Iterator[object]:
+    for field in getattr(node, "_fields", ()):
+        child = getattr(node, field, None)
+        yield from child if isinstance(child, list) else [child]
