@@ -350,14 +350,15 @@ class Executor:
         """Raise Stop when the step has changed something that could not be repeated, or, `alone`, is about to."""
         revision = self._revision
         assert revision is not None
-        if self._lenient() or rules.accepted(revision, Finding("not-repeatable")):
+        line = self._sealed.get(revision.id) if self._run.action == "upgrade" else None
+        not_repeatable = Finding("not-repeatable")
+        is_proven = line is not None and line.is_replayed and not_repeatable.token not in line.tokens
+        if is_proven or self._lenient() or rules.accepted(revision, not_repeatable):
             return
         assert self._context.connection is not None
         if fetch_value(driver_of(self._context.connection), IS_ASSIGNED):
             raise refusals.mixed(revision)
-        line = self._sealed.get(revision.id)
-        was_tried = self._run.action == "upgrade" and line is not None and line.is_replayed
-        if alone and not was_tried:
+        if alone:
             raise refusals.unrepeatable(revision)
 
     def _leave(self) -> None:

@@ -121,8 +121,9 @@ class Replay:
         after = self.catalog()
         lost = [*loss.losses(held, loss.held(self._onlooker)), *_emptied(eyes)]
         undone, spoilt = self._undone(revision, before, after, leaves=any(one.outside for one in eyes.statements))
-        repeated = None
-        for point in eyes.points:
+        doubled = eyes.doubled
+        repeated = f"run again it writes the rows of {' '.join(doubled.split())[:60]!r} once more" if doubled else None
+        for point in () if repeated else eyes.points:
             if not (spoilt or self._is_back(revision)):
                 spoilt = True
             repeated = self._not_survived(revision, after, point, None if spoilt else self, afresh)

@@ -17,6 +17,7 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 
 from railhead.hazards.footprint import EXCLUSIVE, STRENGTH, Statement
+from railhead.operations import autocommit
 from railhead.postgres.connection import fetch_all
 from railhead.postgres.observed import Observed
 from railhead.postgres.sql_text import End
@@ -91,6 +92,8 @@ class Tracer:
 
     def __init__(self, onlooker: Driver, crash_after: int = 0) -> None:
         self.statements: list[Statement] = []
+        self._added: list[tuple[int, str]] = []
+        """Statements that write rows, not by a verb, and how many had run with each."""
         self.points: list[Point] = []
         found = fetch_all(onlooker, _TABLES)
         self._names = {int(str(oid)): str(name) for oid, name, _, _ in found}
@@ -159,12 +162,20 @@ class Tracer:
                 alone=self._alone,
             )
         )
+        if tag in _ADDS_ROWS and not (autocommit.is_working() or _ADDS_ONCE.search(statement)):
+            self._added.append((len(self.statements), statement))
         self._last = now if driver.info.transaction_status != TRANSACTION_STATUS_IDLE else _NOTHING
         self._files.update({oid: table.file for oid, table in now.tables.items()})
         if outside:
             self._note_point(driver, statement, tag, [index for index, _ in built] if unfinished else [])
         if self._crash_after and len(self.statements) >= self._crash_after:
             raise Crash
+
+    @property
+    def doubled(self) -> str | None:
+        """Return the first statement whose rows would be written twice by a revision that is run again after a crash behind it."""
+        last = max((point.number for point in self.points), default=0)
+        return next((statement for number, statement in self._added if number <= last), None)
 
     def _note_point(self, driver: Driver, statement: str, tag: str, unfinished: list[str]) -> None:
         """Note where a crash leaves something behind: where something was committed, and where the transaction was left."""
@@ -283,6 +294,9 @@ _BUILDS = re.compile(r'building index "(.+)" on table "(.+)" (?:serially|with)')
 _VALIDATES = re.compile(r'validating foreign key constraint "(.+)"')
 _WITH_ITS_INDEXES = {"CLUSTER", "TRUNCATE", "VACUUM"}
 """What gives a table a new file makes its indexes with it: all of it is done, or nothing."""
+_ADDS_ROWS = {"INSERT", "UPDATE", "MERGE", "COPY"}
+_ADDS_ONCE = re.compile(r"\bON\s+CONFLICT\b|\bNOT\s+EXISTS\b|\bIS\s+NULL\b", re.IGNORECASE)
+"""Found in a statement that sees what it has done before. Of any other nobody knows, on tables without rows."""
 _CHANGES_ROWS = {"UPDATE", "DELETE", "MERGE"}
 _REMOVES = re.compile(r"\bDELETE\s+FROM\b|\bTHEN\s+DELETE\b", re.IGNORECASE)
 _EMPTIES = re.compile(r"\bTRUNCATE\b", re.IGNORECASE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -23,6 +24,8 @@ from railhead.postgres.quoting import escaped, qualified
 from railhead.postgres.retry_budget import RetryBudget
 
 Done = TypeVar("Done")
+
+_WORKS: ContextVar[bool] = ContextVar("a verb works", default=False)
 
 _ORPHANS = 10.0
 
@@ -247,6 +250,7 @@ def autocommit(operations: Operations) -> Iterator[AutocommitSession]:
     """
     context = operations.get_context()
     cause: BaseException | None = None
+    before = _WORKS.set(True)
     try:
         with context.autocommit_block():
             try:
@@ -258,6 +262,13 @@ def autocommit(operations: Operations) -> Iterator[AutocommitSession]:
         if cause is not None and error is not cause:
             raise cause from None
         raise
+    finally:
+        _WORKS.reset(before)
+
+
+def is_working() -> bool:
+    """Tell whether a verb works now outside the revision's transaction: whatever it does may be done again from the top."""
+    return _WORKS.get()
 
 
 @contextmanager

@@ -222,3 +222,37 @@ def test_a_seal_needs_no_way_back_to_find_it(bare: Workshop, value: str) -> None
     sealed = bare.migrate("seal")
     assert sealed.returncode == 0, sealed.stderr
     assert 'it fails: enum label "sad" already exists' in sealed.stdout
+
+
+ROWS = {
+    "INSERT": "op.execute('INSERT INTO person (id) VALUES (7)')\nop.execute('COMMIT')",
+    "UPDATE": "op.execute('UPDATE person SET id = id + 1')\nop.get_bind().commit()",
+    "in a block": f"{BLOCK}op.execute('UPDATE person SET id = id + 1')",
+    "of a table object": "person = sa.table('person', sa.column('id'))\nop.bulk_insert(person, [{'id': 7}])\nop.execute('COMMIT')",
+}
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_rows_that_would_be_written_twice_are_found(bare: Workshop, rows: str) -> None:
+    """The schema is the same after a crash and a second run, but the rows are not."""
+    bare.write("0001_person", FIRST, "op.drop_table('person')")
+    bare.write("0002_rows", ROWS[rows])
+    sealed = bare.migrate("seal")
+    assert (sealed.returncode, "run again it writes the rows of" in sealed.stdout) == (0, True), sealed.stdout
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "op.execute('COMMIT')\nop.execute('INSERT INTO person (id) VALUES (7) ON CONFLICT DO NOTHING')",
+        "op.get_bind().commit()\nop.execute('INSERT INTO person (id) VALUES (7)')",
+        "op.backfill('person', \"name = 'x'\", 'name IS NULL')",
+        "op.execute('INSERT INTO person (id) VALUES (7)')",
+    ],
+)
+def test_rows_that_are_written_once_are_no_hazard(bare: Workshop, rows: str) -> None:
+    """By a verb, in the transaction that holds the version, or by a statement that sees what it has done before."""
+    bare.write("0001_person", FIRST, "op.drop_table('person')")
+    bare.write("0002_rows", rows)
+    sealed = bare.migrate("seal")
+    assert (sealed.returncode, "not-repeatable" in sealed.stdout) == (0, False), sealed.stdout
