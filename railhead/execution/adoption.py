@@ -23,7 +23,7 @@ from railhead.history import baseline, manifest
 from railhead.history.checksum import checksum_of
 from railhead.history.graph import History, Revision, find
 from railhead.logs import log
-from railhead.postgres import failures
+from railhead.postgres import failures, session_limits
 from railhead.postgres.advisory_lock import Lock
 from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
@@ -172,7 +172,7 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
         for one in versions
     ]
     with connection.cursor() as cursor:
-        cursor.execute(f"BEGIN; {lock.brand()}")
+        cursor.execute(f"BEGIN; {session_limits.COMMIT_HERE}; {lock.brand()}")
         try:
             if making:
                 cursor.execute(making)

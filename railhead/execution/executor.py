@@ -34,8 +34,7 @@ from railhead.history.graph import Revision
 from railhead.history.loader import no_garbage_collection
 from railhead.history.planner import MigrationContext, MigrationPlan, MigrationStep
 from railhead.logs import log
-from railhead.postgres import engine
-from railhead.postgres.activity import Monitor
+from railhead.postgres import engine, interrupts
 from railhead.postgres.advisory_lock import Lock
 from railhead.postgres.connection import fetch_value
 from railhead.postgres.engine import driver_of
@@ -86,13 +85,13 @@ class Executor:
         self._lenient = lenient
         name = settings.migrations.session_name(way.action)
         self._metadata = target_metadata(way.environment.config, way.script)
-        self.monitor = Monitor(self._dsn, name, pooled=lock.pooled, lock=lock.pid, left=lambda: patience.left)
         self._engine = engine.engine_of(self._dsn, self._open)
         self._provenance = Provenance(self._engine)
         self._began = 0.0
         self._committed = 0.0
         self._whole = False
         self._session = MigrationSession(settings, name, lock, patience)
+        self.monitor = self._session.monitor()
         self._transaction = StepTransaction(
             Keeper(self._session.opening, lambda: self._whole, self._assert_may_leave, self._undone, self._leave)
         )
@@ -258,6 +257,7 @@ class Executor:
         self.done.append(step.revision)
         self.source = self._heads
         self._patience.succeed()
+        interrupts.assert_undisturbed()  # the server says that nobody waits for the replica any more, and the driver was decoding that
 
     def _may_go_on(self, connection: Connection) -> bool:
         """Tell whether the trip that commits may begin the next transaction, because nobody else has to know of either."""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from railhead import nesting
 from railhead.diagnosis import messages, refusals
 from railhead.errors import NobodyAnswers, Stop
-from railhead.execution import adoption, retry_policy, verification
+from railhead.execution import adoption, confirmation, retry_policy, verification
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
 from railhead.execution.judge import Judge
@@ -239,10 +239,15 @@ class MigrationRun:
                 after = self._attempts(carrier, whole=whole)
             except Interrupted as interrupted:
                 interrupted.half_done = carrier.current.revision if carrier.left and carrier.current else None
+                if carrier.monitor.replicating and carrier.current:
+                    interrupted.unconfirmed = tuple(dict.fromkeys((*carrier.done, carrier.current.revision)))
                 raise
             finally:
                 self.done += carrier.done
         self.account.keep_catalog()
+        if self.done and (lock.replicated or carrier.monitor.replicating):
+            limit = min(confirmation.WITHIN, self.patience.left)
+            self.account.asking(lambda one: confirmation.wait(one, self.done, limit))
         return after
 
     def _is_to_begin(self, seen: Snapshot, steps: Sequence[MigrationStep]) -> bool:

@@ -10,6 +10,7 @@ from psycopg2.extensions import connection as Driver
 from railhead.history.alembic_quirks import follow
 from railhead.history.planner import MigrationContext
 from railhead.postgres import engine, session_limits
+from railhead.postgres.activity import Monitor
 from railhead.postgres.advisory_lock import Lock
 from railhead.postgres.connection import connect_as
 from railhead.postgres.observed import Observed, own
@@ -25,6 +26,17 @@ class MigrationSession:
         self._name = name
         self._lock = lock
         self._patience = patience
+
+    def monitor(self) -> Monitor:
+        """Return what watches the session."""
+        return Monitor(
+            self._settings.migrations.dsn,
+            self._name,
+            pooled=self._lock.pooled,
+            lock=self._lock.pid,
+            left=lambda: self._patience.left,
+            commit=self._settings.lock_timeout,
+        )
 
     def open(self, *, is_second: bool) -> Observed:
         """Return a new session. A second one stands in no lock queue for longer than the one that migrates."""
@@ -52,4 +64,10 @@ class MigrationSession:
         own(driver).execute(self.opening(driver))
 
     def _limits(self, driver: Driver, local: str) -> str:
-        return session_limits.statements(local, driver.server_version, self._patience.lock_timeout, self._settings)
+        return session_limits.statements(
+            local,
+            driver.server_version,
+            self._patience.lock_timeout,
+            self._settings,
+            replicated=self._lock.replicated,
+        )

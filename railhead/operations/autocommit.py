@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from railhead.errors import Stop
 from railhead.logs import log
-from railhead.postgres import failures
+from railhead.postgres import failures, session_limits
 from railhead.postgres.quoting import escaped, qualified
 from railhead.postgres.retry_budget import RetryBudget
 
@@ -201,8 +201,9 @@ class AutocommitSession:
         try:
             if not self.as_sql:
                 self._limit(self._patience.lock_timeout)
-                if self._pooled and self._idle_timeout:
-                    self.execute(f"SET LOCAL idle_in_transaction_session_timeout = {round(self._idle_timeout * 1000)}")
+                if self._pooled and self._idle_timeout:  # what is said once for a session does not hold here
+                    idle = f"SET LOCAL idle_in_transaction_session_timeout = {round(self._idle_timeout * 1000)}"
+                    self.execute(f"{idle}; {session_limits.COMMIT_HERE}")
             yield
             self._fence()
             self.execute("COMMIT")

@@ -41,7 +41,7 @@ _AWAKE = 1.0
 
 _LOOK = """
 SELECT a.pid, coalesce(a.state, ''), coalesce(a.wait_event_type = 'Lock', false),
-       extract(epoch FROM clock_timestamp() - a.query_start),
+       coalesce(a.wait_event, '') = 'SyncRep', extract(epoch FROM clock_timestamp() - a.query_start),
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60),
        p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END, a.query_start::text
   FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid)
@@ -57,6 +57,13 @@ SELECT pg_cancel_backend(pid) FROM pg_stat_activity
  WHERE pid = %s AND query_start::text = %s AND wait_event_type = 'Lock'
 """
 
+_CANCEL_COMMIT = _CANCEL.replace("wait_event_type = 'Lock'", "wait_event = 'SyncRep'")
+
+_UNCONFIRMED = (
+    "committed here, not yet confirmed by the synchronous replica, which is waited for no longer with locks held"
+    " (synchronous_standby_names)"
+)
+
 
 class Monitor:
     """Watches the session that migrates, from its own thread, while it is entered."""
@@ -69,10 +76,11 @@ class Monitor:
         pooled: bool = False,
         lock: int = 0,
         left: Callable[[], float] = lambda: float("inf"),
+        commit: float = float("inf"),
     ) -> None:
         """`name` is what the session that migrates calls itself; `pooled`, a pooler chooses its backends; `lock` is another pid of that name.
 
-        `left` tells for how many seconds locks may still be waited for.
+        `left` tells for how many seconds locks may still be waited for; a COMMIT may wait for a replica for `commit` seconds.
         """
         self.blockers: list[Blocker] = []
         """Who was last seen in the way of the statement that runs or has just failed."""
@@ -82,6 +90,8 @@ class Monitor:
         """Who of this process waited for the session that migrates, when that was ended for it."""
         self.bystanders: list[Waiter] = []
         """Who was last seen waiting for the session that migrates while that asked nothing."""
+        self.replicating = False
+        """Whether the COMMIT that is under way, or the last one, had to wait for a synchronous replica: it is committed here."""
         self.waited = 0.0
         """Seconds for which statements have waited for locks, in all."""
         self._dsn = dsn
@@ -89,6 +99,7 @@ class Monitor:
         self._pooled = pooled
         self._lock = lock
         self._left = left
+        self._commit = commit
         self._watched: Connection | None = None
         self._pid = 0
         self._watching = 0
@@ -101,6 +112,7 @@ class Monitor:
         self._still_since = 0.0
         self._stack: tuple[tuple[str, int], ...] = ()
         self._waiters_at = 0.0
+        self._commits_since: float | None = None
         self._beats = 0
         self._label = ""
         self._told = 0.0
@@ -133,6 +145,7 @@ class Monitor:
     def beat(self) -> None:
         """A statement begins: it is looked at when there is still none after it."""
         self._beats += 1
+        self.replicating = False
         self._idled, self._busy = self._awake - self._busy, self._awake
 
     @property
@@ -207,10 +220,14 @@ class Monitor:
             self._doubt("the session that migrates is gone")
         if not found:
             return
-        [(pid, state, blocked, age, query, phase, percent, statement)] = found
+        [(pid, state, blocked, replicating, age, query, phase, percent, statement)] = found
         if state == "active":
             self._busy = self._awake
             self._count_waiting(connection, int(str(pid)), statement, blocked=bool(blocked))
+            if replicating:
+                self._count_commit(connection, int(str(pid)), statement)
+            else:
+                self._commits_since = None
         elif str(state).startswith("idle in transaction"):
             self._look_back(connection, int(str(pid)))
         now = time.monotonic()
@@ -235,6 +252,15 @@ class Monitor:
             if not fetch_value(connection, _CANCEL, (pid, statement)):
                 self.gave_up = before  # it has just got its lock
             self._waited = 0.0
+
+    def _count_commit(self, connection: Connection, pid: int, statement: object) -> None:
+        """End a COMMIT's wait for a synchronous replica when it lasts: it is committed here, and gives its locks back."""
+        self.replicating = True
+        self._commits_since = self._awake if self._commits_since is None else self._commits_since
+        lasted = self._awake - self._commits_since >= self._commit
+        if lasted and fetch_value(connection, _CANCEL_COMMIT, (pid, statement)):
+            self._commits_since = None
+            log.warning("%s: %s", self._label, _UNCONFIRMED)
 
     def _look_back(self, connection: Connection, pid: int) -> None:
         """See who waits for the session that asks nothing. When it is this very process, which stands still, end the session."""

@@ -30,7 +30,8 @@ _TAKE = f"""
 BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
 {"; ".join(f"SET LOCAL {name} = {value}" for name, value in session_limits.TCP.items())}; {{newer}}
 SELECT pg_try_advisory_xact_lock({KEY}), pg_backend_pid(),
-       (SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'virtualxid' LIMIT 1)
+       (SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'virtualxid' LIMIT 1),
+       {session_limits.IS_REPLICATED}
 """
 
 
@@ -56,6 +57,8 @@ class Lock:
         """`connection` is in autocommit mode and used for nothing else; it is closed with the lock."""
         self.connection = connection
         self.pooled = False
+        self.replicated = False
+        """Whether a COMMIT would wait for a synchronous replica."""
         self.pid = 0
         self._virtual_transaction = ""
 
@@ -66,7 +69,7 @@ class Lock:
             cursor.execute(_TAKE.format(newer=newer))
             row = cursor.fetchone()
             assert row is not None
-            taken, self.pid, self._virtual_transaction = bool(row[0]), row[1], row[2]
+            taken, self.pid, self._virtual_transaction, self.replicated = bool(row[0]), row[1], row[2], bool(row[3])
             self.pooled = self.pid != self.connection.info.backend_pid
             if not taken:
                 cursor.execute("ROLLBACK")

@@ -17,7 +17,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from railhead.dsn import Address, Dsn
 from railhead.logs import log
-from railhead.postgres import interrupts
+from railhead.postgres import interrupts, session_limits
 from railhead.postgres.failures import cannot_connect, permanent, server_words
 from railhead.postgres.retry_budget import Allowance
 
@@ -169,9 +169,9 @@ IN_NO_QUEUE = "SET LOCAL lock_timeout = '1s';"
 
 @contextmanager
 def gently(connection: Connection) -> Iterator[None]:
-    """One transaction that stands in no lock queue for longer than half a second, and leaves no setting behind."""
+    """One transaction that stands in no lock queue for longer than half a second, waits for no replica, and leaves no setting behind."""
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN; SET LOCAL lock_timeout = '500ms'")
+        cursor.execute(f"BEGIN; SET LOCAL lock_timeout = '500ms'; {session_limits.COMMIT_HERE}")
         try:
             yield
         except BaseException:

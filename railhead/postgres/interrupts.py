@@ -45,6 +45,8 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signum
         self.half_done: str | None = None
         """The revision that had left its transaction when the signal came."""
+        self.unconfirmed: tuple[str, ...] = ()
+        """The revisions that are committed, and that a synchronous replica had not confirmed when the signal came."""
         self.done: str | None = None
         """What was done to the database before, and stays."""
 
@@ -55,6 +57,9 @@ class Interrupted(BaseException):
             else ""
         )
         done = f"; {self.done}" if self.done else ""
+        if self.unconfirmed:
+            told = ", ".join(self.unconfirmed)
+            return f"{self.args[0]}; committed here, not yet confirmed by the synchronous replica: {told}{stays}{done}"
         return f"{self.args[0]}; what was not committed is rolled back{stays}{done}"
 
 

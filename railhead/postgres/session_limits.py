@@ -13,10 +13,21 @@ TCP = {
 """With these the server notices within about 25 s that a client's host has vanished; milliseconds for the last, else seconds."""
 
 
-def statements(local: str, version: int, lock_timeout: float, settings: Settings) -> str:
+IS_REPLICATED = (
+    "current_setting('synchronous_commit') IN ('on', 'remote_write', 'remote_apply')"
+    " AND current_setting('synchronous_standby_names') <> ''"
+)
+"""An SQL condition: a COMMIT waits for another server, with all its locks and without any limit."""
+
+COMMIT_HERE = f"SELECT set_config('synchronous_commit', 'local', true) WHERE {IS_REPLICATED}"
+"""Said in a transaction that shall not wait at its end."""
+
+
+def statements(local: str, version: int, lock_timeout: float, settings: Settings, *, replicated: bool = False) -> str:
     """Return the statements that keep a migration from freezing traffic and from outliving its client.
 
-    `local` is `LOCAL ` where they shall last for one transaction, else empty; `version` is the server's, like 180006.
+    `local` is `LOCAL ` where they shall last for one transaction, else empty; `version` is the server's, like 180006; `replicated`:
+    IS_REPLICATED holds. What is committed then is confirmed afterwards, without a lock.
     `client_connection_check_interval` (PostgreSQL 14) ends a statement whose client has died; the server must be able
     to notice, which it only is on Linux. A client whose whole machine has vanished is noticed by TCP only: without its
     limits the server would keep the tables locked for a quarter of an hour, or for two hours if it has nothing to send.
@@ -33,6 +44,8 @@ def statements(local: str, version: int, lock_timeout: float, settings: Settings
         limits.append(
             f"SELECT set_config('client_connection_check_interval', '500ms', {scope}) WHERE version() LIKE '%linux%'"
         )
+    if replicated:
+        limits.append(f"SET {local}synchronous_commit = local")
     if version >= 170000:
         limits.append(f"SET {local}transaction_timeout = 0")
     return "; ".join(limits)

@@ -15,7 +15,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from railhead.errors import Stop
-from railhead.postgres import failures
+from railhead.postgres import failures, session_limits
 from railhead.postgres.connection import IN_NO_QUEUE, fetch_all, fetch_value
 from railhead.settings import Settings
 
@@ -141,7 +141,7 @@ def create(connection: Connection) -> None:
         assert_home(connection)
     try:
         with connection.cursor() as cursor:
-            cursor.execute(CREATE)
+            cursor.execute(f"{session_limits.COMMIT_HERE}; {CREATE}")
     except psycopg2.errors.InsufficientPrivilege as error:
         role = fetch_value(connection, "SELECT current_user")
         schema = fetch_value(connection, "SELECT current_schema()") or "public"
