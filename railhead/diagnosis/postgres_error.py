@@ -21,8 +21,10 @@ NAME = r'(?:"(?:[^"]|"")+"|[\w.]+)+'
 
 _PART = r'"(?:[^"]|"")+"|[\w$]+'
 
-FOREIGN_KEY = re.compile(rf"FOREIGN KEY\s*\((.+?)\)\s*REFERENCES\s+({NAME})\s*(?:\((.+?)\))?", re.IGNORECASE)
-CHECK = re.compile(r"CHECK\s*\((.*)\)", re.IGNORECASE | re.DOTALL)
+FOREIGN_KEY = re.compile(
+    rf"FOREIGN\s+KEY\s*\((.+?)\)\s*REFERENCES\s+({NAME})\s*(?:\((.+?)\))?", re.IGNORECASE | re.DOTALL
+)
+_CHECK = re.compile(r"\bCHECK\s*(?=\()", re.IGNORECASE)
 
 _QUOTED = re.compile(r"[\"«„“](.+?)[\"»“”]")
 """A name in a sentence of PostgreSQL's, which may speak the language of its operator (lc_messages)."""
@@ -141,7 +143,7 @@ class Failure(NamedTuple):
         if not self.constraint:  # of a domain, a partition, somebody's trigger: the database does not know it either
             return self.statement
         _, found, rest = self.statement.partition(self.constraint)
-        if found and (FOREIGN_KEY.search(rest) or CHECK.search(rest)):
+        if found and (FOREIGN_KEY.search(rest) or condition_of(rest)):
             return rest
         return str(self.ask(_CONSTRAINT, (self.constraint, self.schema, self.table)) or "")
 
@@ -171,6 +173,23 @@ def of(error: psycopg2.Error, statement: str, revision: str, file: str, ask: Ask
         login=_login(error),
         ask=ask,
     )
+
+
+def condition_of(definition: str) -> str | None:
+    """Return what a check asks for, without its brackets, of however many lines; None when there is no check."""
+    found = _CHECK.search(definition)
+    if found is None:
+        return None
+    depth = 0
+    for piece in _PIECE.finditer(definition, found.end()):
+        depth += {"(": 1, ")": -1}.get(piece[0], 0)
+        if not depth:
+            return definition[found.end() + 1 : piece.start()].strip()
+    return None
+
+
+_PIECE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|.", re.DOTALL)
+"""A text, a quoted name, or one letter of SQL: brackets in the first two count for nothing."""
 
 
 def _login(error: psycopg2.Error) -> str:

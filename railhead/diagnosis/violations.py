@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from railhead.diagnosis.postgres_error import CHECK, FOREIGN_KEY, Failure, quoted_name
+from railhead.diagnosis.postgres_error import FOREIGN_KEY, Failure, condition_of, quoted_name
 
 _PARTIAL = re.compile(r"\sWHERE\s(.*)$", re.IGNORECASE | re.DOTALL)
 _ADD_COLUMN = re.compile(r"\bADD\s+(?:COLUMN\s+)?(?!CONSTRAINT)", re.IGNORECASE)
@@ -27,7 +27,7 @@ def duplicate(failure: Failure) -> str:
             f"INSERT INTO {failure.table} ... ON CONFLICT ({key}) DO NOTHING"
         )
     partial = _PARTIAL.search(failure.statement)
-    where = f" WHERE {' '.join(partial[1].split())}" if partial else ""
+    where = f" WHERE {partial[1].strip().removesuffix(';')}" if partial else ""
     return (
         "find the rows that are there more than once, and decide which stays:\n"
         f"SELECT {key}, count(*) FROM {failure.table}{where} GROUP BY {key} HAVING count(*) > 1;"
@@ -83,22 +83,22 @@ def rejected(failure: Failure) -> str:
     """Return how to find the rows that break a check."""
     if failure.constraint.endswith(_TRUTH_OF_A_CHECK):
         return _nulls(failure._replace(column=quoted_name(failure.constraint.removesuffix(_TRUTH_OF_A_CHECK))))
-    match = CHECK.search(failure.definition)
+    condition = condition_of(failure.definition)
     if _fits_no_partition(failure):
         return _partition(failure)
-    if not failure.constraint and not (failure.column and match):
+    if not failure.constraint and not (failure.column and condition):
         return _refused(failure)
-    if match is None or not failure.builds:
+    if condition is None or not failure.builds:
         detail = ", see the detail above" if failure.detail else ""
         return f"let {failure.file} write values that {failure.constraint} allows{detail}"
     if failure.column:  # a domain's check speaks of VALUE, whatever the column is called
         return (
             "find the rows that break it, and correct them (op.backfill does it in batches):\n"
-            f"SELECT * FROM {failure.table} WHERE NOT {_bracketed(_VALUE.sub(failure.column, match[1]))} LIMIT 20;"
+            f"SELECT * FROM {failure.table} WHERE NOT {_bracketed(_VALUE.sub(failure.column, condition))} LIMIT 20;"
         )
     return (
         "find the rows that break it, and correct them (op.backfill does it in batches):\n"
-        f"SELECT * FROM {failure.table} WHERE NOT {_bracketed(match[1])} LIMIT 20;"
+        f"SELECT * FROM {failure.table} WHERE NOT {_bracketed(condition)} LIMIT 20;"
     )
 
 

@@ -262,7 +262,8 @@ def _apart(colliding: Sequence[str]) -> str:
 
 def _difference(change: Change) -> str:
     if change.kind == "changed":
-        return f"{change.object}: {change.before} in the revision, {change.after} here"
+        before, after = (" ".join((words or "").split()) for words in (change.before, change.after))
+        return f"{change.object}: {before} in the revision, {after} here"
     return f"{change.object}: {_TOLD[change.kind]}"
 
 

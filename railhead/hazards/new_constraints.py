@@ -20,7 +20,7 @@ def rejecting(footprint: Footprint) -> Iterator[tuple[str, str]]:
         noun, table, name = catalog.split_identity(thing)
         if not _is_rule(thing, new[thing]) or (table, _rule(new[thing])) in standing:
             continue
-        definition = new[thing].split("\n")[0]
+        definition = new[thing]
         if f"table {table}" in old and f"table {table}" in new:
             columns = [
                 column for kind, place, column in map(catalog.split_identity, old) if (kind, place) == ("column", table)

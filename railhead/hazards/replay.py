@@ -298,7 +298,8 @@ def _left(before: Catalog, now: Catalog) -> str | None:
 
 def _said(error: BaseException) -> str:
     cause = getattr(error, "orig", None) or error
-    return failures.server_words(cause).splitlines()[0]
+    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
+    return " ".join(primary.split()) if primary else failures.server_words(cause).splitlines()[0]
 
 
 assert verbs.REPEATABLE  # importing it registers the verbs that revisions use

@@ -94,7 +94,7 @@ class Catalog(NamedTuple):
 
     @property
     def definitions(self) -> dict[str, str]:
-        """Return how each object is made, by what it is called: `column task.title` is `text not null`."""
+        """Return how each object is made, by what it is called: `column task.title` is `text not null`. It may take many lines."""
         return dict(map(_definition, self.lines))
 
     @classmethod
@@ -220,8 +220,7 @@ def _lines(
 @lru_cache(maxsize=1 << 16)
 def _definition(text: str) -> tuple[str, str]:
     """Return what a line is about, and how that is made. Remembered: a replay looks at the same lines hundreds of times."""
-    line = CatalogLine.parse(text)
-    return line.identity, line.words()
+    return CatalogLine.parse(text)[:2]
 
 
 def _escaped(text: str) -> str:

@@ -38,7 +38,7 @@ def _gone(old: dict[str, str], new: dict[str, str]) -> Iterator[Break]:
         noun, place, name = catalog.split_identity(thing)
         if noun in _RELATIONS:
             stand_in = next((one for one in _RELATIONS if f"{one} {_full(place, name)}" in new), None)
-            columns = _view_columns(new[f"{stand_in} {_full(place, name)}"]) if stand_in else {}
+            columns = view_columns(new[f"{stand_in} {_full(place, name)}"]) if stand_in else {}
             if stand_in is None:
                 yield Break(_full(place, name), f"{thing} is gone")
             elif stand_in != "table":
@@ -71,12 +71,12 @@ def _narrower(old: dict[str, str], new: dict[str, str]) -> Iterator[Break]:
         elif noun == "table" and "row security" in now and "row security" not in was:
             yield Break(full, f"{thing} shows and takes only the rows that its policies allow")
         elif noun in {"view", "materialized view"}:
-            there = _view_columns(now)
+            there = view_columns(now)
             yield from (
                 Break(
                     full, f"{thing} {'has lost' if column not in there else 'has another type in'} the column {column}"
                 )
-                for column, kind in _view_columns(was).items()
+                for column, kind in view_columns(was).items()
                 if there.get(column) != kind
             )
 
@@ -101,7 +101,8 @@ class _Column(NamedTuple):
         match = re.fullmatch(
             r"(?P<type>.+?)(?P<null> not null(?: not valid)?)?"
             r"(?P<default> default .+?)?(?P<generated> generated .+)?(?: sequence \(.*\))?",
-            definition.splitlines()[0] if definition else "",
+            definition,
+            re.DOTALL,
         )
         if match is None:
             return cls(definition, not_null=False, has_default=False, generated="")
@@ -172,9 +173,9 @@ def _columns(definitions: dict[str, str], table: str) -> list[str]:
     ]
 
 
-def _view_columns(definition: str) -> dict[str, str]:
+def view_columns(definition: str) -> dict[str, str]:
     """Return the columns of a view, `(id bigint, title text) uses ...`, each with its type."""
-    match = re.match(r"\((.*?)\)(?: with \(| uses |\n|$)", definition)
+    match = re.match(r"\((.*?)\)(?: with \(| uses |$)", definition, re.DOTALL)
     columns = re.split(r", (?=(?:\"(?:[^\"]|\"\")+\"|\w+) )", match[1]) if match else []
     parts = [re.fullmatch(r'("(?:[^"]|"")+"|\S+) (.+)', column) for column in columns]
     return {part[1]: part[2] for part in parts if part}

@@ -30,6 +30,9 @@ class Change(NamedTuple):
     after: str | None
     parts: tuple[Change, ...] = ()
     """What came or went with it: the columns of a table, the same change in each partition."""
+    was: CatalogLine = CatalogLine("")
+    """What the catalog said before, taken apart; empty where it was not there."""
+    now: CatalogLine = CatalogLine("")
 
 
 def difference(before: Catalog | Iterable[str], after: Catalog | Iterable[str]) -> list[Change]:
@@ -64,8 +67,11 @@ def _changes(before: dict[str, CatalogLine], after: dict[str, CatalogLine]) -> t
         if old and new and old.words() == new.words():
             continue
         kind = "added" if old is None else "removed" if new is None else "changed"
-        changes[identity] = Change(kind, identity, old.words() if old else None, new.words() if new else None)
-        origins[identity] = (new or old or CatalogLine("")).origin
+        was, now = old or CatalogLine(""), new or CatalogLine("")
+        changes[identity] = Change(
+            kind, identity, was.words() if old else None, now.words() if new else None, was=was, now=now
+        )
+        origins[identity] = (now if new else was).origin
     return changes, origins
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 
 from railhead.schema import catalog
+from railhead.schema.catalog import CatalogLine
+from railhead.schema.compatibility import view_columns
 from railhead.schema.diff import Change
 
 KEEP = 'write it into models.py:  alembic revision --autogenerate -m "..."'
@@ -60,8 +62,8 @@ def _column_back(change: Change, _noun: str, table: str, name: str) -> str | Non
     if change.kind == "added":
         return f"ALTER TABLE {table} DROP COLUMN {name};  -- and its values"
     if change.kind == "removed":
-        return f"ALTER TABLE {table} ADD COLUMN {name} {_OWN_SEQUENCE.sub('', change.before or '')};"
-    before, after = _column_parts(change.before or ""), _column_parts(change.after or "")
+        return f"ALTER TABLE {table} ADD COLUMN {name} {_OWN_SEQUENCE.sub('', change.was.definition)};"
+    before, after = _column_parts(change.was.definition), _column_parts(change.now.definition)
     if before is None or after is None:
         return None
     alters = []
@@ -116,15 +118,17 @@ def _view_back(change: Change, noun: str, place: str, name: str) -> str | None:
     drop = f"DROP {noun.upper()} {full};"
     if change.kind == "added":
         return drop
-    head, _, query = (change.before or "").partition("\n")
-    options = re.search(r"\) (with \(.*?\))(?: uses |$)", head)
+    head, query = change.was.definition, change.was.here
+    if not query:
+        return None  # of another server, whose words would be others
+    options = re.search(r"\) (with \(.*?\))(?: uses |$)", head, re.DOTALL)
     made = f"{full}{f' {options[1]}' if options else ''} AS {query.strip().removesuffix(';')};"
     if change.kind == "removed":
         return f"CREATE {noun.upper()} {made}"
-    columns, now = head.partition(")")[0], (change.after or "").partition(")")[0]
+    columns, now = (view_columns(line.definition) for line in (change.was, change.now))
     return (
         f"CREATE OR REPLACE VIEW {made}"
-        if noun == "view" and columns == now
+        if noun == "view" and [*columns.items()] == [*now.items()]
         else f"{drop}\nCREATE {noun.upper()} {made}"
     )
 
@@ -134,8 +138,8 @@ def _trigger_back(change: Change, noun: str, table: str, name: str) -> str | Non
     drop = f"DROP {noun.upper()} {name} ON {table};"
     if change.kind == "added":
         return drop
-    before, switch = _switched(_statement(change.before), noun, table, name)
-    after, _ = _switched(_statement(change.after), noun, table, name)
+    before, switch = _switched(change.was, noun, table, name)
+    after, _ = _switched(change.now, noun, table, name)
     if before is None:
         return None
     if before == after:
@@ -144,18 +148,20 @@ def _trigger_back(change: Change, noun: str, table: str, name: str) -> str | Non
     return "\n".join(lines)
 
 
-def _switched(statement: str | None, noun: str, table: str, name: str) -> tuple[str | None, str | None]:
+def _switched(line: CatalogLine, noun: str, table: str, name: str) -> tuple[str | None, str | None]:
     """Return the statement without the mark of its state, and what brings it into that state, None for simply on."""
+    statement = _statement(line)
     for mark, verb in _STATES.items():
-        if statement and statement.endswith(mark):
-            return statement.removesuffix(mark), f"ALTER TABLE {table} {verb} {noun.upper()} {name};"
-    return statement, None
+        if statement and line.definition.endswith(mark):
+            return statement.removesuffix(mark).rstrip(";"), f"ALTER TABLE {table} {verb} {noun.upper()} {name};"
+    return statement and statement.rstrip(";"), None
 
 
 def _policy_back(change: Change, _noun: str, table: str, name: str) -> str | None:
     drop = f"DROP POLICY {name} ON {table};"
-    head, _, words = (change.before or "").partition("\n")
-    create = f"CREATE POLICY {name} ON {table} AS {re.sub(r' uses .*', f' {words}', head)};"
+    line = change.was
+    head = line.definition.rpartition(" uses ")[0] if line.here else line.definition
+    create = f"CREATE POLICY {name} ON {table} AS {' '.join(filter(None, (head, line.here)))};"
     return {"added": drop, "removed": create}.get(change.kind, f"{drop}\n{create}")
 
 
@@ -230,19 +236,18 @@ def _table_again(change: Change, full: str) -> str | None:
     for part in change.parts:
         noun, _, name = catalog.split_identity(part.object)
         if noun == "column":
-            columns.append(f"{name} {_OWN_SEQUENCE.sub('', part.before or '')}")
+            columns.append(f"{name} {_OWN_SEQUENCE.sub('', part.was.definition)}")
         else:
             rest.append(mend(part).replace(" CONCURRENTLY", ""))
     return "\n".join([f"CREATE TABLE {full} ({', '.join(columns)});", *(line for line in rest if line != KEEP)])
 
 
 def _extension_back(change: Change, _noun: str, _place: str, name: str) -> str | None:
-    schema, _, version = (change.before or "").partition("\n")
     if change.kind == "added":
         return f"DROP EXTENSION {name};"
     if change.kind == "removed":
-        return f"CREATE EXTENSION {name} {schema};"
-    return f"ALTER EXTENSION {name} UPDATE TO '{version.removeprefix('version ')}';"
+        return f"CREATE EXTENSION {name} {change.was.definition};"
+    return f"ALTER EXTENSION {name} UPDATE TO '{change.was.here.removeprefix('version ')}';"
 
 
 def _schema_back(change: Change, _noun: str, _place: str, name: str) -> str | None:
@@ -252,15 +257,13 @@ def _schema_back(change: Change, _noun: str, _place: str, name: str) -> str | No
 def _other_back(change: Change, noun: str, place: str, name: str) -> str | None:
     if change.kind == "added":
         return f"DROP {noun.upper()} {_full(place, name)};" if noun in _DROPPED_BY_NAME else None
-    statement = _statement(change.before)
+    statement = _statement(change.was)
     return f"{statement.rstrip().removesuffix(';')};" if statement else None
 
 
-def _statement(words: str | None) -> str | None:
-    """Return the CREATE statement that a definition is, or that stands below it."""
-    words = words or ""
-    below = words.partition("\n")[2]
-    return next((text for text in (words, below) if text.upper().startswith("CREATE ")), None)
+def _statement(line: CatalogLine) -> str | None:
+    """Return the CREATE statement that a definition is, or that only this server would write so."""
+    return next((text for text in (line.definition, line.here) if text.upper().startswith("CREATE ")), None)
 
 
 def _comment_back(change: Change) -> str:

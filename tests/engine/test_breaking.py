@@ -13,6 +13,7 @@ from railhead.schema.catalog import Catalog
 from railhead.schema.compatibility import breaks, holds
 from tests.ground import rows_of
 
+CASE = "CASE WHEN random() > 2 THEN 'a' ELSE 'b' END"
 SCHEMA = """
     CREATE TYPE mood AS ENUM ('glad', 'sad');
     CREATE TABLE task (
@@ -20,6 +21,7 @@ SCHEMA = """
         mood mood, state text NOT NULL DEFAULT 'new', note text
     );
     CREATE VIEW titles AS SELECT id, title FROM task;
+    CREATE VIEW by_case AS SELECT id, CASE WHEN state > 'm' THEN 'x' ELSE '' END AS name FROM task;
     CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1';
 """
 
@@ -59,6 +61,19 @@ def read(database: Dsn) -> Catalog:
         ("DROP VIEW titles", "view titles is gone"),
         ("DROP VIEW titles; CREATE VIEW titles AS SELECT id FROM task", "view titles has lost the column title"),
         ("DROP FUNCTION one()", "function one() is gone"),
+        (
+            f"ALTER TABLE task ALTER note SET DEFAULT {CASE}, ALTER note TYPE varchar(9)",
+            "column task.note is character varying(9) now, not text",
+        ),
+        (
+            f"ALTER TABLE task ALTER state SET DEFAULT {CASE}, ALTER note SET NOT NULL",
+            "column task.note must be given a value now",
+        ),
+        (
+            f"ALTER TABLE task ADD n text DEFAULT {CASE} NOT NULL; ALTER TABLE task ALTER state DROP DEFAULT",
+            "column task.state has lost its default",
+        ),
+        ("DROP VIEW by_case; CREATE VIEW by_case AS SELECT id FROM task", "view by_case has lost the column name"),
     ],
 )
 def test_what_breaks_the_previous_release(before: Catalog, database: Dsn, change: str, why: str) -> None:
@@ -73,6 +88,10 @@ def test_what_breaks_the_previous_release(before: Catalog, database: Dsn, change
         "CREATE TABLE more (id int NOT NULL)",
         "ALTER TABLE task ADD owner int",
         "ALTER TABLE task ADD owner int NOT NULL DEFAULT 0",
+        f"ALTER TABLE task ADD owner text NOT NULL DEFAULT {CASE}",
+        f"ALTER TABLE task ALTER state SET DEFAULT {CASE}",
+        "ALTER TABLE task ADD owner int GENERATED ALWAYS AS (CASE WHEN small > 1 THEN 1 ELSE 0 END) STORED NOT NULL",
+        "CREATE OR REPLACE VIEW by_case AS SELECT id, CASE WHEN state > 'n' THEN 'x' ELSE '' END AS name FROM task",
         "ALTER TABLE task ALTER state DROP NOT NULL, ALTER state DROP DEFAULT",
         "DROP VIEW titles; ALTER TABLE task ALTER title TYPE text; CREATE VIEW titles AS SELECT id, title::varchar(80) FROM task",
         "ALTER TABLE task ALTER small TYPE bigint",

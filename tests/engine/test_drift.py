@@ -129,12 +129,60 @@ CHANGES = [
 ]  # fmt: skip
 
 
+CASE = "CASE WHEN rank > 1 THEN title <> '' ELSE rank IS NOT NULL END"
+LONG = f"""
+    CREATE TABLE deed (id bigint PRIMARY KEY, title text, rank integer);
+    ALTER TABLE deed ADD CONSTRAINT by_case CHECK ({CASE}),
+        ADD points int DEFAULT CASE WHEN random() > 2 THEN 1 ELSE 0 END NOT NULL,
+        ADD size int GENERATED ALWAYS AS (CASE WHEN rank > 1 THEN 2 ELSE rank END) STORED,
+        ADD CONSTRAINT apart EXCLUDE USING btree ((CASE WHEN rank > 1 THEN id ELSE NULL END) WITH =) WHERE ({CASE});
+    CREATE INDEX by_case ON deed (id, (CASE WHEN rank > 1 THEN 1 ELSE 0 END)) WHERE {CASE};
+    CREATE POLICY by_case ON deed FOR UPDATE USING ({CASE}) WITH CHECK ({CASE});
+    CREATE POLICY asking ON deed USING (CASE WHEN rank > 1 THEN EXISTS (SELECT FROM member) ELSE false END);
+    CREATE TRIGGER by_case BEFORE INSERT ON deed FOR EACH ROW WHEN (CASE WHEN new.rank > 1 THEN true ELSE false END)
+        EXECUTE FUNCTION touch();
+    CREATE VIEW by_rank WITH (security_barrier) AS SELECT id, rank::numeric(9, 2) AS rank, CASE WHEN rank > 1 THEN title ELSE '' END AS title FROM deed;
+    CREATE RULE by_case AS ON INSERT TO deed WHERE CASE WHEN new.id > 1 THEN true ELSE false END
+        DO ALSO NOTHING;
+    CREATE FUNCTION two(a int, b text DEFAULT E'one\\ntwo') RETURNS int LANGUAGE sql
+        BEGIN ATOMIC SELECT CASE WHEN a > 1 THEN 1 ELSE 0 END; END;
+    COMMENT ON TABLE member IS E'one\\ntwo'
+"""
+"""What PostgreSQL writes over several lines, each of which counts."""
+
+LOSSES = {
+    "constraint deed.by_case": "ALTER TABLE deed DROP CONSTRAINT by_case",
+    "constraint deed.apart": "ALTER TABLE deed DROP CONSTRAINT apart",
+    "column deed.points": "ALTER TABLE deed DROP points",
+    "column deed.size": "ALTER TABLE deed DROP size",
+    "index deed.by_case": "DROP INDEX by_case",
+    "policy deed.by_case": "DROP POLICY by_case ON deed",
+    "policy deed.asking": "DROP POLICY asking ON deed",
+    "trigger deed.by_case": "DROP TRIGGER by_case ON deed",
+    "rule deed.by_case": "DROP RULE by_case ON deed",
+    "function two(integer, text)": "DROP FUNCTION two",
+    "comment on table member": "COMMENT ON TABLE member IS NULL",
+}
+
+OTHERS = {
+    "column deed.points": "ALTER TABLE deed ALTER points SET DEFAULT CASE WHEN random() > 2 THEN 9 ELSE 0 END",
+    "constraint deed.by_case": "ALTER TABLE deed DROP CONSTRAINT by_case, ADD CONSTRAINT by_case CHECK (rank > 0)",
+    "index deed.by_case": "DROP INDEX by_case; CREATE INDEX by_case ON deed (id)",
+    "policy deed.by_case": "ALTER POLICY by_case ON deed USING (CASE WHEN rank > 9 THEN true ELSE false END)",
+    "trigger deed.by_case": "ALTER TABLE deed DISABLE TRIGGER by_case",
+    "rule deed.by_case": "ALTER TABLE deed DISABLE RULE by_case",
+    "view by_rank": "DROP VIEW by_rank CASCADE; CREATE VIEW by_rank WITH (security_barrier) AS SELECT id, rank::numeric(9, 3) AS rank, title FROM deed",
+    "function two(integer, text)": "CREATE OR REPLACE FUNCTION two(a int, b text DEFAULT '') RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 2; END",
+}
+
+
 @pytest.fixture(scope="module")
 def template(server: Dsn) -> Iterator[Dsn]:
     """A database whose catalog a run has kept."""
     databases = Databases(server, f"railhead_test_drift_{time.time_ns():x}")
     dsn = databases.new()
     rows_of(dsn, MADE)
+    rows_of(dsn, LONG)
     with closing(psycopg2.connect(dsn)) as connection:
         connection.autocommit = True
         keep(connection)
@@ -166,6 +214,17 @@ def test_a_change_by_hand_is_told_alone_and_mended(made: Connection, change: Cha
     undo = change.undo.format(mend=found[0].mend) if change.undo else found[0].mend
     for statement in undo.splitlines() if "CONCURRENTLY" in undo else [undo]:
         run(made, statement)
+    assert drift.outside(made) == []
+
+
+@pytest.mark.parametrize(("thing", "do"), [*LOSSES.items(), *OTHERS.items()])
+def test_what_is_written_over_several_lines_is_mended_whole(made: Connection, thing: str, do: str) -> None:
+    """A CASE, a text with a line end, a query: nothing of it is lost on the way back."""
+    run(made, do)
+    told = {one.object: one.mend for one in drift.outside(made) or ()}
+    for mend in [told.pop(thing), *told.values()]:
+        for statement in mend.split(";\n") if "CONCURRENTLY" in mend else [mend]:
+            run(made, statement)
     assert drift.outside(made) == []
 
 

@@ -107,6 +107,20 @@ def test_words_in_a_literal_are_no_columns(replayed: Replayed) -> None:
     assert [one for one in rules.findings(footprint) if one.slug == "may-reject-writes"] == []
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE task ADD CHECK (CASE WHEN price > 1 THEN title <> '' ELSE true END)",
+        "CREATE UNIQUE INDEX once ON task ((CASE WHEN price > 1 THEN title ELSE NULL END))",
+        "ALTER TABLE task ADD EXCLUDE USING btree ((CASE WHEN price > 1 THEN title ELSE NULL END) WITH =)",
+    ],
+)
+def test_a_rule_of_several_lines_is_read_whole(replayed: Replayed, statement: str) -> None:
+    """PostgreSQL breaks the lines of a CASE: what a rule is about stands on any of them."""
+    found = [one for one in rules.findings(replayed(sql(statement))) if one.slug == "may-reject-writes"]
+    assert [one.table for one in found] == ["task"]
+
+
 def test_vacuum_full_is_seen_outside(replayed: Replayed) -> None:
     """VACUUM FULL refuses to run inside a transaction, and is seen by the new file that it leaves."""
     footprint = replayed(outside("VACUUM FULL task"))
