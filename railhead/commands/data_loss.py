@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from psycopg2.extensions import connection as Connection
 
-from railhead.hazards.loss import counted
+from railhead.hazards.stake import counted
 from railhead.history import offline_sql
 from railhead.history.planner import MigrationStep
 from railhead.postgres.connection import fetch_all, fetch_value, open_now

@@ -17,7 +17,7 @@ from railhead.commands.progress import Progress
 from railhead.devserver import scratch
 from railhead.execution.entry import plan
 from railhead.execution.migration_run import UNMANAGED
-from railhead.hazards import gate, halves, loss, rules, table_sizes, unseen
+from railhead.hazards import gate, halves, rules, stake, table_sizes, unseen
 from railhead.hazards.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from railhead.hazards.gate import Weighed
 from railhead.hazards.replay import Failed
@@ -178,7 +178,7 @@ def _planned(
         pending,
         settings,
         lambda tables: table_sizes.sizes_of(connection, tables),
-        lambda losses: loss.at_stake(connection, losses),
+        lambda losses: stake.at_stake(connection, losses),
     )
     return tuple(
         _one(

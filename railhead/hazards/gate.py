@@ -16,7 +16,7 @@ from railhead.errors import Fact, Stop
 from railhead.hazards import repeatability, rules
 from railhead.hazards.loss import Loss
 from railhead.hazards.rules import Finding
-from railhead.hazards.table_sizes import Sizes, count, older_names
+from railhead.hazards.table_sizes import Sizes, count, older_columns, older_name, older_names
 from railhead.history import loader, manifest, naming
 from railhead.history.graph import History, Revision, source_of
 from railhead.logs import log
@@ -222,12 +222,11 @@ def weigh(
         return []
     older = older_names(pending)
     tables = {finding.table for _, finding in findings if finding.table and finding.slug != "breaks-previous-release"}
-    rows = sizes(sorted(tables | {older[table] for table in tables if table in older})) if tables else {}
-
-    lost = _lost([finding.loss for _, finding in findings if finding.loss], older, stake)
+    rows = sizes(sorted(tables | {older_name(table, older) for table in tables})) if tables else {}
+    lost = _lost([finding.loss for _, finding in findings if finding.loss], older, older_columns(pending), stake)
 
     def weighed(revision: Revision, finding: Finding) -> Weighed:
-        table = finding.table if finding.table in rows else older.get(finding.table, "")
+        table = finding.table if finding.table in rows else older_name(finding.table, older)
         found = rows.get(table)
         large = found is not None and found >= settings.large_table
         amount = lost.get(finding.loss) if finding.loss else None
@@ -236,11 +235,21 @@ def weigh(
     return [weighed(*one) for one in findings]
 
 
-def _lost(losses: Sequence[Loss], older: Mapping[str, str], stake: Stake) -> dict[Loss, str]:
-    """Return what would be lost, asked under the names that tables have now."""
-    now = {loss: loss._replace(table=older.get(loss.table, loss.table)) for loss in losses}
-    amounts = stake([*dict.fromkeys([*now, *now.values()])]) if now else {}
-    return {loss: words for loss, other in now.items() if (words := amounts.get(loss) or amounts.get(other))}
+def _lost(
+    losses: Sequence[Loss], older: Mapping[str, str], older_of_columns: Mapping[str, str], stake: Stake
+) -> dict[Loss, str]:
+    """Return what would be lost, asked under the names that tables and columns have now."""
+    names = {loss: _names_now(loss, older, older_of_columns) for loss in losses}
+    amounts = stake(list(dict.fromkeys(name for each in names.values() for name in each))) if names else {}
+    found = {loss: next(filter(None, map(amounts.get, each)), None) for loss, each in names.items()}
+    return {loss: words for loss, words in found.items() if words}
+
+
+def _names_now(loss: Loss, older: Mapping[str, str], older_of_columns: Mapping[str, str]) -> list[Loss]:
+    kind, name, _ = loss.parts
+    now = older_name(name, older) if kind == "partition" else older_of_columns.get(name, name)
+    tables = dict.fromkeys([loss.table, older_name(loss.table, older)])
+    return [loss.renamed(table, column) for table in tables for column in dict.fromkeys([name, now])]
 
 
 def refusal(weighed: Sequence[Weighed], history: History, settings: Settings, place: str) -> Stop:

@@ -1,7 +1,7 @@
-"""What does a revision take away from rows that are there, and how much of that is there?
+"""What does a revision take away from rows that are there?
 
-The first is seen on a scratch database, by the numbers that PostgreSQL gives to tables and columns: what is renamed keeps its number.
-The second is counted on the database at hand. Read-only.
+Seen on a scratch database, by the numbers that PostgreSQL gives to tables and columns: what is renamed keeps its number. How much of it is
+there is counted elsewhere, on the database at hand.
 """
 
 from __future__ import annotations
@@ -10,18 +10,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-import psycopg2
-from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from railhead.postgres.connection import fetch_all, fetch_value, gently
-from railhead.schema import compatibility
-
-COUNT_UP_TO = 1_000_000
-"""Rows from which the server's estimate is good enough."""
-
-COUNT_WITHIN = 5.0
-"""Seconds that one count may take: nobody waits for longer to be told."""
+from railhead.hazards.narrowing import ALL_KEPT, misfits
+from railhead.postgres.connection import fetch_all
+from railhead.postgres.quoting import literal
 
 
 class Held(NamedTuple):
@@ -29,17 +22,23 @@ class Held(NamedTuple):
 
     table: str
     """As PostgreSQL writes it; a partition counts as its parent."""
-    is_partition: bool
+    partition: str | None
+    """Its own name, where it is one."""
     column: str
     type: str
-    labels: tuple[str, ...] | None
-    """The values of an enum; None for other types."""
-    type_number: int
+    """Of a domain the one below it."""
+    labels: list[str] | None
+    """The values of an enum, or of one in an array; None for other types."""
+    enum: int | None
+    """The number of that enum."""
     is_computed: bool
 
 
 class Loss(NamedTuple):
-    """What is taken away from a table: `table`, `rows`, `partition`, `column NAME`, `type NAME OLD to NEW` or `values NAME {...}`."""
+    """What is taken away from a table.
+
+    `table`, `rows`, `partition NAME`, `column NAME`, `type NAME OLD to NEW` (with the values of an enum behind it), `values NAME {...}`.
+    """
 
     table: str
     what: str
@@ -47,21 +46,44 @@ class Loss(NamedTuple):
     @property
     def words(self) -> str:
         """Return it for people, to be followed by `of TABLE`."""
-        kind, _, rest = self.what.partition(" ")
-        name, rest = _named(rest)
+        kind, name, rest = self.parts
         match kind:
             case "table":
                 return "all rows and columns"
             case "rows":
                 return "rows"
             case "partition":
-                return "a partition"
+                return f"the partition {name}" if name else "a partition"
             case "column":
                 return f"the column {name}"
             case "type":
-                return f"what does not fit into {name} as {rest.partition(' to ')[2]} any more"
+                return f"what does not fit into {name} as {_types(rest)[1]} any more"
             case _:
                 return f"the values {rest} of {name}"
+
+    @property
+    def parts(self) -> tuple[str, str, str]:
+        """Return its kind, the name of the column or partition as PostgreSQL quotes it, and the rest."""
+        kind, _, rest = self.what.partition(" ")
+        match = _NAME.match(rest)
+        assert match
+        return kind, match[1], match[2]
+
+    def renamed(self, table: str, column: str | None = None) -> Loss:
+        """Return the same loss of a table, and of a column, that have other names now."""
+        kind, name, rest = self.parts
+        other = name if column is None else column
+        return Loss(table, " ".join(filter(None, (kind, other, rest))))
+
+    def condition(self, server: int) -> str | None:
+        """Return the condition for rows that lose something, as far as it can be told; `true` where that is every one."""
+        kind, name, rest = self.parts
+        if kind == "values":
+            return f"ARRAY[{name}]::text[] && {literal(rest)}::text[]"  # an array in an array is as flat
+        if kind != "type":
+            return f"{name} IS NOT NULL" if kind == "column" else "true"
+        old, new, labels = _types(rest)
+        return misfits(name, old, new, labels, server)
 
 
 def held(connection: Connection) -> dict[tuple[int, int], Held]:
@@ -80,8 +102,8 @@ def losses(before: Mapping[tuple[int, int], Held], after: Mapping[tuple[int, int
     for (table, number), was in before.items():
         now = after.get((table, number))
         if table not in left:
-            whole = not (was.is_partition and was.table in names)
-            gone[Loss(was.table, "table" if whole else "partition")] = None
+            kept = was.partition and was.table in names
+            gone[Loss(was.table, f"partition {was.partition}" if kept else "table")] = None
         elif was.is_computed:
             continue
         elif now is None:
@@ -92,86 +114,22 @@ def losses(before: Mapping[tuple[int, int], Held], after: Mapping[tuple[int, int
 
 
 def _narrower(was: Held, now: Held) -> str | None:
-    if was.labels is not None and now.labels is not None:
+    if was.labels is not None and now.labels is not None and was.type.endswith("[]") == now.type.endswith("[]"):
         missing = [label for label in was.labels if label not in now.labels]
-        is_other = was.type_number != now.type_number  # in the same type a value can only have another name
+        is_other = was.enum != now.enum  # in the same type a value can only have another name
         return f"values {was.column} {_array(missing)}" if missing and is_other else None
-    keeps = was.type == now.type or compatibility.holds(now.type, was.type) or _takes_all(now.type, was.type)
-    return None if keeps else f"type {was.column} {was.type} to {now.type}"
-
-
-def _takes_all(type_: str, old: str) -> bool:
-    """Tell whether every value of the old type has one of the new type that it can be got back from."""
-    if type_ in {"text", "character varying", "citext"}:
-        return True
-    if type_ == "double precision":
-        return old in {"smallint", "integer", "real"}
-    if type_ == "numeric":
-        return old in {"smallint", "integer", "bigint"} or old.startswith("numeric")
-    return any({old.partition("(")[0], type_.partition("(")[0]} <= kinds and type_ in kinds for kinds in _ALIKE)
-
-
-_ALIKE = (
-    {"json", "jsonb"},
-    {"timestamp without time zone", "timestamp with time zone"},
-    {"character", "character varying"},
-    {"inet", "cidr"},
-)
-
-
-def at_stake(connection: Connection, wanted: Iterable[Loss]) -> dict[Loss, str]:
-    """Return of each loss how much is there to lose, in words; those of which nothing is there are left out. Read-only.
-
-    Of large tables, and where counting takes too long or somebody keeps the table, the server's estimate stands for it.
-    """
-    found = {loss: _at_stake(connection, loss) for loss in dict.fromkeys(wanted)}
-    return {loss: words for loss, words in found.items() if words}
-
-
-def _at_stake(connection: Connection, loss: Loss) -> str | None:
-    kind, _, rest = loss.what.partition(" ")
-    column, rest = _named(rest)
-    if fetch_value(connection, "SELECT to_regclass(%s)", (loss.table,)) is None:
+    labels = None if now.labels is None else tuple(now.labels)
+    if was.type == now.type or misfits(was.column, was.type, now.type, labels, 0) == ALL_KEPT:
         return None
-    labels = rest if kind == "values" else None
-    words = counted(connection, loss.table, column or None, labels)
-    return None if words is None or words.startswith("0 ") else words
+    return f"type {was.column} {was.type} to {now.type}" + ("" if labels is None else f" {_array(labels)}")
 
 
-def counted(connection: Connection, table: str, column: str | None = None, labels: str | None = None) -> str | None:
-    """Return for people how many rows a table has, or how many have something in `column`, or one of `labels` (an array's text).
-
-    None when there is no such column. Does not read more than COUNT_UP_TO rows. Read-only.
-    """
-    noun = "value" if column else "row"
-    estimate = float(
-        str(fetch_value(connection, "SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)", (table,)))
-    )
-    if estimate > COUNT_UP_TO:
-        return f"about {estimate:,.0f} rows" if column is None else f"values in about {estimate:,.0f} rows"
-    what = sql.SQL("*" if column is None else column)  # as PostgreSQL quotes it
-    test = sql.SQL("" if labels is None else " FILTER (WHERE {}::text = ANY (%s::text[]))").format(what)
-    query = sql.SQL("SELECT count({}){}, count(*) FROM (SELECT * FROM {} LIMIT {}) AS sample").format(
-        what, test, sql.SQL(table), sql.Literal(COUNT_UP_TO + 1)
-    )
-    try:
-        with gently(connection):
-            fetch_value(connection, "SELECT set_config('statement_timeout', %s, true)", (f"{COUNT_WITHIN:.0f}s",))
-            [(count, rows)] = fetch_all(connection, query.as_string(connection), None if labels is None else (labels,))
-    except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
-        return f"{noun}s that could not be counted"
-    except psycopg2.errors.UndefinedColumn:
-        return None
-    more = "more than " if int(str(rows)) > COUNT_UP_TO else ""
-    number = min(int(str(count)), COUNT_UP_TO)
-    return f"{more}{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _named(text: str) -> tuple[str, str]:
-    """Return the column that a text begins with, as PostgreSQL quotes it, and the rest."""
-    match = re.match(r'("(?:[^"]|"")*"|\S*) ?(.*)', text, re.DOTALL)
+def _types(text: str) -> tuple[str, str, tuple[str, ...] | None]:
+    """Return what `OLD to NEW {labels}` names."""
+    match = _CHANGE.fullmatch(text)
     assert match
-    return match[1], match[2]
+    labels = None if match["labels"] is None else tuple(map(_plain, _LABEL.findall(match["labels"])))
+    return match["old"], match["new"], labels
 
 
 def _array(labels: Iterable[str]) -> str:
@@ -180,12 +138,25 @@ def _array(labels: Iterable[str]) -> str:
     return "{" + ",".join(one if re.fullmatch(r"[\w-]+", one) and one != "NULL" else f'"{one}"' for one in quoted) + "}"
 
 
+def _plain(quoted: str) -> str:
+    """Return an element of an array's text as it is."""
+    return re.sub(r"\\(.)", r"\1", quoted[1:-1], flags=re.DOTALL) if quoted.startswith('"') else quoted
+
+
+_NAME = re.compile(r'((?:"(?:[^"]|"")*"|[^\s"])*) ?(.*)', re.DOTALL)
+_CHANGE = re.compile(r"(?P<old>interval \w+ to \w+(?:\(\d\))?|.+?) to (?P<new>.+?)(?: \{(?P<labels>.*)\})?", re.DOTALL)
+_LABEL = re.compile(r'"(?:[^"\\]|\\.)*"|[^",]+', re.DOTALL)
+
 _HELD = """
-SELECT a.attrelid, a.attnum, coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, c.relispartition, quote_ident(a.attname),
-       format_type(a.atttypid, a.atttypmod),
-       (SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = a.atttypid),
-       a.atttypid::int8, a.attgenerated <> ''
+SELECT a.attrelid, a.attnum, coalesce(pg_partition_root(c.oid), c.oid)::regclass::text,
+       CASE WHEN c.relispartition THEN c.oid::regclass::text END, quote_ident(a.attname),
+       CASE t.typtype WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod) ELSE format_type(a.atttypid, a.atttypmod) END,
+       CASE e.typtype WHEN 'e' THEN (SELECT array_agg(enumlabel::text ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = e.oid) END,
+       CASE e.typtype WHEN 'e' THEN e.oid::int8 END, a.attgenerated <> ''
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_type t ON t.oid = a.atttypid
+  JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
+  JOIN pg_type e ON e.oid = CASE b.typcategory WHEN 'A' THEN b.typelem ELSE b.oid END
  WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
    AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
    AND c.relname NOT IN ('alembic_version', 'migration_ledger')

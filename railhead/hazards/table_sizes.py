@@ -52,17 +52,40 @@ def count(rows: float) -> str:
 
 def older_names(pending: Iterable[Revision]) -> dict[str, str]:
     """Return what tables are called now that pending revisions give new names."""
+    return _renamed(pending, _RENAMES)
+
+
+def older_columns(pending: Iterable[Revision]) -> dict[str, str]:
+    """Return what columns are called now that pending revisions give new names, whatever their tables are."""
+    return _renamed(pending, _RENAMES_COLUMN)
+
+
+def older_name(table: str, older: Mapping[str, str]) -> str:
+    """Return what a table, in whatever schema, is called now."""
+    schema, dot, name = table.rpartition(".")
+    return older.get(table) or f"{schema}{dot}{older.get(name, name)}"
+
+
+def _renamed(pending: Iterable[Revision], renames: re.Pattern[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for revision in pending:
         with suppress(OSError):
             source = revision.path.read_text(encoding="utf-8", errors="replace")
-            for old, new in _RENAMES.findall(source) if "ename" in source.lower() else ():
+            for match in renames.finditer(source) if "ename" in source.lower() or "new_column_name" in source else ():
+                old, new = filter(None, match.groups())
                 names[new] = names.get(old, old)
     return names
 
 
 _RENAMES = re.compile(
-    r"""(?:rename_table\(\s*["']|ALTER\s+TABLE\s+)(\w+)(?:["'],\s*["']|\s+RENAME\s+TO\s+)(\w+)""", re.IGNORECASE
+    r"""(?:rename_table\(\s*["']|ALTER\s+TABLE\s+(?:\w+\.)?)(\w+)(?:["'],\s*["']|\s+RENAME\s+TO\s+)(\w+)""",
+    re.IGNORECASE,
+)
+
+_RENAMES_COLUMN = re.compile(
+    r"""alter_column\([^)]*?["'](\w+)["']\s*,\s*(?:[^)"']*,\s*)?new_column_name\s*=\s*["'](\w+)["']"""
+    r"""|\bRENAME\s+(?:COLUMN\s+)?(?!TO\b|CONSTRAINT\b|VALUE\b|ATTRIBUTE\b)(\w+)\s+TO\s+(\w+)""",
+    re.IGNORECASE,
 )
 
 _ALL = """

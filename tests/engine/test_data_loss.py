@@ -42,7 +42,7 @@ LOSSES = {
         "op.execute('WITH gone AS (DELETE FROM past.events RETURNING id) INSERT INTO kept SELECT id FROM gone')",
         "past.events, rows: 2 rows",
     ),
-    "partition": ("op.execute('DROP TABLE part_1')", "part, a partition: 1 row"),
+    "partition": ("op.execute('DROP TABLE part_1')", "part, the partition part_1: 1 row"),
     "narrower number": (
         "op.alter_column('Big Table', 'price', type_=sa.Integer(), postgresql_using='price::int')",
         '"Big Table", what does not fit into price as integer any more: 50 values',

@@ -7,7 +7,7 @@ import pytest
 from railhead.commands import data_loss, reset
 from railhead.dsn import Dsn
 from railhead.execution import entry
-from railhead.hazards import loss
+from railhead.hazards import stake
 from railhead.settings import Settings
 from tests.ground import rows_of
 from tests.workshop import Workshop
@@ -174,7 +174,7 @@ def test_a_large_table_is_not_counted_to_the_end(
     settings: Settings, database: Dsn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the limit on the server's estimate does, and without an estimate the limit itself."""
-    monkeypatch.setattr(loss, "COUNT_UP_TO", 10)
+    monkeypatch.setattr(stake, "COUNT_UP_TO", 10)
     rows_of(database, "CREATE TABLE big WITH (autovacuum_enabled = false) AS SELECT n FROM generate_series(1, 20) n")
     rows_of(database, "UPDATE pg_class SET reltuples = -1 WHERE relname = 'big'")
     assert reset.of_reset(settings) == ["will be lost:", "  table big: more than 10 rows"]
