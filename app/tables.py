@@ -13,6 +13,7 @@ from typing import NamedTuple
 from psycopg2.extensions import connection as Connection
 
 from railhead.postgres.connection import fetch_all
+from railhead.project import version_table
 from railhead.state import ledger
 
 _STATEMENT = Path(__file__).with_suffix(".sql")
@@ -104,7 +105,7 @@ def read(connection: Connection) -> tuple[Table, ...]:
     Waits for a session that holds one under ACCESS EXCLUSIVE, as long as the connection's timeouts allow. What that session
     drops is left out: PostgreSQL still lists it, and finds neither its size nor its definition any more.
     """
-    found = fetch_all(connection, _STATEMENT.read_text(encoding="utf-8"), (["alembic_version", ledger.TABLE],))
+    found = fetch_all(connection, _STATEMENT.read_text(encoding="utf-8"), ([version_table().name, ledger.TABLE],))
     return tuple(_table(*row) for row in found if row[_SIZE] is not None)
 
 

@@ -14,16 +14,16 @@ from railhead.settings import Settings
 _GLANCE = 3
 """Seconds that the first look may take before a closer one, which waits for longer and says what it waits for."""
 
-_VERSIONS = "SELECT version_num FROM alembic_version"
-_VERSIONS_AND_PLACE = f"SELECT version_num, place.* FROM alembic_version, ({IDENTITY}) AS place"
-
 
 def at_head(settings: Settings) -> tuple[str, ...] | None:
     """Return the heads when one glance shows that the database is there; None when it takes a closer look. Read-only."""
     if settings.database is None or settings.migrate_database is None:
         return None
     addresses, project = settings.addresses, settings.project
-    question = _VERSIONS if len(addresses) == 1 else _VERSIONS_AND_PLACE
+    table = project.version_table.sql
+    question = f"SELECT version_num FROM {table}"
+    if len(addresses) > 1:
+        question = f"SELECT version_num, place.* FROM {table}, ({IDENTITY}) AS place"
     asked: list[Question] = []
     try:
         asked += (Question(address, "start", question, timeout=_GLANCE) for address in addresses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,11 +14,80 @@ if TYPE_CHECKING:
 TEMPLATE_COMMAND = "python utils/migrate.py"
 """What people type in a clone of the template. Messages are written with it; `Project.spoken` says them as others type."""
 
-VERSION_TABLE = "alembic_version"
 LEDGER_TABLE = "migration_ledger"
 
-OWN_TABLES = frozenset({VERSION_TABLE, LEDGER_TABLE})
-"""The engine's own tables, which are no part of anybody's schema."""
+
+class VersionTable(NamedTuple):
+    """Where Alembic keeps the version of a database."""
+
+    name: str = "alembic_version"
+    schema: str | None = None
+    """None: wherever the search_path leads."""
+
+    @property
+    def sql(self) -> str:
+        """The name as SQL writes it."""
+        return ".".join(_written(part) for part in (self.schema, self.name) if part)
+
+    @property
+    def regclass(self) -> str:
+        """An expression for its oid, NULL where it is not there."""
+        return "to_regclass('{}')".format(self.sql.replace("'", "''"))
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+    def is_named_in(self, statement: str) -> bool:
+        """Tell whether a statement reads or writes this table. A plain word may mean anything else, too."""
+        if "_" in self.name:
+            return self.name in statement
+        place = rf'\b(?:INTO|UPDATE|FROM|JOIN|TABLE)\s+(?:\S+\.)?"?{re.escape(self.name)}(?!\w)'
+        return bool(re.search(place, statement, re.IGNORECASE))
+
+
+def _written(name: str) -> str:
+    return name if name == "alembic_version" else '"{}"'.format(name.replace('"', '""'))  # any word may be a keyword
+
+
+_version_table = VersionTable()
+
+OWN_TABLES = frozenset({VersionTable().name, LEDGER_TABLE})
+"""What the engine's own tables are called unless a project says otherwise."""
+
+
+def version_table() -> VersionTable:
+    """Return where the project that this process works on keeps its version."""
+    return _version_table
+
+
+def work_on(project: Project) -> None:
+    """Let this process work on a project: a process has one."""
+    global _version_table
+    _version_table = project.version_table
+
+
+def own_tables() -> frozenset[str]:
+    """Return the names of the engine's own tables, which are no part of anybody's schema."""
+    return OWN_TABLES | {_version_table.name}
+
+
+IS_OWN = (
+    f"(c.relname IN ('{VersionTable().name}', '{LEDGER_TABLE}') OR c.relnatts = 1 AND c.relkind = 'r' AND EXISTS"
+    " (SELECT FROM pg_attribute v WHERE v.attrelid = c.oid AND v.attnum = 1 AND v.attname = 'version_num'))"
+)
+"""A condition on pg_class c: the ledger, or a table in which Alembic keeps a version, whatever it is called and whose ever it is."""
+
+
+def _said_in(text: str) -> VersionTable:
+    from configparser import ConfigParser, Error
+
+    said = ConfigParser(interpolation=None)
+    try:
+        said.read_string(text)
+    except Error:
+        return VersionTable()  # Alembic, which reads it next, says what is wrong
+    name = said.get("railhead", "version_table", fallback="") or VersionTable().name
+    return VersionTable(name, said.get("railhead", "version_table_schema", fallback="") or None)
 
 
 def _nobody_named_models() -> MetaData:
@@ -52,6 +122,15 @@ class Project(NamedTuple):
     def baseline(self) -> Path:
         """The file that fresh databases begin with, where the history has one."""
         return self.root / "migrations" / "baseline.sql"
+
+    @property
+    def version_table(self) -> VersionTable:
+        """Where the version is kept, as `[railhead]` in alembic.ini says: that file is known to every entrance, env.py is not."""
+        try:
+            text = (self.root / "alembic.ini").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return VersionTable()
+        return _said_in(text) if "version_table" in text else VersionTable()
 
     @property
     def data(self) -> Path:

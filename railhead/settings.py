@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from railhead import platforms
 from railhead.dsn import Address, Dsn, checked, parse_url
 from railhead.errors import Stop
-from railhead.project import HERE, Project
+from railhead.project import HERE, Project, work_on
 
 PG_VARIABLES = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGUSER": "user", "PGPASSWORD": "password"}
 _PLACES = {"PGHOSTADDR": "hostaddr", "PGSERVICE": "service"}
@@ -156,6 +156,7 @@ def load(project: Project = HERE) -> Settings:
 
     What `.env` names enters os.environ, because libpq reads further PG* variables from there. Raises Stop(`settings`).
     """
+    work_on(project)
     dotenv_file = project.root / ".env"
     if dotenv_file.is_file():
         _load(dotenv_file)

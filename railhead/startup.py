@@ -18,7 +18,7 @@ from railhead.errors import Stop
 from railhead.fast_path import at_head
 from railhead.logs import log
 from railhead.postgres import interrupts, retry_budget
-from railhead.project import Project
+from railhead.project import Project, work_on
 from railhead.settings import Settings
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ def create_tables(settings: Settings) -> None:
 
 def with_database(settings: Settings) -> Settings:
     """Return the settings with a database: the embedded server when none is named, which development only has."""
+    work_on(settings.project)
     if settings.database is not None:
         return settings
     from railhead.devserver import shared

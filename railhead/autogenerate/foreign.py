@@ -42,11 +42,14 @@ def is_left_out(table: object, owners: Ownership) -> bool:
     return owners.is_left_out(RELATION, table.schema or owners.home, table.name)
 
 
-def leave_alone(upgrade: ops.UpgradeOps | None, owners: Ownership, schemas: Collection[str]) -> None:
-    """Take out of a proposal what would drop a type of somebody else's, and say which tables it does not speak of."""
+def leave_alone(upgrade: ops.UpgradeOps | None, owners: Ownership, schemas: Collection[str] | None) -> None:
+    """Take out of a proposal what would drop a type of somebody else's, and say which tables it does not speak of.
+
+    `schemas` are those that are looked at besides the default one, None for all.
+    """
     if upgrade is not None:
         prune(upgrade, owners)
-    left = owners.left_alone({owners.home, *schemas})
+    left = owners.left_alone(None if schemas is None else {owners.home, *schemas})
     if left:
         log.info("%s: %s", LEFT_ALONE, few(left))
 

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
+from typing import Any
 
 import sqlalchemy as sa
 from alembic.operations import ops
@@ -18,9 +19,11 @@ from alembic.runtime.migration import MigrationContext
 from railhead.autogenerate import foreign, layout
 from railhead.autogenerate.dialect import PLUGIN, compare_json_default
 from railhead.autogenerate.revision_files import body, headline, is_check, needed, proposals
+from railhead.history import env_file
+from railhead.history.env_file import EnvArguments
 from railhead.history.made_objects import RELATION
 from railhead.logs import log
-from railhead.project import OWN_TABLES
+from railhead.project import own_tables
 from railhead.schema.ownership import Ownership
 
 
@@ -40,31 +43,52 @@ def options(
     warnings.filterwarnings("ignore", "Cannot correctly sort tables", sa.exc.SAWarning)
     _take_checks_out_of_columns(metadata)
     tables: dict[str, str] = {}
-    schemas = {table.schema for table in metadata.tables.values() if table.schema}
+    said = env_file.arguments(context.config, context.script)
+    named = {table.schema for table in metadata.tables.values() if table.schema}
+    schemas = None if said.include_schemas else named
     owners = cache(ownership or partial(foreign.ownership_of, context, metadata))
 
-    def propose(migration_context: MigrationContext, _revision: object, scripts: list[ops.MigrationScript]) -> None:
+    def propose(migration_context: MigrationContext, revision: Any, scripts: list[ops.MigrationScript]) -> None:
         asked = migration_context.opts["revision_context"].command_args
         if asked["autogenerate"] or is_check(migration_context):
             foreign.assert_models(metadata, owners())
             foreign.leave_alone(scripts[0].upgrade_ops, owners(), schemas)
-        if not is_check(migration_context):
+        given = scripts[0].rev_id
+        if said.process_revision_directives:
+            said.process_revision_directives(migration_context, revision, scripts)
+        if scripts and not is_check(migration_context):
             _warn_of_unnamed_checks(metadata)
-            scripts[:] = proposals(migration_context, context.script, scripts[0], tables)
+            wanted = asked["rev_id"] or (scripts[0].rev_id if scripts[0].rev_id != given else None)
+            scripts[:1] = proposals(migration_context, context.script, scripts[0], tables, wanted)
 
     return {
         "process_revision_directives": propose,
         "target_metadata": metadata,
-        "include_schemas": bool(schemas),
-        "include_name": lambda name, kind, parents: _is_ours(name, kind, parents, schemas, owners),
+        "include_schemas": bool(named) if said.include_schemas is None else said.include_schemas,
+        "include_name": lambda name, kind, parents: (
+            _is_ours(name, kind, parents, schemas, owners)
+            and (said.include_name is None or said.include_name(name, kind, parents))
+        ),
         "include_object": lambda found, name, kind, reflected, model: (
             (model is not None or not (_is_part(found, metadata) or _may_be_unnamed(found, name, metadata)))
             and not (kind == "table" and not reflected and foreign.is_left_out(found, owners()))
+            and (said.include_object is None or said.include_object(found, name, kind, reflected, model))
         ),
-        "compare_type": True,
-        "compare_server_default": True,
+        "compare_type": said.compare_type,
+        "compare_server_default": said.compare_server_default,
+        **_rendering(said),
         "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", PLUGIN.name],
         "template_args": {"body": body, "headline": headline, "needed": needed, "tables": tables, "value": layout.tidy},
+    }
+
+
+def _rendering(said: EnvArguments) -> dict[str, object]:
+    """Return how the project wants things written, as far as it says."""
+    return {
+        "user_module_prefix": said.user_module_prefix,
+        "sqlalchemy_module_prefix": said.sqlalchemy_module_prefix,
+        "alembic_module_prefix": said.alembic_module_prefix,
+        **({"render_item": said.render_item} if said.render_item else {}),
     }
 
 
@@ -72,15 +96,15 @@ def _is_ours(
     name: str | None,
     kind: str,
     parents: Mapping[str, str | None],
-    schemas: Collection[str],
+    schemas: Collection[str] | None,
     owners: Callable[[], Ownership],
 ) -> bool:
     """Tell whether a thing that Alembic found in the database is for the models to speak of; the default schema is None."""
     if kind == "schema":
-        return name is None or name in schemas
+        return name is None or schemas is None or name in schemas
     if kind != "table" or name is None:
         return True
-    return name not in OWN_TABLES and owners().is_ours(RELATION, parents["schema_name"] or owners().home, name)
+    return name not in own_tables() and owners().is_ours(RELATION, parents["schema_name"] or owners().home, name)
 
 
 def _is_part(found: object, metadata: sa.MetaData) -> bool:

@@ -50,9 +50,13 @@ def needed(code: str, imports: str) -> str:
 
 
 def proposals(
-    migration_context: MigrationContext, script: ScriptDirectory, proposed: ops.MigrationScript, tables: dict[str, str]
+    migration_context: MigrationContext,
+    script: ScriptDirectory,
+    proposed: ops.MigrationScript,
+    tables: dict[str, str],
+    given: str | None = None,
 ) -> list[ops.MigrationScript]:
-    """Return the files that are to be written; none when nothing has changed."""
+    """Return the files that are to be written, the first with the id that is `given`; none when nothing has changed."""
     from railhead.autogenerate import safe_plan
     from railhead.autogenerate.files import parts as files_of
 
@@ -68,9 +72,9 @@ def proposals(
     proposed.message = words or "A change"
     parts = files_of(safe_plan.changes(migration_context, upgrade)) if upgrade.ops else []
     if not parts:
-        proposed.rev_id = asked["rev_id"] or revision_id(next_number(script), words)
+        proposed.rev_id = given or revision_id(next_number(script), words)
         return [proposed]
-    ids = _ids(asked["rev_id"], next_number(script), words, [part.ending for part in parts])
+    ids = _ids(given, next_number(script), words, [part.ending for part in parts])
     tables.update({revision: part.tables for revision, part in zip(ids, parts, strict=True)})
     return _files(proposed, ids, parts)
 

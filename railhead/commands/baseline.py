@@ -26,7 +26,7 @@ from railhead.history.graph import History, find
 from railhead.history.origin import Origin
 from railhead.postgres import failures
 from railhead.postgres.connection import connect, fetch_all
-from railhead.project import OWN_TABLES
+from railhead.project import own_tables, version_table
 from railhead.schema import catalog, diff
 from railhead.settings import Settings, environment
 
@@ -105,9 +105,11 @@ def _restore(dsn: Dsn, dump: Path) -> None:
 def _assert_at(revision: str, source: Dsn, dump: Path | None) -> None:
     """Raise Stop unless the database is at this revision, as far as it says."""
     with closing(_connected(source)) as connection:
-        there = fetch_all(connection, "SELECT to_regclass('alembic_version') IS NOT NULL")[0][0]
+        there = fetch_all(connection, f"SELECT {version_table().regclass} IS NOT NULL")[0][0]
         found = (
-            [str(row[0]) for row in fetch_all(connection, "SELECT version_num FROM alembic_version")] if there else []
+            [str(row[0]) for row in fetch_all(connection, f"SELECT version_num FROM {version_table().sql}")]
+            if there
+            else []
         )
     if found == [revision] or (dump is not None and not found):
         return
@@ -124,7 +126,7 @@ def _assert_at(revision: str, source: Dsn, dump: Path | None) -> None:
 
 def _text(source: Dsn, revision: str, rows: Sequence[str]) -> str:
     """Return the baseline as plain SQL: what tables are made of, the rows of some, then what keeps them in order."""
-    without = [option for table in sorted(OWN_TABLES) for option in ("--exclude-table", table)]
+    without = [option for table in sorted(own_tables()) for option in ("--exclude-table", table)]
     where = ("--dbname", str.__str__(_open(source)))
     schema = (*_SCHEMA_ONLY, "--schema-only", *without, *where)
     parts = [_dumped(source, "--section=pre-data", *schema)]

@@ -36,7 +36,7 @@ from railhead.history.graph import History
 from railhead.history.made_objects import RELATION
 from railhead.postgres import failures
 from railhead.postgres.connection import database_identity, fetch_all, fetch_value, is_pooled, open_now, server_version
-from railhead.project import OWN_TABLES
+from railhead.project import own_tables, version_table
 from railhead.schema import catalog
 from railhead.schema.ownership import Ownership, few
 from railhead.settings import Settings
@@ -246,7 +246,7 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[CheckMessage]:
 def _of_ours(rows: list[tuple[object, ...]], case: _Case) -> list[tuple[object, ...]]:
     """Return the rows of tables, whose bare names stand second, that are the engine's or that our history or a model names."""
     names = [str(row[1]) for row in rows]
-    wanted = {*owners.ours(names, case.history), *OWN_TABLES} if names else set()
+    wanted = {*owners.ours(names, case.history), *own_tables()} if names else set()
     return [row for row, name in zip(rows, names, strict=True) if name in wanted]
 
 
@@ -256,11 +256,13 @@ def _place(connection: Connection, seen: Snapshot, case: _Case, whose: Ownership
     where = inspection.state(seen, history, inspection.on_top(connection, seen, history))
     if where not in {"current", "forked"}:
         yield CheckMessage(where, f"the database is {where}: {seen.place}", "python utils/migrate.py status")
-    width = fetch_value(connection, WIDTH)
+    width = fetch_value(connection, WIDTH.format(version_table().regclass))
     long = [one for one in history.by_id if isinstance(width, int) and len(one) > width]
     if long:
         yield CheckMessage(
-            "long-id", f"alembic_version holds {width} characters, too few for {', '.join(_few(long))}", WIDER
+            "long-id",
+            f"{version_table().name} holds {width} characters, too few for {', '.join(_few(long))}",
+            WIDER.format(version_table().sql),
         )
     edited = status.edited(seen, history)
     if edited:
@@ -320,7 +322,7 @@ def _drift(
 def _is_ours(whose: Ownership, table: Sequence[object]) -> bool:
     """Tell whether a table is for us to look at: ours, or our own."""
     schema, name = map(str, table)
-    return name in OWN_TABLES or not whose.is_certain or whose.is_ours(RELATION, schema, name)
+    return name in own_tables() or not whose.is_certain or whose.is_ours(RELATION, schema, name)
 
 
 def _schema(connection: Connection, whose: Ownership) -> Iterator[CheckMessage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from railhead.history.naming import LONGEST_ID
-from railhead.state.ledger import TABLE
+from railhead.project import IS_OWN
 
 OF_USERS = """
 n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -16,15 +16,15 @@ DEADLOCK_TIMEOUT = "SELECT setting FROM pg_settings WHERE name = 'deadlock_timeo
 
 WIDTH = """
 SELECT atttypmod - 4 FROM pg_attribute
- WHERE attrelid = to_regclass('alembic_version') AND attname = 'version_num' AND atttypmod > 4
+ WHERE attrelid = {} AND attname = 'version_num' AND atttypmod > 4
 """
 
-WIDER = f"ALTER TABLE alembic_version ALTER COLUMN version_num TYPE varchar({LONGEST_ID});"
+WIDER = f"ALTER TABLE {{}} ALTER COLUMN version_num TYPE varchar({LONGEST_ID});"
 
 UNUSABLE = f"""
 SELECT c.oid::regclass::text, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND {OF_USERS}
-   AND c.relname NOT IN ('alembic_version', '{TABLE}')
+   AND NOT {IS_OWN}
    AND NOT (SELECT bool_and(has_table_privilege(c.oid, wanted))
               FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS w (wanted)) ORDER BY 1
 """

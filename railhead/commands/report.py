@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from railhead.errors import labelled
 from railhead.hazards import gate, unseen
 from railhead.hazards.rules import Finding
-from railhead.history.errors import OVERLAPPING, deletion
+from railhead.history.errors import deletion, overlapping
 from railhead.schema.ownership import few
 
 if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
@@ -56,7 +56,7 @@ def sentence(status: Status) -> str:
     """Return the state as one sentence."""
     count = len(status.pending)
     if status.redundant:
-        return OVERLAPPING
+        return overlapping()
     return _SENTENCES[status.state].format(
         pending=f"{count} revision{'' if count == 1 else 's'}" if count else "revisions"
     )

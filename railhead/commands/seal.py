@@ -28,7 +28,7 @@ from railhead.history.graph import History, Revision, find
 from railhead.history.manifest import SealedRevision
 from railhead.history.origin import Origin
 from railhead.postgres import failures
-from railhead.project import OWN_TABLES, Project
+from railhead.project import Project, own_tables
 from railhead.settings import Settings
 
 
@@ -233,7 +233,7 @@ def does_not_run(failed: Failed, server: Dsn, history: History) -> Stop:
     who = "PostgreSQL" if code else "Python"
     words = f"{failures.server_words(cause)} (SQLSTATE {code})" if code else f"{type(cause).__name__}: {cause}"
     needs_tables = baseline.would_help(code, history)
-    is_lost = code == "42P01" and any(f'"{name}"' in words for name in OWN_TABLES)
+    is_lost = code == "42P01" and any(f'"{name}"' in words for name in own_tables())
     correction = f"{refusals.out_of_reach(failed.revision.file)}\n" if is_lost else "correct the file, "
     facts: list[Fact] = [
         ("file", f"migrations/versions/{failed.revision.file}"),

@@ -23,6 +23,7 @@ from railhead.postgres import failures
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.blockers import Blocker
 from railhead.postgres.retry_budget import Allowance
+from railhead.project import version_table
 
 UPGRADE = "python utils/migrate.py upgrade"
 
@@ -93,7 +94,7 @@ def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str)
         slug, headline, advice = "connection-lost", "the connection to the database was lost", again
     else:
         slug, headline = "refused", "PostgreSQL refuses what the engine needs"
-        advice = f"see that alembic_version and migration_ledger are the engine's own tables, then:\n{again}"
+        advice = f"see that {version_table().name} and migration_ledger are the engine's own tables, then:\n{again}"
     kind = TableBusy if slug == "table-busy" else Stop
     return kind(slug, headline, facts=_words(error), database=place, next_step=advice)
 

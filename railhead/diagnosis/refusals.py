@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from railhead.errors import ROLLED_BACK, Refusal
 from railhead.history.graph import Revision
+from railhead.project import version_table
 
 UNCHANGED = "unchanged by this revision"
 """What a refusal says of the database until somebody looks."""
@@ -102,7 +103,7 @@ def moved(expected: Iterable[str]) -> Refusal:
     """Return the refusal to go on where somebody else has moved the version under us."""
     return Refusal(
         "version-moved",
-        "something else than Railhead has changed alembic_version meanwhile",
+        f"something else than Railhead has changed {version_table().name} meanwhile",
         facts=[("expected", ", ".join(sorted(expected)))],
         database=UNCHANGED,
         next_step="let nothing else move it, the revisions included; where the database is now:\npython utils/migrate.py status",

@@ -13,7 +13,7 @@ import psycopg2
 
 from railhead.diagnosis import postgres_error, refusals, violations
 from railhead.diagnosis.postgres_error import NAME, Ask, Failure, quoted_name
-from railhead.project import OWN_TABLES
+from railhead.project import own_tables
 
 _ADD_VALUE = re.compile(rf"ALTER\s+TYPE\s+({NAME})\s+ADD\s+VALUE", re.IGNORECASE)
 
@@ -163,7 +163,7 @@ def _right(statement: str) -> str:
 
 
 def _is_missing_headline(failure: Failure) -> str:
-    if failure.name in OWN_TABLES:
+    if failure.name in own_tables():
         return f"{failure.name} is not on the search_path any more"
     if failure.sentence.startswith("function "):
         return f"the {failure.sentence}"
@@ -171,7 +171,7 @@ def _is_missing_headline(failure: Failure) -> str:
 
 
 def _is_missing_advice(failure: Failure) -> str:
-    if failure.name in OWN_TABLES:
+    if failure.name in own_tables():
         return refusals.out_of_reach(failure.file)
     if failure.kind == "type":
         return (

@@ -25,10 +25,11 @@ from railhead.history.graph import History, Revision, find
 from railhead.logs import log
 from railhead.postgres import failures, session_limits
 from railhead.postgres.advisory_lock import Lock
+from railhead.project import version_table
 from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
 from railhead.schema.diff import Change
-from railhead.schema.ownership import few
+from railhead.schema.ownership import Ownership, few
 from railhead.settings import Settings
 from railhead.state import ledger, owners
 from railhead.state.inspection import Snapshot
@@ -48,15 +49,31 @@ def equal_revisions(connection: Connection, settings: Settings, history: History
 
     The sealed fingerprints tell, as long as every file still has the bytes that were sealed; else a replay does.
     """
-    here = catalog.read(connection).fingerprint
+    here, whose = catalog.read(connection), _whose(connection, history)
     sealed = manifest.read(settings.project.manifest)
     if (
         sealed
         and sealed.is_true(settings.project.versions)
         and all(entry.is_replayed or entry.revision in history.in_baseline for entry in sealed.entries)
     ):
-        return [entry.revision for entry in sealed.entries if entry.catalog == here]
-    return [revision for revision, there in _catalogs(settings, history) if there.fingerprint == here]
+        equal = {here.fingerprint, _ours(here, whose).fingerprint}
+        return [entry.revision for entry in sealed.entries if entry.catalog in equal]
+    return [
+        revision
+        for revision, there in _catalogs(settings, history)
+        if there.fingerprint == _ours(here, whose, there).fingerprint
+    ]
+
+
+def _whose(connection: Connection, history: History) -> Ownership:
+    return owners.in_database(connection, history, None, history.project.models)
+
+
+def _ours(here: Catalog, whose: Ownership, there: Catalog | None = None) -> Catalog:
+    """Return the schema without what is somebody else's; whatever is `there` after a revision is ours, too."""
+    made = there.definitions if there else {}
+    lines = [line for line in here.lines if (name := line.partition("\t")[0]) in made or whose.owns(name)]
+    return here._replace(lines=tuple(lines))
 
 
 def choose(connection: Connection, settings: Settings, history: History, seen: Snapshot) -> str:
@@ -76,7 +93,7 @@ def assert_equal(connection: Connection, settings: Settings, history: History, r
     """Raise Stop, with every difference, unless this database has the schema of `revision`. Read-only."""
     with closing(_catalogs(settings, history)) as each:
         there = next(schema for one, schema in each if one == revision)
-    differences = diff.difference(there, catalog.read(connection))
+    differences = diff.difference(there, _ours(catalog.read(connection), _whose(connection, history), there))
     if differences:
         raise _unlike(revision, differences, seen, history)
 
@@ -117,6 +134,9 @@ def take_over(
     adopt(connection, lock, ledger.new_run("adopt", settings), [history.by_id[one] for one in versions])
     told = ", ".join(versions)
     log.info("adopt: the schema is that of %s%s", told, ", because you say so" if force else "; taken over there")
+    others = _whose(connection, history).left_alone()
+    if others:
+        log.info("left alone, because no revision and no model names them: %s", few(others))
     return told
 
 
@@ -177,9 +197,9 @@ def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequenc
             if making:
                 cursor.execute(making)
             kept = catalog.read(connection).text
-            cursor.execute(baseline.VERSION_TABLE)
-            cursor.execute("DELETE FROM alembic_version")
-            cursor.execute("INSERT INTO alembic_version SELECT unnest(%s)", ([one.id for one in versions],))
+            cursor.execute(baseline.version_table_made(version_table()))
+            cursor.execute(f"DELETE FROM {version_table().sql}")
+            cursor.execute(f"INSERT INTO {version_table().sql} SELECT unnest(%s)", ([one.id for one in versions],))
             recorder.write(cursor, lock, run, rows, "applied", [one.id for one in versions])
             ledger.keep_catalog(connection, run, kept)
         except Exception as error:
@@ -212,8 +232,11 @@ def _catalogs(settings: Settings, history: History) -> Generator[tuple[str, Cata
 
 
 def _nearest(connection: Connection, settings: Settings, history: History) -> tuple[str, list[Change]]:
-    here = catalog.read(connection)
-    compared = [(revision, diff.difference(there, here)) for revision, there in _catalogs(settings, history)]
+    here, whose = catalog.read(connection), _whose(connection, history)
+    compared = [
+        (revision, diff.difference(there, _ours(here, whose, there)))
+        for revision, there in _catalogs(settings, history)
+    ]
     return min(reversed(compared), key=lambda one: len(one[1]), default=("base", []))
 
 

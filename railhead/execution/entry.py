@@ -7,7 +7,6 @@ of them are the same story. The other functions are what the front door asks for
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +21,34 @@ from railhead.diagnosis import messages
 from railhead.errors import Stop
 from railhead.execution.migration_run import MigrationRun, Outcome
 from railhead.history import env_file, loader, offline_sql, planner
-from railhead.history.env_file import EnvArguments
 from railhead.history.planner import EnvironmentContext, MigrationPlan, MigrationStep
 from railhead.logs import log
 from railhead.postgres.connection import open_now
 from railhead.postgres.interrupts import Interrupted
-from railhead.project import TEMPLATE_COMMAND, Project
+from railhead.project import TEMPLATE_COMMAND, Project, work_on
 from railhead.settings import Settings, load
 from railhead.state import inspection
 from railhead.state.status import Models
 
 
-def enter(environment: EnvironmentContext, models: Models, *, ignore: Sequence[str] = ()) -> None:
+def enter(environment: EnvironmentContext, models: Models, **said: Any) -> None:
     """Carry out what was typed at Alembic, or called through `run`. Changes the schema, if that is what was asked.
 
-    `ignore` are patterns of what is somebody else's, as `celery_*` or `billing.*`: neither compared nor told.
-
-    Typed by hand, a failure is printed in the usual form and ends the process with the usual code; called, it is raised.
+    `said` is what else the project has to say, in the words of Alembic's `context.configure`: see `EnvArguments`. Typed by hand, a
+    failure is printed in the usual form and ends the process with the usual code; called, it is raised.
     """
-    if not env_file.take(environment, models, EnvArguments(ignore=tuple(ignore))):
-        return
-    called = "settings" in environment.config.attributes
+    called = "settings" in environment.config.attributes or env_file.is_only_asked(environment)
     settings: Settings | None = environment.config.attributes.get("settings")
     project = settings.project if settings else _project(environment, models)
     doing = _typed(environment)
     try:
-        if environment.is_offline_mode():
-            offline_sql.offline(environment)
+        arguments = env_file.arguments_of(project, said)
+        if not env_file.take(environment, models, arguments):
             return
-        with loader.no_garbage_collection():
-            way = MigrationPlan(environment, project)
-        settings = settings or _settings_of_hand(project)
-        with nesting.at_work():
-            _carry_out(environment, way, settings, models)
+        work_on(project)
+        settings = None if environment.is_offline_mode() else settings or _settings_of_hand(project)
+        with nesting.at_work(), arguments.around():
+            _carry_out(environment, project, settings, models)
         if not called and isinstance(outcome := environment.config.attributes.get("outcome"), Outcome):
             log.info("%s", outcome)
     except (Stop, Interrupted, psycopg2.Error, DBAPIError) as error:
@@ -66,7 +60,12 @@ def enter(environment: EnvironmentContext, models: Models, *, ignore: Sequence[s
         sys.exit(stop.exit_code)
 
 
-def _carry_out(environment: EnvironmentContext, way: MigrationPlan, settings: Settings, models: Models) -> None:
+def _carry_out(environment: EnvironmentContext, project: Project, settings: Settings | None, models: Models) -> None:
+    if settings is None:
+        offline_sql.offline(environment)
+        return
+    with loader.no_garbage_collection():
+        way = MigrationPlan(environment, project)
     if way.moves and environment.config.attributes.get("only_plan"):
         environment.config.attributes["outcome"] = _plan(way, settings)
     elif way.moves:
@@ -105,7 +104,7 @@ def _only_read(environment: EnvironmentContext, settings: Settings, models: Mode
     engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver, poolclass=sqlalchemy.NullPool)
     options: dict[str, Any] = autogenerate.options(environment, models())
     with engine.connect() as connection, planner.translated(lambda: inspection.snapshot(driver).versions):
-        environment.configure(connection=connection, dont_mutate=True, **options)
+        environment.configure(connection=connection, dont_mutate=True, **env_file.kept_in(), **options)
         environment.run_migrations()
 
 

@@ -27,7 +27,7 @@ from railhead.execution.step_rows import StepRows
 from railhead.execution.step_transaction import IS_ASSIGNED, Keeper, NeedsItsOwn, StepTransaction
 from railhead.hazards import rules
 from railhead.hazards.rules import Finding
-from railhead.history import manifest
+from railhead.history import env_file, manifest
 from railhead.history.alembic_quirks import Heads, follow, one_each
 from railhead.history.env_file import target_metadata
 from railhead.history.graph import Revision
@@ -40,11 +40,9 @@ from railhead.postgres.connection import fetch_value
 from railhead.postgres.engine import driver_of
 from railhead.postgres.observed import Observed, own
 from railhead.postgres.retry_budget import RetryBudget
+from railhead.project import version_table
 from railhead.settings import Settings
 from railhead.state import ledger
-
-_SHOWS_VERSION = re.compile(r"alembic_version", re.IGNORECASE)
-"""Found in a statement that reads the version."""
 
 _FORGETS = re.compile(r"\b(?:deallocate|discard)\b", re.IGNORECASE)
 """Found in a statement after which the session holds no prepared ones any more."""
@@ -85,6 +83,7 @@ class Executor:
         self._lenient = lenient
         name = settings.migrations.session_name(way.action)
         self._metadata = target_metadata(way.environment.config, way.script)
+        self._arguments = env_file.arguments(way.environment.config, way.script).arguments
         self._engine = engine.engine_of(self._dsn, self._open)
         self._provenance = Provenance(self._engine)
         self._began = 0.0
@@ -164,6 +163,7 @@ class Executor:
             environment.configure(
                 connection=connection,
                 target_metadata=self._metadata,
+                **env_file.kept_in(),
                 transaction_per_migration=not whole,
                 fn=self._run_steps,
                 patience=self._patience,
@@ -176,7 +176,7 @@ class Executor:
             if connection.in_transaction():
                 raise refusals.not_ours()
             with environment.begin_transaction():
-                environment.run_migrations()
+                environment.run_migrations(**self._arguments)
         if self._whole:
             self.done += [step.revision for step in self._steps]
         return self._heads
@@ -229,7 +229,7 @@ class Executor:
         driver = driver_of(self._context.connection)
         self._transaction.begin(driver)
         try:
-            step.run.migration_fn()
+            step.run.migration_fn(**self._arguments)
         except (SystemExit, KeyboardInterrupt) as error:  # no success, and no signal: those come as Interrupted
             raise RuntimeError(f"the revision raised {error!r}").with_traceback(error.__traceback__) from None
         except Exception as error:
@@ -324,7 +324,7 @@ class Executor:
             self._assert_ours(driver)
         if self._prepared and _FORGETS.search(statement):
             self._prepared = False
-        if self._written != self._heads and _SHOWS_VERSION.search(statement):
+        if self._written != self._heads and version_table().is_named_in(statement):
             cursor = own(driver)
             cursor.execute(recorder.moving(cursor, self._written, self._heads))
             self._written = self._heads

@@ -8,6 +8,7 @@ import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
 from railhead.postgres.advisory_lock import Lock, LockLost
+from railhead.project import version_table
 from railhead.state.ledger import TABLE, NewRow, Run
 
 
@@ -69,14 +70,13 @@ def write(
 
 def moving(cursor: Cursor, written: frozenset[str], heads: frozenset[str]) -> bytes:
     """Return the statements that let alembic_version, where `written` stands, hold `heads`; none when it does."""
-    gone, come = sorted(written - heads), sorted(heads - written)
+    gone, come, table = sorted(written - heads), sorted(heads - written), version_table().sql
     if not gone and not come:
         return b""
     if len(gone) == len(come) == 1:
-        return cursor.mogrify("UPDATE alembic_version SET version_num = %s WHERE version_num = %s", (*come, *gone))
+        return cursor.mogrify(f"UPDATE {table} SET version_num = %s WHERE version_num = %s", (*come, *gone))
     return cursor.mogrify(
-        "DELETE FROM alembic_version WHERE version_num = ANY(%s::text[]);"
-        "INSERT INTO alembic_version SELECT unnest(%s::text[])",
+        f"DELETE FROM {table} WHERE version_num = ANY(%s::text[]);INSERT INTO {table} SELECT unnest(%s::text[])",
         (gone, come),
     )
 
@@ -112,7 +112,8 @@ def _insertion(cursor: Cursor, lock: Lock, run: Run, outcome: str, given: Sequen
     conditions = (
         cursor.mogrify(*lock.held()),
         cursor.mogrify(*lock.branded()),
-        b"""ARRAY(SELECT version_num::text FROM alembic_version ORDER BY version_num COLLATE "C") = """ + heads,
+        f'ARRAY(SELECT version_num::text FROM {version_table().sql} ORDER BY version_num COLLATE "C") = '.encode()
+        + heads,
     )
     *reasons, last = (cursor.mogrify("%s::text", (words,)) for words in _REFUSALS)
     return b"".join(

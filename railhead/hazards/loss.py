@@ -15,6 +15,7 @@ from psycopg2.extensions import connection as Connection
 from railhead.hazards.narrowing import ALL_KEPT, misfits
 from railhead.postgres.connection import fetch_all
 from railhead.postgres.quoting import literal
+from railhead.project import IS_OWN
 
 
 class Held(NamedTuple):
@@ -159,6 +160,6 @@ SELECT a.attrelid, a.attnum, coalesce(pg_partition_root(c.oid), c.oid)::regclass
   JOIN pg_type e ON e.oid = CASE b.typcategory WHEN 'A' THEN b.typelem ELSE b.oid END
  WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p')
    AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
-   AND c.relname NOT IN ('alembic_version', 'migration_ledger')
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """
+_HELD += f" AND NOT {IS_OWN}"

@@ -54,6 +54,7 @@ class Replay:
         engine.set_url(self._config, dsn)
         self._script = script or loaded(config)
         self._stage = Stage(dsn, config, self._script)
+        self._table = self._stage.table
         self._before: Catalog | None = None
 
     def __enter__(self) -> Self:
@@ -72,7 +73,7 @@ class Replay:
 
     def begin(self, history: History) -> None:
         """Make the baseline of a history that has one. Changes the schema. Raises Failed, and Stop when it is not what was sealed."""
-        statements = baseline.stamped(history)
+        statements = baseline.stamped(history, self._table)
         if statements is None:
             return
         try:
@@ -242,7 +243,7 @@ class Replay:
         return RevisionStep(self._script.revision_map, script, up)
 
     def _versions(self) -> set[str]:
-        return {str(row[0]) for row in fetch_all(self._onlooker, "SELECT version_num FROM alembic_version")}
+        return {str(row[0]) for row in fetch_all(self._onlooker, f"SELECT version_num FROM {self._table.sql}")}
 
 
 def loaded(config: Config) -> ScriptDirectory:

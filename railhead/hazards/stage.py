@@ -6,7 +6,6 @@ Everything that a revision asks of its connection comes by here, and whatever it
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -23,7 +22,7 @@ from sqlalchemy.pool import QueuePool
 from railhead import nesting
 from railhead.dsn import Dsn
 from railhead.hazards.tracer import Notices, Tracer, notices
-from railhead.history import loader
+from railhead.history import env_file, loader
 from railhead.history.alembic_quirks import follow
 from railhead.history.env_file import target_metadata
 from railhead.logs import log
@@ -31,14 +30,15 @@ from railhead.postgres import engine
 from railhead.postgres.connection import connect_as
 from railhead.postgres.observed import Observed, Observer, own
 from railhead.postgres.sql_text import End
+from railhead.project import VersionTable, version_table
 from railhead.schema.catalog import KEPT_PLAN
 
 Plan = Callable[[object, MigrationContext], Iterator[RevisionStep]]
 """Gives the steps, as Alembic's own function does."""
 
 
-_OWN = re.compile(r"alembic_version|^show transaction isolation level$")
-"""Found in what Alembic and SQLAlchemy ask for themselves."""
+_SQLALCHEMYS = "show transaction isolation level"
+"""What SQLAlchemy asks for itself."""
 
 
 class NotTogether(Exception):
@@ -55,6 +55,9 @@ class Stage(Observer):
         self._config = config
         self._script = script
         self._metadata = target_metadata(config, script)
+        self._said = env_file.arguments(config, script)
+        self.table = VersionTable(version_table().name)
+        """Where the version is kept here: its schema may not be there."""
         self._engine = engine.engine_of(dsn, self._session, QueuePool, pool_size=1, max_overflow=-1)
         # one is kept; a revision may open others of `op.get_bind().engine`
         self._eyes: Tracer | None = None
@@ -85,24 +88,30 @@ class Stage(Observer):
                 step.migration_fn = self._watched(step.migration_fn, context, eyes)
                 yield step
 
-        with _quietly(), self._environment() as environment, self._engine.connect() as connection:
+        with (
+            _quietly(),
+            self._environment() as environment,
+            self._said.around(),
+            self._engine.connect() as connection,
+        ):
             self._main = engine.driver_of(connection)
             environment.configure(
                 connection=connection,
                 target_metadata=self._metadata,
+                version_table=self.table.name,
                 fn=steps,
                 transaction_per_migration=not whole,
             )
             with environment.begin_transaction():
-                environment.run_migrations()
+                environment.run_migrations(**self._said.arguments)
 
     def _watched(
         self, work: Callable[..., None], context: MigrationContext, eyes: Tracer | None
     ) -> Callable[..., None]:
-        def watched() -> None:
+        def watched(**arguments: object) -> None:
             self._context, self._eyes, self._unseen_end = context, eyes, False
             try:
-                work()
+                work(**arguments)
                 self._see_end()
             finally:
                 self._context = self._eyes = None
@@ -114,7 +123,7 @@ class Stage(Observer):
 
     def before(self, connection: Observed, statement: str, values: object, *, many: bool) -> None:
         """See what a statement does that is a transaction of its own."""
-        if _OWN.search(statement):
+        if self._is_alembics(statement):
             return
         if connection is self._main:
             self._see_end()
@@ -123,7 +132,7 @@ class Stage(Observer):
 
     def after(self, connection: Observed, statement: str, tag: str) -> None:
         """See what it did."""
-        if self._eyes and not _OWN.search(statement):
+        if self._eyes and not self._is_alembics(statement):
             self._eyes.look(connection, statement, tag)
 
     def ending(self, connection: Observed, how: End, *, alone: bool) -> None:
@@ -143,6 +152,10 @@ class Stage(Observer):
                 self._eyes.look_at_end(connection, how)
         elif how == "COMMIT":
             self._unseen_end = True
+
+    def _is_alembics(self, statement: str) -> bool:
+        """Tell whether it is Alembic or SQLAlchemy that asks, for itself."""
+        return statement == _SQLALCHEMYS or self.table.is_named_in(statement)
 
     def _see_end(self) -> None:
         """See an end that the driver was asked for, unless an autocommit block follows, whose statements tell it all."""

@@ -21,6 +21,7 @@ from railhead.operations import autocommit
 from railhead.postgres.connection import fetch_all
 from railhead.postgres.observed import Observed
 from railhead.postgres.sql_text import End
+from railhead.project import IS_OWN
 
 _WRITES = STRENGTH.index("RowExclusiveLock")
 _READS = STRENGTH.index("AccessShareLock")
@@ -307,8 +308,8 @@ _TABLES = """
 SELECT c.oid, coalesce(pg_partition_root(c.oid), c.oid)::regclass::text, c.relkind, coalesce(pg_relation_filenode(c.oid), 0)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
-   AND c.relname NOT IN ('alembic_version', 'migration_ledger')
 """
+_TABLES += f" AND NOT {IS_OWN}"
 
 _LOOK = """
 SELECT 'lock', l.relation, l.mode, 0, false, 0, 0, 0 FROM pg_locks l

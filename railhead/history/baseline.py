@@ -10,7 +10,7 @@ from railhead.errors import Stop
 from railhead.history.checksum import digest
 from railhead.history.graph import History
 from railhead.history.origin import Origin
-from railhead.project import Project
+from railhead.project import Project, VersionTable
 
 SEAL_FROM = "python utils/migrate.py seal --from REV"
 
@@ -54,13 +54,13 @@ def is_sealed(project: Project, origin: Origin) -> bool:
         return False
 
 
-def stamped(history: History) -> str | None:
-    """Return the statements that also let alembic_version say where the baseline leads. Raises Stop as `sql` does."""
+def stamped(history: History, table: VersionTable) -> str | None:
+    """Return the statements that also let the version's `table` say where the baseline leads. Raises Stop as `sql` does."""
     text = sql(history)
     if text is None:
         return None
     name = str(history.origin.baseline).replace("'", "''")
-    return f"{text}\n;{VERSION_TABLE};\nINSERT INTO alembic_version VALUES ('{name}')"
+    return f"{text}\n;{version_table_made(table)};\nINSERT INTO {table.sql} VALUES ('{name}')"
 
 
 def _not_sealed(why: str) -> Stop:
@@ -73,9 +73,7 @@ def _not_sealed(why: str) -> Stop:
     )
 
 
-VERSION_TABLE = """
-CREATE TABLE IF NOT EXISTS alembic_version (
-    version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
-)
-"""
-"""As Alembic makes it."""
+def version_table_made(table: VersionTable) -> str:
+    """Return the statement that makes the version's table as Alembic does."""
+    key = VersionTable(f"{table.name}_pkc").sql
+    return f"CREATE TABLE IF NOT EXISTS {table.sql} (version_num varchar(32) NOT NULL, CONSTRAINT {key} PRIMARY KEY (version_num))"

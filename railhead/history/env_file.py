@@ -7,17 +7,21 @@ run, in a replay too, and nowhere else. Models that cannot be imported stop no m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import alembic.context
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
+from railhead.errors import Stop
 from railhead.logs import log
+from railhead.project import Project, VersionTable, version_table
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -28,17 +32,83 @@ _ONLY_ASKED = "only_asked"
 
 
 class EnvArguments(NamedTuple):
-    """What env.py says beside the models. Everything is optional."""
+    """What env.py says beside the models, in the words of Alembic's `context.configure` where it has one. Everything is optional."""
 
     ignore: Sequence[str] = ()
     """Patterns of tables, types and other things that are somebody else's: `celery_*`, `billing.*`."""
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Gives the context in which models are imported and revisions run: `app.app_context`."""
+    arguments: Mapping[str, object] = MappingProxyType({})
+    """What `upgrade()` and `downgrade()` are called with."""
+    include_schemas: bool | None = None
+    """None: the default schema, and those that the models name."""
+    include_name: Callable[..., bool] | None = None
+    include_object: Callable[..., bool] | None = None
+    render_item: Callable[..., object] | None = None
+    compare_type: bool | Callable[..., bool | None] = True
+    compare_server_default: bool | Callable[..., bool | None] = True
+    process_revision_directives: Callable[..., None] | None = None
+    """Comes before Railhead's own, which makes files and safe operations of what it leaves."""
+    user_module_prefix: str | None = None
+    sqlalchemy_module_prefix: str = "sa."
+    alembic_module_prefix: str = "op."
+    version_table: str | None = None
+    version_table_schema: str | None = None
+    """Both must be what `[railhead]` in alembic.ini says, which a start reads without env.py."""
+
+
+_DECIDED = {
+    "render_as_batch": "batches are for SQLite",
+    "transaction_per_migration": "each revision has its own transaction",
+    "transactional_ddl": "PostgreSQL's is",
+    "compare_enums": "enums are compared",
+    "target_metadata": "models() gives it",
+}
+"""What plain Alembic is told elsewhere, and why it makes no difference here."""
+
+
+def arguments_of(project: Project, said: Mapping[str, Any]) -> EnvArguments:
+    """Return what env.py says. Raises Stop where that cannot be."""
+    unknown = sorted(set(said) - set(EnvArguments._fields) - set(_DECIDED))
+    if unknown:
+        raise _refused(f"enter() does not take {', '.join(unknown)}", f"it takes {', '.join(EnvArguments._fields)}")
+    for name in sorted(set(said) & set(_DECIDED)):
+        log.warning("migrations/env.py: %s is not looked at: %s", name, _DECIDED[name])
+    given = EnvArguments(**{name: value for name, value in said.items() if name in EnvArguments._fields})
+    table = project.version_table
+    wanted = VersionTable(given.version_table or table.name, given.version_table_schema or table.schema)
+    if wanted != table:
+        raise _refused(
+            f"the version is in {wanted}, says migrations/env.py, and in {table}, says alembic.ini",
+            "say it in alembic.ini, which a start reads without env.py:\n[railhead]\n"
+            + "\n".join(
+                f"{name} = {value}"
+                for name, value in (("version_table", wanted.name), ("version_table_schema", wanted.schema))
+                if value
+            ),
+        )
+    return given
+
+
+def _refused(headline: str, step: str) -> Stop:
+    return Stop("env-file", headline, facts=[("file", "migrations/env.py")], database="not touched", next_step=step)
+
+
+def kept_in() -> dict[str, Any]:
+    """Return what tells Alembic where the version is kept."""
+    return {"version_table": version_table().name, "version_table_schema": version_table().schema}
 
 
 def take(environment: EnvironmentContext, models: Callable[[], MetaData], arguments: EnvArguments) -> bool:
     """Keep what env.py hands in, for whoever asks, and tell whether there is more to do than that."""
     environment.config.attributes[_MODELS] = models
     environment.config.attributes[_ARGUMENTS] = arguments
-    return _ONLY_ASKED not in environment.config.attributes
+    return not is_only_asked(environment)
+
+
+def is_only_asked(environment: EnvironmentContext) -> bool:
+    """Tell whether somebody only wants to know what env.py hands in."""
+    return _ONLY_ASKED in environment.config.attributes
 
 
 def target_metadata(config: Config, script: ScriptDirectory) -> MetaData | None:
@@ -66,6 +136,8 @@ def arguments(config: Config, script: ScriptDirectory) -> EnvArguments:
     """Return what env.py says beside the models. Asks it, unless it is what called us."""
     try:
         said = _asked(config, script).attributes.get(_ARGUMENTS)
+    except Stop:
+        raise
     except Exception as error:  # anybody's code, which who only looks does not need
         log.warning("migrations/env.py cannot be asked what it leaves out: %s: %s", type(error).__name__, error)
         said = None

@@ -11,6 +11,7 @@ from railhead.history.checksum import parsed
 from railhead.history.files import as_name, as_text, declared, revision_files
 from railhead.history.graph import History
 from railhead.history.naming import LONGEST_ID
+from railhead.project import version_table
 
 _ENGINE = Path(__file__).resolve().parent.parent
 
@@ -26,7 +27,9 @@ def no_history(why: str) -> Stop:
     )
 
 
-OVERLAPPING = "alembic_version holds a revision together with one that it builds on"
+def overlapping() -> str:
+    """Return what is said of two versions of which one builds on the other."""
+    return f"{version_table().name} holds a revision together with one that it builds on"
 
 
 def unknown_version(versions: Iterable[str], heads: Iterable[str] | None = None, redundant: Iterable[str] = ()) -> Stop:
@@ -37,7 +40,7 @@ def unknown_version(versions: Iterable[str], heads: Iterable[str] | None = None,
     place = ", ".join(versions)
     facts = [("found", place or "none")]
     if redundant:
-        headline, step = OVERLAPPING, f"delete the older row, which should have been replaced:\n{deletion(redundant)}"
+        headline, step = overlapping(), f"delete the older row, which should have been replaced:\n{deletion(redundant)}"
     else:
         headline = "the database is at a revision that this code does not have"
         facts += [("our head", ", ".join(heads) or "none")] if heads is not None else []
@@ -48,7 +51,7 @@ def unknown_version(versions: Iterable[str], heads: Iterable[str] | None = None,
 def deletion(versions: Iterable[str]) -> str:
     """Return the statement that takes rows out of alembic_version."""
     rows = ", ".join(f"'{one}'" for one in versions)
-    return f"DELETE FROM alembic_version WHERE version_num IN ({rows});"
+    return f"DELETE FROM {version_table().sql} WHERE version_num IN ({rows});"
 
 
 def no_function(module: object, name: str) -> Stop:
@@ -167,7 +170,7 @@ def too_long(found: History) -> Stop | None:
         return None
     return Stop(
         "long-id",
-        f"a revision id is longer than the {LONGEST_ID} characters that alembic_version holds",
+        f"a revision id is longer than the {LONGEST_ID} characters that {version_table().name} holds",
         facts=[("revision", f"{long.id} ({len(long.id)} characters)"), ("file", f"migrations/versions/{long.file}")],
         database="not touched",
         next_step=f"shorten `revision` in {long.file}, and the name of the file with it",

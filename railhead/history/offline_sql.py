@@ -13,12 +13,13 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from railhead.errors import Stop
+from railhead.history import env_file
 from railhead.history.env_file import target_metadata
 from railhead.history.errors import line_of
 from railhead.history.graph import Revision
 from railhead.history.loader import config, without_warnings
 from railhead.history.planner import MigrationStep, translated
-from railhead.project import Project
+from railhead.project import Project, version_table
 
 
 def offline(environment: EnvironmentContext) -> None:
@@ -26,13 +27,14 @@ def offline(environment: EnvironmentContext) -> None:
     environment.configure(
         url="postgresql+psycopg2://",
         target_metadata=target_metadata(environment.config, environment.script),
+        **env_file.kept_in(),
         literal_binds=True,
         transaction_per_migration=True,
         dialect_opts={"paramstyle": "named"},  # psycopg2's own style would double every percent sign
     )
     with translated(), environment.begin_transaction():
         try:
-            environment.run_migrations()
+            environment.run_migrations(**env_file.arguments(environment.config, environment.script).arguments)
         except (Stop, CommandError):
             raise
         except Exception as error:  # anybody's code, which met no database
@@ -81,7 +83,7 @@ class _Paper(io.StringIO):
         self.statements: list[str] = []
 
     def write(self, text: str) -> int:
-        if not text.startswith("-- Running ") and "alembic_version" not in text:
+        if not text.startswith("-- Running ") and not version_table().is_named_in(text):
             self.statements.append(text.strip().removesuffix(";").strip())
         return len(text)
 

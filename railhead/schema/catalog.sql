@@ -25,6 +25,8 @@ relation AS MATERIALIZED (
       FROM pg_class c JOIN space s ON s.oid = c.relnamespace
      WHERE c.oid >= 16384 AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
        AND NOT (c.relkind IN ('r', 'p') AND c.relname IN ('alembic_version', 'migration_ledger'))
+       AND NOT (c.relkind = 'r' AND c.relnatts = 1 AND EXISTS (  -- Alembic's, or another application's, by whatever name
+           SELECT FROM pg_attribute v WHERE v.attrelid = c.oid AND v.attnum = 1 AND v.attname = 'version_num'))
        AND (1259, c.oid) NOT IN (SELECT classid, objid FROM by_extension)  -- 1259: pg_class
 ),
 named AS NOT MATERIALIZED (  -- `relation` by its oid, without reading it whole; tables of extensions are in it, too

@@ -15,7 +15,7 @@ from psycopg2.extensions import connection as Connection
 from railhead.history.made_objects import EXTENSION, RELATION, ROUTINE, SCHEMA, TYPE, MadeObjects, split_name
 from railhead.postgres.connection import fetch_all
 from railhead.postgres.quoting import full_name
-from railhead.project import OWN_TABLES
+from railhead.project import IS_OWN
 from railhead.schema.catalog import split_identity
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _KINDS = {
     "extension": EXTENSION,
 }
 """What the catalog calls things that stand for themselves. Everything else belongs to a table, or is rare enough to be ours."""
+
+_IN_EVERY_DATABASE = frozenset({("schema", "public"), ("extension", "plpgsql")})
 
 _BELONGINGS = frozenset({"column", "constraint", "index", "trigger", "rule", "policy"})
 
@@ -107,7 +109,8 @@ class Ownership:
         if noun in _BELONGINGS:
             return self.is_ours(RELATION, *self._placed(place))
         if noun in {"schema", "extension"}:
-            return self.is_ours(_KINDS[noun], self.home, self._placed(name)[1])
+            plain = self._placed(name)[1]
+            return (noun, plain) in _IN_EVERY_DATABASE or self.is_ours(_KINDS[noun], self.home, plain)
         whole = f"{place}.{name}" if place else name
         return noun not in _KINDS or self.is_ours(_KINDS[noun], *self._placed(whole.partition("(")[0]))
 
@@ -156,7 +159,7 @@ def ownership(
     """Return whose the things in this database are. Read-only."""
     rows = fetch_all(connection, _THERE)
     home = str(rows[0][0] or "public")
-    there = [DatabaseObject(*row[1:]) for row in rows if row[1] is not None and row[3] not in OWN_TABLES]  # type: ignore[arg-type]
+    there = [DatabaseObject(*row[1:]) for row in rows if row[1] is not None]  # type: ignore[arg-type]
     known = _known(metadata, home) if metadata is not None else ()
     return Ownership(home, there, made, known, ignored, is_certain=is_certain)
 
@@ -197,7 +200,7 @@ SELECT current_schema(), told.*
   FROM (SELECT) AS always LEFT JOIN (
     SELECT '{RELATION}', n.nspname, c.relname, {_OF_EXTENSION.format("pg_class")}, p.schema, p.name
       FROM pg_class c JOIN space n ON n.oid = c.relnamespace LEFT JOIN parent p ON p.child = c.oid
-     WHERE c.relkind IN ('r', 'p', 'f')
+     WHERE c.relkind IN ('r', 'p', 'f') AND NOT {IS_OWN}
      UNION ALL
     SELECT DISTINCT '{TYPE}', n.nspname, c.typname, {_OF_EXTENSION.format("pg_type")}, m.nspname, r.relname
       FROM pg_type c JOIN space n ON n.oid = c.typnamespace

@@ -12,6 +12,7 @@ from railhead.history.graph import History
 from railhead.postgres import advisory_lock
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.connection import IN_NO_QUEUE, fetch_all
+from railhead.project import IS_OWN, version_table
 from railhead.state import ledger, owners
 
 COMPARABLE = frozenset({"current", "fallback", "unmanaged"})
@@ -53,12 +54,17 @@ def snapshot(connection: Connection, *, closely: bool = False) -> Snapshot:
     That is LockNotAvailable when somebody has one of the two tables for himself and keeps it.
     `closely` fetches also what it takes to find drift and edited files.
     """
-    found = fetch_all(connection, _LOOK)[0]
+    found = fetch_all(connection, _LOOK.format(version_table=version_table().regclass))[0]
     has_versions, has_ledger, has_tables = (bool(one) for one in found[:3])
     holder = Holder(int(str(found[3])), str(found[4]), float(str(found[5]))) if found[3] is not None else None
-    columns = [_VERSIONS if has_versions else "NULL", *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER))]
+    columns = [
+        _VERSIONS.format(version_table().sql) if has_versions else "NULL",
+        *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER)),
+    ]
     columns += _CLOSELY if has_ledger and closely else ["NULL"] * len(_CLOSELY)
-    columns.append((_TABLES_UNLESS_VERSIONS if has_versions else _TABLES) if has_tables else "NULL")
+    columns.append(
+        (_TABLES_UNLESS_VERSIONS.format(version_table().sql) if has_versions else _TABLES) if has_tables else "NULL"
+    )
     told = fetch_all(connection, f"{IN_NO_QUEUE} SELECT {', '.join(columns)}")[0]
     versions, last, done, kept, checksums, tables = told
     action, parent = done if isinstance(done, list) else (None, None)
@@ -125,16 +131,16 @@ def _entry(row: dict[str, object]) -> ledger.LedgerRow:
 _OF_SOMEBODY = f"""
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p') AND n.nspname = ANY (current_schemas(false)) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-       AND c.relname NOT IN ('alembic_version', '{ledger.TABLE}')
+       AND NOT {IS_OWN}
        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 """
 _LOOK = f"""
-SELECT to_regclass('alembic_version') IS NOT NULL, to_regclass('{ledger.TABLE}') IS NOT NULL, EXISTS (SELECT {_OF_SOMEBODY}),
+SELECT {{version_table}} IS NOT NULL, to_regclass('{ledger.TABLE}') IS NOT NULL, EXISTS (SELECT {_OF_SOMEBODY}),
     h.* FROM (SELECT) one LEFT JOIN ({advisory_lock.HOLDER}) h ON true
 """
-_VERSIONS = "(SELECT array_agg(coalesce(version_num::text, 'NULL') ORDER BY version_num) FROM alembic_version)"
+_VERSIONS = "(SELECT array_agg(coalesce(version_num::text, 'NULL') ORDER BY version_num) FROM {})"
 _TABLES = f"(SELECT array_agg(c.relname::text ORDER BY c.relname) {_OF_SOMEBODY})"
-_TABLES_UNLESS_VERSIONS = f"CASE WHEN NOT EXISTS (SELECT FROM alembic_version) THEN {_TABLES} END"
+_TABLES_UNLESS_VERSIONS = f"CASE WHEN NOT EXISTS (SELECT FROM {{}}) THEN {_TABLES} END"
 _LEDGER = [
     f"(SELECT to_jsonb(l) FROM (SELECT {ledger.COLUMNS} FROM {ledger.TABLE} ORDER BY id DESC LIMIT 1) l)",
     f"(SELECT ARRAY[action, parent] FROM {ledger.TABLE} WHERE outcome = 'applied' ORDER BY id DESC LIMIT 1)",

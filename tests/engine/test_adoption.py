@@ -83,10 +83,15 @@ def test_force_takes_somebodys_word_for_it(bare: Workshop) -> None:
 def test_many_differences_are_counted(bare: Workshop) -> None:
     """The nearest revision is named with its first differences, and how many more there are."""
     two_revisions(bare)
-    sql(bare, "; ".join([ONE, *(f"CREATE TABLE more_{number:02d} ()" for number in range(MOST_DIFFERENCES + 2))]))
+    sql(
+        bare,
+        "; ".join([ONE, *(f"ALTER TABLE one ADD more_{number:02d} int" for number in range(MOST_DIFFERENCES + 2))]),
+    )
     told = bare.migrate("adopt").stderr
-    assert "nearest    0001_first\n  differs    table more_00: there, but not in the revision\n" in told
-    assert f"table more_{MOST_DIFFERENCES - 1:02d}: there, but not in the revision\n             and 2 more\n" in told
+    assert "nearest    0001_first\n  differs    column one.more_00: there, but not in the revision\n" in told
+    assert (
+        f"column one.more_{MOST_DIFFERENCES - 1:02d}: there, but not in the revision\n             and 2 more\n" in told
+    )
 
 
 def test_which_data_migrations_have_run_is_asked_for(bare: Workshop) -> None:

@@ -317,3 +317,23 @@ def test_a_file_of_sql_that_a_revision_names_is_read(tmp_path: Path) -> None:
     (tmp_path / "sql" / "first.sql").write_text("CREATE TABLE told (id int);")
     tree = ast.parse('def upgrade():\n  op.execute((Path(__file__).parent.parent / "sql" / "first.sql").read_text())')
     assert [event.object.name for event in _File(tree, tmp_path / "versions").events()] == ["told"]
+
+
+@pytest.mark.parametrize("tool", [*THEIRS, "an extension"])
+def test_a_database_that_others_use_too_is_adopted(at_head: Workshop, database: Dsn, tool: str) -> None:
+    """Our tables are exactly a revision's; what stands beside them is none of its business."""
+    rows_of(database, THEIRS[tool][0] if tool in THEIRS else "CREATE EXTENSION citext")
+    rows_of(database, "DROP TABLE alembic_version, migration_ledger")
+    ended = at_head.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_add_task_due_on",)]
+
+
+def test_what_differs_is_told_without_what_is_theirs(at_head: Workshop, database: Dsn) -> None:
+    """The refusal names our difference only."""
+    rows_of(database, f"{CELERY}; DROP TABLE alembic_version, migration_ledger; ALTER TABLE task ADD note text")
+    for words in ((), ("adopt", "0002_add_task_due_on")):
+        ended = at_head.migrate(*words)
+        assert ended.returncode == 3
+        assert "  differs    column task.note: there, but not in the revision\n" in ended.stderr
+        assert "celery_taskmeta: there" not in ended.stderr
