@@ -156,7 +156,7 @@ def _footprints(
             for one in halves.footprints(scratch.server(settings), history, wanted, progress.tell):
                 found[one.revision] = one
     except Failed as failed:
-        return found, f"{failed.revision.id} does not run on an empty database: {failures.server_words(failed.cause)}"
+        return found, failed.told
     except psycopg2.Error as error:
         return found, f"there is no scratch database to try it on: {failures.server_words(error)}"
     return found, None

@@ -240,6 +240,15 @@ def does_not_run(failed: Failed, server: Dsn, history: History) -> Stop:
         (who, words),
         ("where", server.redacted()),
     ]
+    if failed.is_servers_own:
+        return Stop(
+            "server-error",
+            f"the server failed while {failed.revision.id} was tried",
+            facts=facts,
+            database=untouched,
+            next_step=f"{failed.revision.file} is not to blame: see the server's log, or name another server:\n"
+            f"DATABASE_URL=postgresql://... {gate.SEAL}",
+        )
     return Stop(
         "replay-failed",
         f"{failed.revision.id} does not run on an empty database that the revisions before it have made",

@@ -86,7 +86,7 @@ def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str)
     if failures.is_lost(cause(error)) and raised_outside(error):
         return failed(error, None, place, left=False, foreign=True, again=again)
     known = _cause(error, "the engine", "", ask)
-    if known and known.slug in {"missing-privilege", "read-only", "disk-full"}:
+    if known and known.slug in {"missing-privilege", "read-only", "disk-full", "server-error"}:
         slug, headline, advice = known.slug, known.headline, f"{known.advice}\nthen:\n{again}"
     elif known and known.slug == "lock-timeout":
         slug, headline, advice = "table-busy", "a table stayed locked by others", f"{known.advice}\nthen:\n{again}"

@@ -13,6 +13,7 @@ import psycopg2
 
 from railhead.diagnosis import postgres_error, refusals, violations
 from railhead.diagnosis.postgres_error import NAME, Ask, Failure, quoted_name
+from railhead.postgres import failures
 from railhead.project import own_tables
 
 _ADD_VALUE = re.compile(rf"ALTER\s+TYPE\s+({NAME})\s+ADD\s+VALUE", re.IGNORECASE)
@@ -42,7 +43,7 @@ class Cause(NamedTuple):
 def find(error: psycopg2.Error, statement: str, revision: str, file: str, ask: Ask) -> Cause | None:
     """Return what an error means, None when it is none that we know. Asks, at most, what `ask` answers."""
     code = error.pgcode or ""
-    case = CASES.get(code)
+    case = CASES.get(code) or (SERVERS_OWN if failures.is_servers_own(error) else None)
     if case is None:
         return None
     failure = postgres_error.of(error, statement, revision, file, ask)
@@ -259,6 +260,13 @@ _IS_MISSING = Case("undefined-object", _is_missing_headline, _is_missing_advice)
 
 _CORRECT_VALUES = (
     "correct the value in {file}; or, if the type of a column changes there, the rows in a revision before it"
+)
+
+SERVERS_OWN = Case(
+    "server-error",
+    "the server itself failed",
+    "no file of yours is to blame: see the server's log for what is wrong with its storage, its memory or its configuration,\n"
+    "or which library it lacks, and have that mended",
 )
 
 CASES: dict[str, Case] = {

@@ -123,7 +123,8 @@ def take_over(
                 if not force:
                     assert_equal(connection, settings, history, found, seen)
         except replay.Failed as error:
-            raise _cannot_compare(str(error), "correct that revision", seen, history) from error
+            step = "see the log of the scratch server" if error.is_servers_own else "correct that revision"
+            raise _cannot_compare(error.told if error.is_servers_own else str(error), step, seen, history) from error
         except _NotComparable as error:
             raise _cannot_compare(str(error), _ELSEWHERE, seen, history) from error
         except psycopg2.errors.InsufficientPrivilege as error:

@@ -79,9 +79,7 @@ def _looked_at(unsealed: Sequence[Revision], history: History, settings: Setting
     except Stop as stop:
         raise _NotJudged(f"no revision is tried on a server in production, and here {stop.headline}") from stop
     except Failed as failed:
-        raise _NotJudged(
-            f"{failed.revision.id} does not run on an empty database: {failures.server_words(failed.cause)}"
-        ) from failed
+        raise _NotJudged(failed.told) from failed
     except psycopg2.Error as error:
         raise _NotJudged(f"there is no scratch database to try it on: {failures.server_words(error)}") from error
     finally:

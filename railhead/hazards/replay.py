@@ -44,6 +44,19 @@ class Failed(Exception):
         """Return the driver's error below SQLAlchemy's, or the error itself."""
         return getattr(self.error, "orig", None) or self.error
 
+    @property
+    def is_servers_own(self) -> bool:
+        """Tell whether the server failed, so that nothing is known of the revision."""
+        return failures.is_servers_own(self.cause)
+
+    @property
+    def told(self) -> str:
+        """Return what happened, in one sentence with the server's own words."""
+        words = failures.server_words(self.cause)
+        if self.is_servers_own:
+            return f"the server failed while {self.revision.id} was tried: {words}"
+        return f"{self.revision.id} does not run on an empty database: {words}"
+
 
 class Replay:
     """One scratch database, and Alembic at work in it."""

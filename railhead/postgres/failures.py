@@ -55,6 +55,9 @@ _LOST = {
     "25P04",  # transaction_timeout
     "57P05",  # idle_session_timeout
 }
+_SERVERS_OWN = ("53", "57", "58", "F0", "XX")
+"""Classes of SQLSTATE by which a server says that it is itself in trouble: resources, operators, system, configuration, internal."""
+
 _LOCK_MISSED = {errorcodes.LOCK_NOT_AVAILABLE, errorcodes.DEADLOCK_DETECTED}
 
 
@@ -88,6 +91,12 @@ def server_words(error: BaseException) -> str:
 def is_lock_miss(error: BaseException) -> bool:
     """Tell whether the server gave up waiting for a table lock, or chose us to break a deadlock."""
     return getattr(error, "pgcode", None) in _LOCK_MISSED
+
+
+def is_servers_own(error: BaseException) -> bool:
+    """Tell whether the server failed, and not what it was asked for: no file is to blame for that."""
+    code = getattr(error, "pgcode", None) or ""
+    return code.startswith(_SERVERS_OWN) and code != errorcodes.QUERY_CANCELED
 
 
 def is_lost(error: BaseException) -> bool:

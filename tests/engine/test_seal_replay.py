@@ -93,6 +93,21 @@ def test_what_does_not_run_from_empty_is_said(workshop: Workshop) -> None:
     assert (workshop.root / "migrations" / "manifest.txt").read_text() == before
 
 
+@pytest.mark.parametrize("code", ["58030", "XX001", "53400"])
+def test_a_server_that_fails_is_not_the_files_fault(workshop: Workshop, code: str) -> None:
+    """`seal` and `plan` say that it was the server, and send nobody to correct the file."""
+    workshop.write(
+        "0003_x", f"op.execute(\"DO $$ BEGIN RAISE 'it broke' USING ERRCODE = '{code}'; END $$\")", after=HEAD
+    )
+    ended = workshop.migrate("seal")
+    assert ended.returncode == 3
+    assert "seal stopped: the server failed while 0003_x was tried" in ended.stderr
+    assert f"it broke (SQLSTATE {code})" in ended.stderr
+    assert "0003_x.py is not to blame" in ended.stderr
+    assert "correct" not in ended.stderr
+    assert "the server failed while 0003_x was tried: it broke" in workshop.migrate("plan").stdout
+
+
 def test_findings_come_with_the_way_out(workshop: Workshop) -> None:
     """What could block is named with the index and table, and followed by the file as it should be."""
     workshop.write("0003_i", 'op.create_index("ix_t", "task", ["title"])', 'op.drop_index("ix_t", "task")', after=HEAD)
