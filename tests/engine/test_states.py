@@ -109,16 +109,25 @@ def lost_its_version(tree: Workshop) -> None:
 
 
 def fallen_back(tree: Workshop) -> None:
-    """DEV_CREATE_TABLES made the tables when a migration failed; the migration is gone now."""
-    broken = tree.write("0003_broken", FAILS, after="0002_add_task_due_on")
+    """DEV_CREATE_TABLES made the tables when the first revision failed, which works now."""
+    works = break_first(tree)
     assert tree.run(*SERVE, DEV_CREATE_TABLES="true").returncode == 0
-    broken.unlink()
+    (tree.versions / "0001_baseline.py").write_text(works)
+
+
+def break_first(tree: Workshop) -> str:
+    """Let the first revision fail, and return its file as it was."""
+    file = tree.versions / "0001_baseline.py"
+    works = file.read_text()
+    begin = "def upgrade() -> None:\n"
+    file.write_text(works.replace(begin, f"{begin}    {FAILS}\n"))
+    return works
 
 
 def still_broken(tree: Workshop) -> None:
-    """The same, and the migration still fails."""
+    """The same, and it still fails."""
     fallen_back(tree)
-    tree.write("0003_broken", FAILS, after="0002_add_task_due_on")
+    break_first(tree)
 
 
 def two_heads(tree: Workshop) -> None:
@@ -184,7 +193,7 @@ STATES = [
     State(made_by_create_all, "unmanaged", 0, ("0002_add_task_due_on",), 3),
     State(made_by_hand, "unmanaged", 3, ("column task.note", "0002_add_task_due_on", "adopt", "[unmanaged]"), 3),
     State(fallen_back, "fallback", 0, ("0002_add_task_due_on",), 3),
-    State(still_broken, "fallback", 3, ("0003_broken: not yet written", "migrate.py reset", "[unmanaged]"), 3),
+    State(still_broken, "fallback", 3, ("0001_baseline: not yet written", "migrate.py reset", "[unmanaged]"), 3),
     State(two_heads, "forked", 3, ("0003_mine.py", "0003_yours.py", "migrate.py rebase 0003_yours", "[forked]"), 3),
     State(
         one_id_twice, "forked", 3, ("0003_mine.py", "0003_yours.py", "migrate.py rebase 0003_yours.py", "[forked]"), 3
@@ -257,7 +266,7 @@ def test_the_fallback_is_ignored_in_production(workshop: Workshop) -> None:
     started = workshop.run(*SERVE, DEV_CREATE_TABLES="true", APP_ENV="production", LOG_FORMAT="text")
     assert started.returncode == 3
     assert "DEV_CREATE_TABLES is ignored: this is production" in started.stdout
-    assert sql(workshop, "SELECT to_regclass('task')") == [(None,)]
+    assert sql(workshop, "SELECT count(*) FROM migration_ledger WHERE action = 'create_all'") == [(0,)]
 
 
 def test_the_fallback_serves_and_says_how_to_get_out(workshop: Workshop) -> None:
