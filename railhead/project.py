@@ -79,15 +79,10 @@ IS_OWN = (
 
 
 def _said_in(text: str) -> VersionTable:
-    from configparser import ConfigParser, Error
-
-    said = ConfigParser(interpolation=None)
-    try:
-        said.read_string(text)
-    except Error:
-        return VersionTable()  # Alembic, which reads it next, says what is wrong
-    name = said.get("railhead", "version_table", fallback="") or VersionTable().name
-    return VersionTable(name, said.get("railhead", "version_table_schema", fallback="") or None)
+    """Return what an alembic.ini says of it. A parser of such files would cost as much as all of a start with nothing to do."""
+    section = text.partition("\n[railhead]")[2].partition("\n[")[0]
+    said = dict(re.findall(r"^(version_table(?:_schema)?)[ \t]*[=:][ \t]*(\S.*?)[ \t]*$", section, re.MULTILINE))
+    return VersionTable(said.get("version_table", VersionTable().name), said.get("version_table_schema"))
 
 
 def _nobody_named_models() -> MetaData:
@@ -130,7 +125,7 @@ class Project(NamedTuple):
             text = (self.root / "alembic.ini").read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return VersionTable()
-        return _said_in(text) if "version_table" in text else VersionTable()
+        return _said_in(text) if "\nversion_table" in text else VersionTable()
 
     @property
     def data(self) -> Path:

@@ -129,9 +129,14 @@ def test_env_py_and_alembic_ini_must_say_the_same(renewed: Workshop, database: D
 def test_where_the_version_is_kept_is_read_without_a_parser_unless_it_is_said(tmp_path: Path) -> None:
     """A start costs one small file; names are written as SQL needs them."""
     assert Project(tmp_path).version_table.sql == "alembic_version"
-    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = x\n")
-    assert Project(tmp_path).version_table.sql == "alembic_version"
-    (tmp_path / "alembic.ini").write_text("[railhead]\nversion_table = It's\nversion_table_schema = a b\n")
+    for text in (
+        "[alembic]\nversion_table = x\n",
+        "[alembic]\n[railhead]\n# version_table = x\n",
+        "\n[railhead]\n[x]\nversion_table = x",
+    ):
+        (tmp_path / "alembic.ini").write_text(text)
+        assert Project(tmp_path).version_table.sql == "alembic_version"
+    (tmp_path / "alembic.ini").write_text("[alembic]\n[railhead]\nversion_table = It's\nversion_table_schema = a b\n")
     assert Project(tmp_path).version_table.sql == '"a b"."It\'s"'
     assert Project(tmp_path).version_table.regclass == "to_regclass('\"a b\".\"It''s\"')"
 
