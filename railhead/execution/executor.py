@@ -21,12 +21,12 @@ from sqlalchemy.engine import Connection
 from railhead.diagnosis import refusals
 from railhead.errors import Stop
 from railhead.execution import recorder
+from railhead.execution.mending import HalfDone
 from railhead.execution.migration_session import MigrationSession
 from railhead.execution.provenance import Provenance
 from railhead.execution.step_rows import StepRows
 from railhead.execution.step_transaction import IS_ASSIGNED, Keeper, NeedsItsOwn, StepTransaction
-from railhead.hazards import rules
-from railhead.hazards.rules import Finding
+from railhead.hazards import gate, rules
 from railhead.history import env_file, manifest
 from railhead.history.alembic_quirks import Heads, follow, one_each
 from railhead.history.env_file import target_metadata
@@ -67,6 +67,8 @@ class Executor:
         """The step that runs, or that failed."""
         self.foreign = False
         """Whether the step failed with a connection of its own, while ours is well."""
+        self.mends: str | None = None
+        """The revision that an earlier run has left half done."""
         self.attempts = 0
         self.done: list[str] = []
         """The revisions whose transactions were committed, oldest first."""
@@ -88,11 +90,17 @@ class Executor:
         self._provenance = Provenance(self._engine)
         self._began = 0.0
         self._committed = 0.0
-        self._whole = False
+        self.whole = False
         self._session = MigrationSession(settings, name, lock, patience)
         self.monitor = self._session.monitor()
         self._transaction = StepTransaction(
-            Keeper(self._session.opening, lambda: self._whole, self._assert_may_leave, self._undone, self._leave)
+            Keeper(
+                self._session.opening,
+                lambda: self.whole,
+                self._assert_may_leave,
+                lambda: refusals.undone(self._revision),
+                self._leave,
+            )
         )
         self._migrates = False
         """Whether the connection of this attempt is there, so that each further one is a revision's own."""
@@ -120,11 +128,6 @@ class Executor:
         return self._transaction.left
 
     @property
-    def is_whole(self) -> bool:
-        """Tell whether all steps of the attempt share one transaction."""
-        return self._whole
-
-    @property
     def has_others(self) -> bool:
         """Tell whether the step that failed has others before it that are not committed."""
         return bool(self._unwritten)
@@ -149,7 +152,7 @@ class Executor:
         have left something behind.
         """
         self.attempts += 1
-        self._whole, self._unwritten, self.foreign = whole, [], False
+        self.whole, self._unwritten, self.foreign = whole, [], False
         self._transaction.left = False
         self._written = self._heads  # what the attempt before has not written is rolled back
         self.current = self.source = None
@@ -177,7 +180,7 @@ class Executor:
                 raise refusals.not_ours()
             with environment.begin_transaction():
                 environment.run_migrations(**self._arguments)
-        if self._whole:
+        if self.whole:
             self.done += [step.revision for step in self._steps]
         return self._heads
 
@@ -200,8 +203,8 @@ class Executor:
                 self._run_step(step, reckoned)
                 if self._transaction.touched:
                     self._session.gather(context)
-                if self._whole and self.left:
-                    self._whole = False
+                if self.whole and self.left:
+                    self.whole = False
                     log.info(
                         "%s: %s left the transaction for all; those behind it get one each",
                         self._run.action,
@@ -209,7 +212,7 @@ class Executor:
                     )
                     transaction.enter_context(one_each(context))
                 last = step is self._steps[-1]
-                if last or not self._whole:
+                if last or not self.whole:
                     assert context.connection is not None
                     begun = not last and self._may_go_on(context.connection)
                     self._write(context.connection, "applied", commits=begun)
@@ -223,11 +226,11 @@ class Executor:
     def _run_step(self, step: MigrationStep, reckoned: Heads) -> None:
         self.current = step
         self._began = time.monotonic()
-        if not self._whole:
+        if not self.whole:
             self._committed = self._began
         assert self._context.connection is not None
         driver = driver_of(self._context.connection)
-        self._transaction.begin(driver)
+        self._transaction.begin(driver, mends=step.revision == self.mends)
         try:
             step.run.migration_fn(**self._arguments)
         except (SystemExit, KeyboardInterrupt) as error:  # no success, and no signal: those come as Interrupted
@@ -251,7 +254,7 @@ class Executor:
 
     def _end_step(self, step: MigrationStep) -> None:
         """Take note that the transaction of a step was committed."""
-        if self._whole:
+        if self.whole:
             return
         log.info("%s: %s in %.0f ms", self._run.action, step.revision, (time.monotonic() - self._began) * 1000)
         self.done.append(step.revision)
@@ -317,9 +320,8 @@ class Executor:
         """SQLAlchemy is about to execute: our transaction must still be there, and the version where somebody looks for it."""
         self.monitor.beat()
         driver = driver_of(connection)
-        if self._transaction.touched:
-            if not driver.autocommit:
-                follow(self._context)
+        if self._transaction.touched and not driver.autocommit:
+            follow(self._context)
         elif not driver.autocommit:
             self._assert_ours(driver)
         if self._prepared and _FORGETS.search(statement):
@@ -338,10 +340,6 @@ class Executor:
         self._transaction.left = True
         return refusals.stolen(self._revision)
 
-    def _undone(self) -> Stop:
-        """Return the refusal of a migration that has rolled back its own work, and would be told as applied."""
-        return refusals.undone(self._revision)
-
     @property
     def _revision(self) -> Revision | None:
         return self._way.history.by_id.get(self.current.revision) if self.current else None
@@ -350,10 +348,8 @@ class Executor:
         """Raise Stop when the step has changed something that could not be repeated, or, `alone`, is about to."""
         revision = self._revision
         assert revision is not None
-        line = self._sealed.get(revision.id) if self._run.action == "upgrade" else None
-        not_repeatable = Finding("not-repeatable")
-        is_proven = line is not None and line.is_replayed and not_repeatable.token not in line.tokens
-        if is_proven or self._lenient() or rules.accepted(revision, not_repeatable):
+        is_proven = self._run.action == "upgrade" and gate.is_repeatable(revision, self._sealed)
+        if is_proven or self._lenient() or rules.accepted(revision, gate.NOT_REPEATABLE):
             return
         assert self._context.connection is not None
         if fetch_value(driver_of(self._context.connection), IS_ASSIGNED):
@@ -369,6 +365,8 @@ class Executor:
         if self.left:
             self._lock.assert_held(driver_of(connection))
             return
+        if self.is_half_done(driver_of(connection)):
+            raise HalfDone("it was left half done")
         self._write(connection, "applied")
         self.done += [
             step.revision for step in self._steps[: self._steps.index(self.current)] if step.revision not in self.done
@@ -378,6 +376,12 @@ class Executor:
         self._write(connection, "started")
         self._prepared = False  # what runs outside a transaction may be DISCARD ALL
         self._committed = time.monotonic()
+
+    def is_half_done(self, asking: Driver) -> bool:
+        """Tell whether an earlier run has left the step half done, with the same file, and nobody mends it yet. Read-only."""
+        if self.current is None or self.whole or self.current.revision == self.mends or not self._lenient():
+            return False
+        return ledger.is_half_done(asking, self.current.revision, self._rows.checksum(self.current), self._run)
 
     def _watch(self, connection: Connection) -> None:
         """Take the connection for the one that migrates. Others, which a revision opens of `op.get_bind().engine`, are its own."""
@@ -391,6 +395,6 @@ class Executor:
         event.listen(connection, "before_cursor_execute", self._on_execute)
 
     def _open(self) -> Observed:
-        if self._migrates and self._whole:  # it would look for what is not committed
+        if self._migrates and self.whole:  # it would look for what is not committed
             self._transaction.refuse(NeedsItsOwn("it opens a connection of its own"))
         return self._session.open(is_second=self._migrates)

@@ -274,7 +274,7 @@ class MigrationRun:
                 if hang := self._hang(error, carrier):
                     raise self.account.failed(hang, carrier) from error
                 self.answered = time.monotonic()
-                whole = carrier.is_whole
+                whole = carrier.whole
                 if retry_policy.is_foreign(error, carrier, self.account):
                     if not retry_policy.is_better_alone(error, carrier):
                         raise self.account.failed(None, carrier, error, foreign=True) from error
@@ -287,6 +287,14 @@ class MigrationRun:
                     raise retry_policy.Lost(error, step, carrier.monitor.silence, carrier.monitor.lapse) from error
                 elif retry_policy.is_better_alone(error, carrier):
                     whole = self._divided(error, carrier)
+                elif retry_policy.is_to_be_mended(error, carrier, self.account):
+                    assert carrier.current is not None
+                    carrier.mends = carrier.current.revision
+                    log.warning(
+                        "%s: %s was left half done by an earlier run; what is there already is passed over",
+                        self.way.action,
+                        carrier.mends,
+                    )
                 elif retry_policy.was_overtaken(carrier, self.account):
                     raise retry_policy.Lost(error, carrier.current) from error
                 else:

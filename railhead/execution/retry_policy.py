@@ -11,6 +11,7 @@ from railhead.diagnosis import hangs, messages
 from railhead.errors import Stop
 from railhead.execution.executor import Executor
 from railhead.execution.failure_report import FailureReport
+from railhead.execution.mending import ALREADY, HalfDone
 from railhead.execution.step_transaction import NeedsItsOwn
 from railhead.hazards import repeatability
 from railhead.history.errors import raised_outside
@@ -45,8 +46,21 @@ def is_better_alone(error: Exception, carrier: Executor) -> bool:
     So that those before it are kept; and what it needs may only have to be committed: a new value of an enum, rows that deferred
     constraints have not seen yet, locks that are given back.
     """
-    nothing_stays = carrier.is_whole and not carrier.left
+    nothing_stays = carrier.whole and not carrier.left
     return nothing_stays and (isinstance(error, NeedsItsOwn) or carrier.has_others)
+
+
+def is_to_be_mended(error: Exception, carrier: Executor, account: FailureReport) -> bool:
+    """Tell whether a step failed because an earlier run has left it half done, so that it is to be run once more, and mended."""
+    if carrier.left or carrier.current is None:
+        return False
+    if isinstance(error, HalfDone):
+        return True
+    code = getattr(messages.cause(error), "pgcode", None)
+    try:
+        return code in ALREADY and account.asking(carrier.is_half_done)
+    except psycopg2.Error:
+        return False
 
 
 def was_overtaken(carrier: Executor, account: FailureReport) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from railhead.history import checksum
+from railhead.history.checksum import checksum_of
 from railhead.history.manifest import SealedRevision
 from railhead.history.planner import MigrationPlan, MigrationStep
 from railhead.postgres.retry_budget import RetryBudget
@@ -25,7 +25,7 @@ class StepRows:
         return ledger.NewRow(
             revision=step.revision,
             parent=step.parent,
-            checksum=self._checksum(step),
+            checksum=self.checksum(step),
             breaking=self._breaking(step),
             ago=time.monotonic() - began,
             duration=duration,
@@ -33,11 +33,12 @@ class StepRows:
             attempts=attempts,
         )
 
-    def _checksum(self, step: MigrationStep) -> str | None:
+    def checksum(self, step: MigrationStep) -> str | None:
+        """Return what a step's file means, in one word."""
         entry = self._sealed.get(step.revision)
         if entry is not None:
             return entry.checksum
-        return checksum.checksum_of(step.path) if step.path else None
+        return checksum_of(step.path) if step.path else None
 
     def _breaking(self, step: MigrationStep) -> bool | None:
         revision = self._way.history.by_id.get(step.revision)

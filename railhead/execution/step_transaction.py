@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
+import psycopg2
 from psycopg2.extensions import STATUS_READY, TRANSACTION_STATUS_INERROR
 from psycopg2.extensions import connection as Driver
 
+from railhead.execution import mending
 from railhead.postgres.connection import fetch_value
 from railhead.postgres.observed import Observed, Observer, own
 from railhead.postgres.sql_text import End
@@ -56,9 +58,13 @@ class StepTransaction(Observer):
         self._works = False
         """Whether the transaction at hand has changed something, as far as the statements tell."""
         self._refusal: Exception | None = None
+        self._mends = False
+        self._writes = False
+        """Whether the transaction at hand, of a step that is mended, has written rows."""
 
-    def begin(self, driver: Observed) -> None:
-        """Listen to a step that begins."""
+    def begin(self, driver: Observed, *, mends: bool) -> None:
+        """Listen to a step that begins; `mends`: one that was left half done."""
+        self._mends, self._writes = mends, False
         self.left = self.touched = self._works = False
         self._refusal = None
         driver.observer = self
@@ -74,11 +80,24 @@ class StepTransaction(Observer):
         self._refusal = refusal
         raise refusal
 
-    def before(self, connection: Observed, statement: str, values: object, *, many: bool) -> None:
+    def before(self, connection: Observed, statement: str, values: object, *, many: bool) -> str | None:
         """Let a transaction that the driver begins by itself be one of ours, and take note of a session that has none."""
         del values, many
-        if not self.touched or statement == _ASKED_BY_BLOCKS:
-            return
+        if statement == _ASKED_BY_BLOCKS:
+            return None
+        if self.touched:
+            self._follow(connection)
+        if not self._mends:
+            return None
+        alone = connection.autocommit or connection.is_loose
+        self._writes = self._writes or (self.left and mending.writes_rows(statement))
+        return mending.instead(statement, left=self.left, alone=alone)
+
+    def failed(self, connection: Observed, statement: str, error: psycopg2.Error) -> bool:
+        """Tell whether a revision that is mended has done this before."""
+        return self._mends and self.left and mending.is_there(connection, statement, error)
+
+    def _follow(self, connection: Observed) -> None:
         if connection.autocommit and not self.left:
             self._keeper.assert_may_leave(True)
             self._leave_late(connection)
@@ -99,6 +118,7 @@ class StepTransaction(Observer):
             return
         try:
             if how == "COMMIT" and not has_failed:
+                self._assert_rows_known()
                 self._keeper.assert_may_leave(alone)
                 self._keeper.leave()
                 self.left = True
@@ -115,9 +135,13 @@ class StepTransaction(Observer):
             return
         if how == "ROLLBACK" and not self._had_left:
             self.left = False  # it was to be committed, and PostgreSQL has refused
-        self.touched, self._works = True, False
+        self.touched, self._works, self._writes = True, False, False
         if alone and not self.left:
             self._leave_late(connection)
+
+    def _assert_rows_known(self) -> None:
+        if self._writes:
+            raise mending.rows_unknown()
 
     def _assert_nothing_is_lost(self, connection: Observed, *, has_failed: bool) -> None:
         if self._keeper.is_shared():

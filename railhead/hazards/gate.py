@@ -25,6 +25,8 @@ from railhead.settings import Settings
 
 SEAL = "python utils/migrate.py seal"
 
+NOT_REPEATABLE = Finding("not-repeatable")
+
 _NEVER_WELL = "no run has ended well here yet"
 
 _THEN = f"then:\n{SEAL}"
@@ -136,10 +138,11 @@ def assert_repeatable(
 
     Where there is no table yet (`empty`), or no run has ended well (`lenient`), starting from nothing is a way out: there it is only said.
     """
-    finding = Finding("not-repeatable")
     replayed = {one.id: line.tokens for one in pending if (line := lines.get(one.id))} if action == "upgrade" else {}
     half = [
-        one for one in pending if not rules.accepted(one, finding) and _leaves_half(one, replayed.get(one.id), action)
+        one
+        for one in pending
+        if not rules.accepted(one, NOT_REPEATABLE) and _leaves_half(one, replayed.get(one.id), action)
     ]
     if not half:
         return
@@ -151,11 +154,17 @@ def assert_repeatable(
     log.warning("%s: accepted only because %s", told, why)
 
 
+def is_repeatable(revision: Revision, lines: Sealed) -> bool:
+    """Tell whether a replay has shown that a revision can be run again from the top."""
+    line = lines.get(revision.id)
+    return line is not None and NOT_REPEATABLE.token not in line.tokens
+
+
 def _leaves_half(revision: Revision, tokens: Sequence[str] | None, action: str) -> bool:
     """Tell whether a crash leaves half of a revision: what was replayed is known, of anything else its file is read."""
     if tokens is None:
         return repeatability.leaves_half(revision.path, action)
-    return Finding("not-repeatable").token in tokens or repeatability.mixes(revision.path, action)
+    return NOT_REPEATABLE.token in tokens or repeatability.mixes(revision.path, action)
 
 
 def _several(half: Sequence[Revision]) -> str:

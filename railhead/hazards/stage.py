@@ -121,14 +121,15 @@ class Stage(Observer):
 
         return watched
 
-    def before(self, connection: Observed, statement: str, values: object, *, many: bool) -> None:
+    def before(self, connection: Observed, statement: str, values: object, *, many: bool) -> str | None:
         """See what a statement does that is a transaction of its own."""
         if self._is_alembics(statement):
-            return
+            return None
         if connection is self._main:
             self._see_end()
         if self._eyes:
             self._eyes.probe(connection, statement, values, many=many)
+        return None
 
     def after(self, connection: Observed, statement: str, tag: str) -> None:
         """See what it did."""

@@ -22,8 +22,13 @@ from railhead.postgres.sql_text import End
 class Observer:
     """Hears of what is asked of a connection. This one does nothing about it."""
 
-    def before(self, connection: Observed, statement: str, values: object, *, many: bool) -> None:
-        """Statements are about to be sent, none of which ends a transaction."""
+    def before(self, connection: Observed, statement: str, values: object, *, many: bool) -> str | None:
+        """Statements are about to be sent, none of which ends a transaction. Returns what is sent instead, if anything."""
+
+    def failed(self, connection: Observed, statement: str, error: psycopg2.Error) -> bool:
+        """They have failed. Returns whether that does not matter."""
+        del connection, statement, error
+        return False
 
     def after(self, connection: Observed, statement: str, tag: str) -> None:
         """They have run; `tag` is the first word of what the server said."""
@@ -116,7 +121,7 @@ class _ObservedCursor(Cursor):
             pieces, vars = sql_text.pieces(self.mogrify(text, vars).decode()), None  # type: ignore[arg-type]  # noqa: A001
         for sql, end in pieces:
             if end is None:
-                self._execute(sql, vars)
+                self._send(sql, vars, many=False)
             else:
                 with self.connection.telling_of(end, alone=True):
                     super().execute(sql, vars)  # type: ignore[arg-type]
@@ -126,19 +131,24 @@ class _ObservedCursor(Cursor):
         if self.connection.observer is None:
             super().executemany(query, vars_list)
             return
-        text = _text(query, self)
+        self._send(_text(query, self), vars_list, many=True)
+
+    def _send(self, text: str, values: Any, *, many: bool) -> None:
         with self.connection.unobserved() as observer:
-            observer.before(self.connection, text, vars_list, many=True)
-        super().executemany(text, vars_list)
+            instead = observer.before(self.connection, text, values, many=many)
+        try:
+            if instead is not None:
+                super().execute(instead)
+            elif many:
+                super().executemany(text, values)
+            else:
+                super().execute(text, values)
+        except psycopg2.Error as error:
+            with self.connection.unobserved() as observer:
+                if not observer.failed(self.connection, text, error):
+                    raise
         with self.connection.unobserved() as observer:
             observer.after(self.connection, text, self._tag())
-
-    def _execute(self, sql: str, values: object) -> None:
-        with self.connection.unobserved() as observer:
-            observer.before(self.connection, sql, values, many=False)
-        super().execute(sql, values)  # type: ignore[arg-type]
-        with self.connection.unobserved() as observer:
-            observer.after(self.connection, sql, self._tag())
 
     def _tag(self) -> str:
         return (self.statusmessage or "").partition(" ")[0]

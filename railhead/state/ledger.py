@@ -300,6 +300,17 @@ def never_arrived(connection: Connection) -> bool:
     )
 
 
+def is_half_done(connection: Connection, revision: str, checksum: str | None, run: Run) -> bool:
+    """Tell whether a run has begun this revision, as its file is now, and neither finished it nor taken it back. Read-only."""
+    found = fetch_all(
+        connection,
+        f"SELECT outcome = 'started' AND action = %s AND checksum IS NOT DISTINCT FROM %s FROM {TABLE}"
+        " WHERE revision = %s AND outcome <> 'failed' ORDER BY id DESC LIMIT 1",
+        (run.action, checksum, revision),
+    )
+    return bool(found and found[0][0])
+
+
 def keep_catalog(connection: Connection, run: Run, catalog: str) -> None:
     """Keep the schema that `run` has made on its last row. Writes the ledger.
 

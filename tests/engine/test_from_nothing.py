@@ -170,3 +170,51 @@ def test_what_cannot_share_its_transaction_does_not_have_to(
         ("0003_third", 1)
     ]
     assert rows_of(database, "SELECT count(*) FROM migration_ledger WHERE outcome = 'applied'") == [(3,)]
+
+
+MOOD = "op.execute(\"CREATE TYPE mood AS ENUM ('glad')\")\nop.execute('CREATE TABLE person (id int, mood mood)')"
+BLOCK = "with op.get_context().autocommit_block():\n    "
+SAD = f"{BLOCK}op.execute(\"ALTER TYPE mood ADD VALUE IF NOT EXISTS 'sad'\")\n"
+
+
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        f"{SAD}op.execute(\"INSERT INTO person VALUES (1, 'sad')\")",
+        f"op.execute('INSERT INTO person VALUES (1)')\n{SAD}",
+        f"{BLOCK}op.create_index('person_id', 'person', ['id'], postgresql_concurrently=True)",
+        "op.create_index_concurrently('person_id', 'person', ['id'])",
+    ],
+    ids=["a block, then rows", "rows, then a block", "a block alone", "a verb"],
+)
+def test_behind_a_revision_that_leaves_each_has_its_own(bare: Workshop, database: Dsn, leaves: str) -> None:
+    """A failure behind it takes nothing away, the log says where it changed, and the mended history goes on from there."""
+    bare.write("0001_mood", MOOD)
+    bare.write("0002_leaves", leaves)
+    bare.write("0003_other", "op.execute('CREATE TABLE other (id int)')")
+    bare.write("0004_wrong", "op.execute('SELECT 1/0')")
+    ended = bare.migrate()
+    assert ended.returncode == 5, ended.stderr
+    assert "0002_leaves left the transaction for all; those behind it get one each" in ended.stderr
+    assert "0004_wrong failed and was rolled back" in ended.stderr
+    done = "SELECT revision FROM migration_ledger WHERE outcome = 'applied' ORDER BY id"
+    assert rows_of(database, done) == [("0001_mood",), ("0002_leaves",), ("0003_other",)]
+    bare.write("0004_wrong", "op.execute('CREATE TABLE right_now (id int)')", after="0003_other")
+    ended = bare.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0004_wrong",)]
+
+
+def test_a_retry_refuses_nothing_that_the_first_run_accepted(bare: Workshop) -> None:
+    """As long as no run has ended well the database is as good as empty; once one has, it is judged like any other."""
+    bare.write("0001_mood", MOOD)
+    bare.write("0002_wrong", "op.execute('SELECT 1/0')")
+    bare.write("0003_mixes", f"op.execute('INSERT INTO person VALUES (1)')\n{SAD}")
+    assert bare.migrate().returncode == 5
+    bare.write("0002_wrong", after="0001_mood")
+    ended = bare.migrate()
+    assert ended.returncode == 0, ended.stderr
+    assert "accepted only because no run has ended well here yet" in ended.stderr
+    bare.write("0004_mixes", f"op.execute('INSERT INTO person VALUES (2)')\n{SAD}", after="0003_mixes")
+    ended = bare.migrate()
+    assert (ended.returncode, "[not-repeatable]" in ended.stderr) == (3, True)
