@@ -222,7 +222,7 @@ def _one(
         breaks=tuple(one.why for one in compatibility.breaks(footprint.before, footprint.after)) if footprint else (),
         back=back,
         instead=gate.rewritten(revision, history, refused) if refused else None,
-        unseen=unseen.words(lines) if (lines := unseen.loops_over_rows(revision.path)) else None,
+        unseen=unseen.words(revision.path, footprint),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from railhead.errors import labelled
-from railhead.hazards import gate, unseen
+from railhead.hazards import gate
 from railhead.hazards.rules import Finding
 from railhead.history.errors import deletion, overlapping
 from railhead.schema.ownership import few
@@ -201,8 +201,8 @@ def sealed_text(sealed: Sealed, *, advice: bool = False) -> str:
     lines = [f"seal: {count}{done}", *_adopted(sealed), *([] if is_short else _counted(sealed))]
     for revision in hurting if advice or is_short else ():
         lines += ["", *_found(sealed, revision)]
-    for file, loops in sealed.loops:
-        lines += labelled("not seen", f"migrations/versions/{file}, {unseen.words(list(loops))}")
+    for file, what in sealed.not_seen:
+        lines += labelled("not seen", f"migrations/versions/{file}: {what}")
     lines += [
         f"{one.file}: accepted_hazards names {name}, and no hazard is called that" for one, name in sealed.unknown
     ]

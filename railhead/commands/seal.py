@@ -44,8 +44,8 @@ class Sealed(NamedTuple):
     """What could hurt about the replayed ones and is not accepted."""
     unknown: tuple[tuple[Revision, str], ...]
     """What `accepted_hazards` names and no hazard is called."""
-    loops: tuple[tuple[str, tuple[int, ...]], ...]
-    """Files of the replayed ones that go through rows one by one, and the lines: what they do for each was not seen."""
+    not_seen: tuple[tuple[str, str], ...]
+    """Files of the replayed ones that ask tables for rows which a replay has not, and what was not seen because of that."""
     history: History
     drawn: bool
     """Whether this has drawn the line up to which revisions are adopted, or moved it."""
@@ -104,10 +104,10 @@ def write(
         changed=changed,
         found=tuple((one, finding) for one, finding in pairs if rules.accepted_in_file(one, finding) is None),
         unknown=tuple((one, name) for one in history.by_id.values() for name in rules.unknown_slugs(one)),
-        loops=tuple(
-            (history.by_id[one].file, tuple(lines))
-            for one in footprints
-            if (lines := unseen.loops_over_rows(history.by_id[one].path))
+        not_seen=tuple(
+            (history.by_id[one].file, what)
+            for one, footprint in footprints.items()
+            if (what := unseen.words(history.by_id[one].path, footprint))
         ),
         history=history,
         drawn=drawn,

@@ -45,6 +45,8 @@ class Statement(NamedTuple):
     """Tables whose rows it changes; rows that it adds one by one do not count."""
     emptied: tuple[str, ...]
     """Tables of which it takes rows away."""
+    asked: tuple[str, ...]
+    """Tables that it asks for rows and that had none: what is done with them was not seen."""
     outside: bool
     """Whether it ran outside the revision's transaction."""
     alone: bool

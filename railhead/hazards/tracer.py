@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import psycopg2
@@ -16,7 +16,9 @@ from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 
-from railhead.hazards.footprint import EXCLUSIVE, STRENGTH, Statement
+from railhead.hazards import rows
+from railhead.hazards.explained import Explained, explain
+from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, STRENGTH, Statement
 from railhead.operations import autocommit
 from railhead.postgres.connection import fetch_all
 from railhead.postgres.observed import Observed
@@ -105,6 +107,8 @@ class Tracer:
         self._last = _NOTHING
         self._probed: _Seen | None = None
         self._alone = False
+        self._values: object = None
+        """What the statement that runs is given; of many rows, the first."""
 
     def probe(self, driver: Observed, statement: str, values: object, *, many: bool) -> None:
         """Try a statement that is a transaction of its own in one that is rolled back: its locks are gone once it has ended.
@@ -114,6 +118,7 @@ class Tracer:
         is_open = driver.info.transaction_status != TRANSACTION_STATUS_IDLE
         self._alone = (driver.autocommit or driver.is_loose) and not is_open
         self._probed = None
+        self._values = next(iter(values), None) if many and isinstance(values, list | tuple) else values
         if not self._alone and self._last is _NOTHING:  # the server's counters run on from one transaction to the next
             self._last = _Seen({}, self._seen(driver).tables)
         if not self._alone or statement == "BEGIN":
@@ -133,7 +138,7 @@ class Tracer:
 
     def look_at_end(self, driver: Observed, how: End) -> None:
         """Note that a transaction was ended by hand."""
-        self._alone, self._probed = False, None
+        self._alone, self._probed, self._values = False, None, None
         self.look(driver, how, how)
 
     def look(self, driver: Observed, statement: str, tag: str) -> None:
@@ -148,24 +153,35 @@ class Tracer:
         )
         built = [] if tag in _WITH_ITS_INDEXES else _BUILDS.findall(said)
         unfinished = self._alone and self._probed is _NOTHING
+        written = self._written(driver, seen, tag)
+        searched = self._searched(now)
+        plan = self._plan(driver, statement, tag, searched, held)
+        emptied = self._truncated(said, statement, tag, seen, now) | rows.deleted(
+            driver, statement, tag, plan, self._writing(seen, now, searched)
+        )
+        asked = rows.asked(driver, statement, tag, {oid for oid in searched if self._names[oid] not in written})
         self.statements.append(
             Statement(
                 sql=statement.strip(),
                 held=held,
                 taken=taken,
                 rewritten=self._rewritten(said, now),
-                scanned=self._scanned(said, now, seen, statement),
+                scanned=(*self._scanned(said, now, seen, statement), *self._read(tag, held, searched, plan)),
                 indexed=tuple((index, full) for index, table in built for full in self._known([table], now)),
                 foreign_keys=tuple(self._foreign_keys(driver, Counter(_VALIDATES.findall(said)))),
-                written=(written := self._written(driver, seen, tag)),
-                emptied=self._emptied(statement, tag, seen, taken, written),
+                written=written,
+                emptied=self._called(emptied),
+                asked=self._called(asked),
                 outside=outside,
                 alone=self._alone,
             )
         )
         if tag in _ADDS_ROWS and not (autocommit.is_working() or _ADDS_ONCE.search(statement)):
             self._added.append((len(self.statements), statement))
-        self._last = now if driver.info.transaction_status != TRANSACTION_STATUS_IDLE else _NOTHING
+        if driver.info.transaction_status == TRANSACTION_STATUS_IDLE:
+            self._last = _NOTHING
+        else:
+            self._last = self._seen(driver) if plan else now  # to plan is to search, too
         self._files.update({oid: table.file for oid, table in now.tables.items()})
         if outside:
             self._note_point(driver, statement, tag, [index for index, _ in built] if unfinished else [])
@@ -207,8 +223,7 @@ class Tracer:
 
     def _rewritten(self, said: str, now: _Seen) -> tuple[str, ...]:
         """Return the tables that have new files. A TRUNCATE makes new ones too, but copies nothing."""
-        moved = {oid for oid, table in now.tables.items() if table.file != self._files.get(oid)}
-        copied = {self._names[oid] for oid in moved if oid in self._views or not now.tables[oid].is_new}
+        copied = {self._names[oid] for oid in self._moved(now) if oid in self._views or not now.tables[oid].is_new}
         return tuple(sorted({*copied, *self._known(_REWRITES.findall(said), now)}))
 
     def _scanned(self, said: str, now: _Seen, seen: _Seen, statement: str) -> tuple[str, ...]:
@@ -223,23 +238,63 @@ class Tracer:
     def _written(self, driver: Driver, seen: _Seen, tag: str) -> tuple[str, ...]:
         """Return the tables whose rows were changed, which the lock tells even when there are none."""
         written = {oid for oid in seen.locks if self._is_written(oid, seen)}
-        if not written and tag in _CHANGES_ROWS:  # the lock was there already: an INSERT before it has taken it
+        if not written and tag in rows.CHANGES_ROWS:  # the lock was there already: an INSERT before it has taken it
             written = {oid for oid in seen.locks if self._is_searched(oid, seen)}
         if tag == "DELETE" and written:
             written |= {int(str(oid)) for (oid,) in fetch_all(driver, _CASCADES, (list(written),))}
         return tuple(sorted({self._names[oid] for oid in written if oid in self._names}))
 
-    def _emptied(
-        self, statement: str, tag: str, seen: _Seen, taken: Mapping[str, int], written: Sequence[str]
-    ) -> tuple[str, ...]:
-        """Return the tables that rows are taken away from. Inside other statements only their words tell of a DELETE."""
-        if tag == "DELETE":
-            return tuple(written)
-        if tag == "TRUNCATE" or _EMPTIES.search(statement):
-            return tuple(sorted(table for table, mode in taken.items() if mode == EXCLUSIVE))
-        if not _REMOVES.search(statement):
+    def _moved(self, now: _Seen) -> set[int]:
+        """Return the tables that have new files."""
+        return {oid for oid, table in now.tables.items() if table.file != self._files.get(oid)}
+
+    def _truncated(self, said: str, statement: str, tag: str, seen: _Seen, now: _Seen) -> frozenset[int]:
+        """Return the tables that were emptied whole. In a file that is new in this transaction that is done without another one."""
+        if tag in _COPIES:
+            return frozenset()
+        copied = self._known(_REWRITES.findall(said), now)
+        fresh = {oid for oid in self._moved(now) - self._views if now.tables[oid].is_new}
+        if tag == "TRUNCATE":
+            words = set(re.findall(r'"(?:[^"]|"")*"|\w+', statement.lower()))
+            locked = {oid for oid, modes in seen.locks.items() if EXCLUSIVE in modes and oid in now.tables}
+            fresh |= {
+                oid for oid in locked if {now.tables[oid].name.lower(), f'"{now.tables[oid].name.lower()}"'} & words
+            }
+        return frozenset(oid for oid in fresh if self._names[oid] not in copied)
+
+    def _searched(self, now: _Seen) -> set[int]:
+        """Return the tables of which rows were looked for."""
+        last = self._last.tables
+        return {oid for oid, table in now.tables.items() if table.scans > (last[oid].scans if oid in last else 0)}
+
+    def _writing(self, seen: _Seen, now: _Seen, searched: set[int]) -> dict[int, str]:
+        """Return the tables, with their bare names, that this statement may have written: locked for it just now, or searched."""
+        locked = {oid for oid, modes in seen.locks.items() if _WRITES in modes and oid in now.tables}
+        return {
+            oid: now.tables[oid].name
+            for oid in locked
+            if oid in searched or _WRITES not in self._last.locks.get(oid, frozenset())
+        }
+
+    def _plan(
+        self, driver: Driver, statement: str, tag: str, searched: set[int], held: Mapping[str, int]
+    ) -> Explained | None:
+        """Return the plan of a statement where it decides something."""
+        decides = tag in _READS_ROWS and searched and max(held.values(), default=0) >= BLOCKS_WRITES
+        if not (decides or rows.mentions_delete(statement)):
+            return None
+        plan = explain(driver, statement, self._values)
+        notices(driver).taken()
+        return plan
+
+    def _read(self, tag: str, held: Mapping[str, int], searched: set[int], plan: Explained | None) -> tuple[str, ...]:
+        """Return the tables that were read whole while somebody could not write."""
+        if tag not in _READS_ROWS or max(held.values(), default=0) < BLOCKS_WRITES:
             return ()
-        return tuple(sorted({self._names[oid] for oid, modes in seen.locks.items() if _WRITES in modes}))
+        return self._called(searched if plan is None else plan.read & searched)
+
+    def _called(self, tables: Iterable[int]) -> tuple[str, ...]:
+        return tuple(sorted({self._names[oid] for oid in tables if oid in self._names}))
 
     def _is_searched(self, oid: int, seen: _Seen) -> bool:
         table, before = seen.tables.get(oid), self._last.tables.get(oid)
@@ -298,9 +353,9 @@ _WITH_ITS_INDEXES = {"CLUSTER", "TRUNCATE", "VACUUM"}
 _ADDS_ROWS = {"INSERT", "UPDATE", "MERGE", "COPY"}
 _ADDS_ONCE = re.compile(r"\bON\s+CONFLICT\b|\bNOT\s+EXISTS\b|\bIS\s+NULL\b", re.IGNORECASE)
 """Found in a statement that sees what it has done before. Of any other nobody knows, on tables without rows."""
-_CHANGES_ROWS = {"UPDATE", "DELETE", "MERGE"}
-_REMOVES = re.compile(r"\bDELETE\s+FROM\b|\bTHEN\s+DELETE\b", re.IGNORECASE)
-_EMPTIES = re.compile(r"\bTRUNCATE\b", re.IGNORECASE)
+_COPIES = {"ALTER", "CLUSTER", "REFRESH", "VACUUM"}
+"""What gives a table a new file and keeps its rows."""
+_READS_ROWS = {"INSERT", "SELECT"}
 _DOMAIN = re.compile(r"\bALTER\s+DOMAIN\b", re.IGNORECASE)
 _CHANGES_NOTHING = {"BEGIN", "SET", "RESET", "SHOW", "SELECT"}
 

@@ -1,4 +1,4 @@
-"""What of a revision does a replay not see? Work for each row, on tables that are empty there."""
+"""What of a revision does a replay not see? What is done with the answer, where it asks tables that are empty there: work for each row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from railhead.hazards.footprint import Footprint
 from railhead.history.graph import source_of, syntax
 
 _READS = frozenset(
@@ -60,7 +61,26 @@ def _calls(node: ast.AST, names: frozenset[str]) -> bool:
     )
 
 
-def words(lines: list[int]) -> str:
-    """Return for people what was not seen."""
-    at = ", ".join(map(str, lines))
-    return f"line{'' if len(lines) == 1 else 's'} {at}: what is done for each row, since a replay has no rows; it may write many"
+def words(file: Path, footprint: Footprint | None) -> str | None:
+    """Return for people what was not seen of a revision, None when all was.
+
+    A replay tells which tables it asks for rows that are not there; where nobody has tried it, only the words of its file tell of loops.
+    """
+    lines = loops_over_rows(file)
+    tables = (
+        dict.fromkeys(table for statement in footprint.statements for table in statement.asked) if footprint else {}
+    )
+    if footprint and not tables:
+        return None
+    at = f"line{'' if len(lines) == 1 else 's'} {', '.join(map(str, lines))}: " if lines else ""
+    rows = (
+        f"the rows of {' and '.join(tables)}, which has"
+        if len(tables) == 1
+        else f"the rows of {' and '.join(tables)}, which have"
+    )
+    asked = (
+        f"what is done with {rows} none in a replay"
+        if tables
+        else "what is done for each row, since a replay has no rows"
+    )
+    return f"{at}{asked}; it may write many" if at or tables else None

@@ -611,3 +611,82 @@ def test_what_is_done_for_each_row_is_said_not_to_be_seen(tmp_path: Path, kind: 
         REVISION.format(upgrade=lines("for name in ('a', 'b'):\n    op.execute(name)"), downgrade="    pass")
     )
     assert unseen.loops_over_rows(file) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"),
+    [
+        ("for row in op.get_bind().execute(sa.text('SELECT id FROM task')):\n    op.execute('SELECT 1')", ["task"]),
+        (
+            (
+                "bind = op.get_bind()\nids = [row.id for row in bind.execute(sa.text('SELECT id FROM member WHERE id > 1'))]\n"
+                "op.bulk_insert(sa.table('task', sa.column('price')), [{'price': each} for each in ids])"
+            ),
+            ["member"],
+        ),
+        (
+            (
+                "result = op.get_bind().execute(sa.text('SELECT id FROM task'))\n"
+                "while row := result.fetchone():\n    op.execute(sa.text('DELETE FROM task WHERE id = :id').bindparams(id=row.id))"
+            ),
+            ["task"],
+        ),
+        (
+            "if op.get_bind().scalar(sa.text('SELECT count(*) FROM task')):\n    op.execute('UPDATE task SET price = 1')",
+            ["task"],
+        ),
+        (
+            sql(
+                "DO $$ DECLARE r record; BEGIN FOR r IN SELECT id FROM task LOOP UPDATE member SET name = 'x'; END LOOP; END $$"
+            ),
+            ["task"],
+        ),
+        (
+            (
+                "from sqlalchemy.orm import Session\nt = sa.table('task', sa.column('id'))\n"
+                "for row in Session(op.get_bind()).execute(sa.select(t)):\n    pass"
+            ),
+            ["task"],
+        ),
+        (sql("SELECT rows_of_task()"), ["task"]),
+        ("for row in op.get_bind().execute(sa.text('SELECT id FROM full_one')):\n    op.execute('SELECT 1')", []),
+        (
+            "for row in op.get_bind().execute(sa.text('SELECT relname FROM pg_class LIMIT 3')):\n    op.execute('SELECT 1')",
+            [],
+        ),
+        (sql("SELECT setval('s', (SELECT max(id) FROM task))"), []),
+        (sql("CREATE TABLE copy AS SELECT * FROM task"), []),
+        (sql("INSERT INTO member (name) SELECT title FROM task"), []),
+        (sql("UPDATE task SET price = 1"), []),
+        ("op.backfill('task', 'price = 0', 'price IS NULL')", []),
+    ],
+)
+def test_what_is_done_with_rows_that_are_not_there_is_not_seen(replayed: Replayed, code: str, asked: list[str]) -> None:
+    """A revision that asks an empty table and goes on with the answer, in Python or in a block, does something that no replay sees."""
+    prepared = """
+        CREATE SEQUENCE s; CREATE TABLE full_one (id int); INSERT INTO full_one VALUES (1);
+        CREATE FUNCTION rows_of_task() RETURNS void LANGUAGE plpgsql AS
+            'DECLARE r record; BEGIN FOR r IN SELECT * FROM task LOOP DELETE FROM member; END LOOP; END'
+    """
+    footprint = replayed(code, prepared=prepared)
+    assert [table for statement in footprint.statements for table in statement.asked] == asked
+
+
+@pytest.mark.parametrize(
+    ("statements", "told"),
+    [
+        (
+            ["CREATE TABLE leaf (id bigint REFERENCES task)", "INSERT INTO leaf SELECT id FROM task"],
+            "scans-under-lock: task",
+        ),
+        (["ALTER TABLE member ADD x int", "CREATE TABLE copy AS SELECT * FROM task"], "scans-under-lock: task"),
+        (["ALTER TABLE member ADD x int", "INSERT INTO past SELECT id FROM task"], "scans-under-lock: task"),
+        (["ALTER TABLE member ADD x int", "INSERT INTO past SELECT id FROM task WHERE id = 7"], None),
+        (["ALTER TABLE member ADD x int", "INSERT INTO past VALUES (1)"], None),
+        (["INSERT INTO past SELECT id FROM task"], None),
+    ],
+)
+def test_rows_are_read_while_somebody_else_waits(replayed: Replayed, statements: list[str], told: str | None) -> None:
+    """A table that is read whole is as long as it is large: for whoever stands before another table that is locked meanwhile, too."""
+    found = rules.findings(replayed("\n".join(map(sql, statements)), prepared="CREATE TABLE past (id bigint)"))
+    assert [str(finding) for finding in found if finding.slug == "scans-under-lock"] == ([told] if told else [])
