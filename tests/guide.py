@@ -34,7 +34,11 @@ python utils/migrate.py plan                        # the same against the table
 {table}
 
 What **blocks** makes traffic wait for as long as it takes; on a large table it is refused before anything is touched, with the
-revision rewritten. The others are told by `seal`, `plan` and `status`.
+revision rewritten. The others are told by `seal`, `plan` and `status`; what was sealed before a hazard was known is judged for it once it
+is sealed again (take migrations/manifest.txt away, then `seal`; an adopted history with `--adopted-up-to`, one with a baseline with `--from`).
+
+What a replay cannot see, `seal` and `plan` say: what a revision does with rows that it asks for, since its tables are empty there. What an
+UPDATE or the USING of another type writes in the place of a value is not counted as lost; nor is what a trigger deletes.
 
 To accept a hazard, say why in the revision's file; a reason is required, and `slug:table` accepts it for one table only:
 
@@ -67,6 +71,8 @@ def _number(count: int) -> str:
 def _consequence(hazard: Hazard) -> str:
     if hazard.slug == "not-repeatable":
         return "refused where a run has ended well before"
+    if hazard.destroys:
+        return "refused on a table of any size, wherever something is there to lose"
     return "**blocks**: refused" if hazard.blocking else "told"
 
 

@@ -248,14 +248,19 @@ def _found(sealed: Sealed, name: str) -> Iterator[str]:
         yield from labelled("next", gate.rewritten(revision, sealed.history, worst))
 
 
-def _in_short(finding: Finding) -> str:
-    lost = f" ({finding.loss.words})" if finding.loss else ""
-    return f"{finding.slug} of {finding.table}{lost}" if finding.table else finding.slug
+def _in_short(finding: Finding, amount: str | None) -> str:
+    if finding.loss:
+        return f"{finding.slug} of {finding.table} ({finding.loss.words}{f': {amount}' if amount else ''})"
+    return f"{finding.slug} of {finding.table}" if finding.table else finding.slug
 
 
 def _pending_line(one: Pending) -> str:
     first = one.message.splitlines()[0] if one.message else ""
     warnings = ["breaks the previous release"] if one.breaking else []
-    found = [Finding.parse(token) for token in one.hazards]
-    warnings += [_in_short(finding) for finding in found if finding.slug != "breaks-previous-release"]
+    found = {token: Finding.parse(token) for token in one.hazards}
+    warnings += [
+        _in_short(finding, (one.lost or {}).get(token))
+        for token, finding in found.items()
+        if finding.slug != "breaks-previous-release"
+    ]
     return f"{one.revision}  {first}".strip() + (f"\n  {', '.join(warnings)}" if warnings else "")

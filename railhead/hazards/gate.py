@@ -232,22 +232,21 @@ def weigh(
     older = older_names(pending)
     tables = {finding.table for _, finding in findings if finding.table and finding.slug != "breaks-previous-release"}
     rows = sizes(sorted(tables | {older_name(table, older) for table in tables})) if tables else {}
-    lost = _lost([finding.loss for _, finding in findings if finding.loss], older, older_columns(pending), stake)
+    at_stake = lost([finding.loss for _, finding in findings if finding.loss], pending, stake)
 
     def weighed(revision: Revision, finding: Finding) -> Weighed:
         table = finding.table if finding.table in rows else older_name(finding.table, older)
         found = rows.get(table)
         large = found is not None and found >= settings.large_table
-        amount = lost.get(finding.loss) if finding.loss else None
+        amount = at_stake.get(finding.loss) if finding.loss else None
         return Weighed(revision, finding, found, large, rules.accepted(revision, finding), amount)
 
     return [weighed(*one) for one in findings]
 
 
-def _lost(
-    losses: Sequence[Loss], older: Mapping[str, str], older_of_columns: Mapping[str, str], stake: Stake
-) -> dict[Loss, str]:
-    """Return what would be lost, asked under the names that tables and columns have now."""
+def lost(losses: Sequence[Loss], pending: Sequence[Revision], stake: Stake) -> dict[Loss, str]:
+    """Return what would be lost of what is there, asked under the names that tables and columns have now."""
+    older, older_of_columns = older_names(pending), older_columns(pending)
     names = {loss: _names_now(loss, older, older_of_columns) for loss in losses}
     amounts = stake(list(dict.fromkeys(name for each in names.values() for name in each))) if names else {}
     found = {loss: next(filter(None, map(amounts.get, each)), None) for loss, each in names.items()}

@@ -264,7 +264,7 @@ _RECORDS = (
     ),
     Hazard(
         slug="scans-under-lock",
-        danger="{thing} reads every row of {table} while it keeps others from writing it.",
+        danger="{thing} reads every row of {table}, and until that is done others cannot write.",
         thing="one statement",
         instead="Let a constraint that is NOT VALID hold for new rows first, and look at the old ones without a lock:\n"
         'op.set_not_null("{table}", "column")\n'

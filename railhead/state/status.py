@@ -5,7 +5,7 @@ The same `Status` is what the command line, `/readyz`, the console and `--json` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from railhead.autogenerate import model_diff
 from railhead.diagnosis import messages
 from railhead.dsn import Address
 from railhead.errors import Forked, Stop, TwoDatabases
-from railhead.hazards import rules
+from railhead.hazards import gate, rules, stake
 from railhead.hazards.rules import Finding
 from railhead.history import loader, manifest
 from railhead.history.graph import History
@@ -44,6 +44,8 @@ class Pending(NamedTuple):
     message: str
     breaking: bool | None
     hazards: tuple[str, ...]
+    lost: Mapping[str, str] | None = None
+    """How much there is of what it would take away, in words, by the hazard; None when nobody has counted."""
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -108,7 +110,7 @@ def read(
 ) -> Status:
     """Return where the database is. Read-only. Raises Stop when it cannot be reached at once, or within `allowance`.
 
-    `models` is asked only where they decide. Without `closely`, drift and edited files are not looked for. Raises Stop, too,
+    `models` is asked only where they decide. Without `closely`, drift, edited files and losses are not looked for. Raises Stop, too,
     when migrations would go to another database; a server of theirs that does not answer from here says nothing.
     """
     history = history or loader.history(settings.project)
@@ -123,7 +125,8 @@ def read(
         except Stop:
             pass  # a server of theirs that does not answer from here
         with catalog.told_who(connection):
-            return status_of(connection, settings, history, models, closely=closely)
+            place = status_of(connection, settings, history, models, closely=closely)
+        return _counted(place, connection, history) if closely else place
     finally:
         connection.close()
 
@@ -219,6 +222,21 @@ def _pending(history: History, current: Iterable[str]) -> Iterable[Pending]:
         tokens = entry.tokens if entry else ()
         hurting = tuple(token for token in tokens if rules.accepted(one, Finding.parse(token)) is None)
         yield Pending(one.id, f"migrations/versions/{one.file}", one.message, one.is_breaking(entry), hurting)
+
+
+def _counted(place: Status, connection: Connection, history: History) -> Status:
+    """Return the same status, with what is there of all that the pending revisions would take away. Read-only."""
+    findings = {token: Finding.parse(token) for one in place.pending for token in one.hazards}
+    losses = {token: finding.loss for token, finding in findings.items() if finding.loss}
+    if not losses:
+        return place
+    revisions = [history.by_id[one.revision] for one in place.pending]
+    amounts = gate.lost(list(losses.values()), revisions, lambda wanted: stake.at_stake(connection, wanted))
+    words = {token: amounts.get(loss, "nothing is there") for token, loss in losses.items()}
+    counted = (
+        one._replace(lost={token: words[token] for token in one.hazards if token in words}) for one in place.pending
+    )
+    return place._replace(pending=tuple(counted))
 
 
 def _flags(connection: Connection, seen: Snapshot, history: History, models: Models | None) -> Iterable[str]:

@@ -149,7 +149,10 @@ def test_every_account_tells_it(full: Workshop) -> None:
     sealed = full.migrate("seal").stdout
     assert 'It takes away the column "a b" of "Big Table"' in sealed
     [status] = json.loads(full.migrate("status", "--json").stdout)["pending"]
-    assert 'destroys-data:"Big Table":column "a b"' in status["hazards"]
+    token = 'destroys-data:"Big Table":column "a b"'
+    assert token in status["hazards"]
+    assert status["lost"] == {token: "50 values"}
+    assert 'destroys-data of "Big Table" (the column "a b": 50 values)' in full.migrate("status").stdout
     [planned] = json.loads(full.migrate("plan", "--json").stdout)["pending"]
     [hazard] = [one for one in planned["hazards"] if one["slug"] == "destroys-data"]
     assert (hazard["lost"], hazard["table"]) == ("50 values", '"Big Table"')
