@@ -11,10 +11,6 @@ from railhead.dsn import Dsn
 from tests.ground import ALEMBIC, Databases, rows_of, url_of
 from tests.inherited.comparing import (
     OLD_FILE,
-    PARTLY_PENDING,
-    PENDING,
-    REPLAY_PARTLY_PENDING,
-    REPLAY_PENDING,
     assert_as_plain,
     assert_quiet,
     told,
@@ -36,7 +32,7 @@ SEALS = {"adopted": ("seal",), "judged": ("seal", "--all", "--adopted-up-to", "b
 """Who takes over a history lets it be as it is, or has every revision judged."""
 
 
-JUDGED = pytest.param("judged", marks=REPLAY_PENDING)
+JUDGED = "judged"
 
 
 class Answer(NamedTuple):
@@ -85,7 +81,6 @@ def project(answers: Mapping[str, Answer], workshop: Workshop, kind: str) -> Inh
     return Inherited(workshop, HISTORIES[kind])
 
 
-@PENDING
 @pytest.mark.parametrize("how", [None, "adopted", JUDGED])
 def test_from_nothing(
     project: Inherited, database: Dsn, answers: Mapping[str, Answer], kind: str, how: str | None
@@ -100,7 +95,6 @@ def test_from_nothing(
     assert_quiet(ended.stderr, warnings=4)
 
 
-@PARTLY_PENDING
 @pytest.mark.parametrize("middle", MIDDLES)
 def test_from_the_middle(
     project: Inherited, databases: Databases, answers: Mapping[str, Answer], kind: str, middle: str
@@ -114,7 +108,6 @@ def test_from_the_middle(
     assert_quiet(ended.stderr, warnings=2)
 
 
-@PENDING
 @pytest.mark.parametrize("how", [None, JUDGED])
 @pytest.mark.parametrize("middle", ["tonnage", "raw_cursor"])
 def test_from_the_middle_nothing_is_touched_before_it_is_accepted(
@@ -135,7 +128,6 @@ def test_from_the_middle_nothing_is_touched_before_it_is_accepted(
     assert_as_plain(project, database, answers[kind].head)
 
 
-@PENDING
 def test_down_and_up(project: Inherited, databases: Databases, answers: Mapping[str, Answer], kind: str) -> None:
     """What plain Alembic applied can be taken back as far as the files allow, gives what its downgrade gives, and comes again."""
     plain, ours = (databases.new(answers[kind].places[HEAD]) for _ in range(2))
@@ -151,7 +143,6 @@ def test_down_and_up(project: Inherited, databases: Databases, answers: Mapping[
     assert contents(ours) == contents(plain)
 
 
-@PENDING
 @pytest.mark.parametrize("behind", ["name_index", "convoy_note", "extra_values", "fee_kind", HEAD])
 def test_nothing_is_lost_when_a_late_revision_fails(
     project: Inherited, database: Dsn, answers: Mapping[str, Answer], kind: str, behind: str
@@ -188,7 +179,6 @@ def test_a_database_of_plain_alembic_is_only_looked_at(
     assert rows_of(database, "SELECT to_regclass('migration_ledger')") == [(None,)]
 
 
-@REPLAY_PARTLY_PENDING
 def test_a_database_without_a_version_is_adopted(
     project: Inherited, databases: Databases, answers: Mapping[str, Answer], kind: str
 ) -> None:
@@ -204,7 +194,6 @@ def test_a_database_without_a_version_is_adopted(
 QUIET = {"not-repeatable": "applied everywhere"}
 
 
-@REPLAY_PENDING
 def test_hazards_are_weighed_as_the_settings_say(
     workshop: Workshop, databases: Databases, answers: Mapping[str, Answer]
 ) -> None:
@@ -227,7 +216,6 @@ def test_hazards_are_weighed_as_the_settings_say(
         assert ("MIGRATE_HAZARDS=warn" in ended.stderr) == (hazards == "warn")
 
 
-@PENDING
 @pytest.mark.parametrize(("hazards", "warnings"), [("refuse", 2), ("warn", 2), ("ignore", 1)])
 def test_what_is_adopted_is_not_weighed(
     project: Inherited, databases: Databases, answers: Mapping[str, Answer], kind: str, hazards: str, warnings: int
@@ -242,7 +230,6 @@ def test_what_is_adopted_is_not_weighed(
     assert_as_plain(project, database, answers[kind].head)
 
 
-@PENDING
 def test_a_history_whose_first_tables_came_from_create_all(
     workshop: Workshop, databases: Databases, answers: Mapping[str, Answer]
 ) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from railhead.dsn import Dsn
 from tests.ground import Databases, rows_of
-from tests.inherited.comparing import OLD_FILE, PENDING, assert_as_plain, assert_quiet, told
+from tests.inherited.comparing import OLD_FILE, assert_as_plain, assert_quiet, told
 from tests.inherited.habits import HABITS
 from tests.inherited.project import HARBOUR, Inherited, contents
 from tests.inherited.writing import committing, id_of
@@ -19,7 +19,6 @@ def harbour(workshop: Workshop) -> Inherited:
     return Inherited(workshop)
 
 
-@PENDING
 def test_an_empty_database_gets_what_plain_alembic_makes(harbour: Inherited, databases: Databases) -> None:
     """From nothing to head in one run, with three lines of warnings and the same schema, the same rows, each revision once."""
     plain, ours = databases.new(), databases.new()
@@ -30,7 +29,6 @@ def test_an_empty_database_gets_what_plain_alembic_makes(harbour: Inherited, dat
     assert_quiet(ended.stderr, warnings=4)
 
 
-@PENDING
 def test_commits_by_hand_are_understood(workshop: Workshop, databases: Databases) -> None:
     """The same history as it is written for an env.py that begins the transaction: each block with a commit before it."""
     project = Inherited(workshop, committing(HARBOUR))
@@ -41,7 +39,6 @@ def test_commits_by_hand_are_understood(workshop: Workshop, databases: Databases
     assert_as_plain(project, ours, contents(plain))
 
 
-@PENDING
 def test_a_database_in_the_middle_goes_on_once_the_history_is_adopted(harbour: Inherited, databases: Databases) -> None:
     """Sealing takes a history over as it is: what other databases have had for long is not refused, and told in one line."""
     plain = databases.new()
@@ -56,7 +53,6 @@ def test_a_database_in_the_middle_goes_on_once_the_history_is_adopted(harbour: I
     assert_quiet(ended.stderr, warnings=2)
 
 
-@PENDING
 def test_what_came_before_a_failure_is_not_lost(harbour: Inherited, database: Dsn) -> None:
     """A late revision that fails leaves the others applied and recorded; the run that follows its correction does the rest."""
     *others, last = harbour.records

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.util import find_spec
-
-import pytest
 
 from railhead.dsn import Dsn
 from tests.ground import rows_of
@@ -17,28 +14,9 @@ OLD_FILE = f"warning: migrations/versions/{id_of('flag_code')}_flag_code.py, lin
 """The one line that the history itself is worth, wherever its files are loaded."""
 
 
-_WHY = "revisions that commit by hand are not understood yet (stolen-transaction)"
-
-
-def _until(module: str, *, strict: bool = True) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(find_spec(module) is None, reason=_WHY, strict=strict)
-
-
-PENDING = _until("railhead.postgres.observed")
-"""For what needs a run that understands commits by hand: not before this module is there, and then without exception."""
-
-PARTLY_PENDING = _until("railhead.postgres.observed", strict=False)
-"""The same, where some members of the matrix need it and others do not."""
-
-REPLAY_PENDING = _until("railhead.hazards.stage")
-"""For what needs a replay that understands them."""
-
-REPLAY_PARTLY_PENDING = _until("railhead.hazards.stage", strict=False)
-
-
 def told(log: str) -> list[str]:
     """Return the lines of a log, without what differs from run to run, and between versions of Python."""
-    log = "\n".join(line for line in log.splitlines() if "SyntaxWarning: invalid escape" not in line)
+    log = "\n".join(line for line in log.splitlines() if "invalid escape sequence" not in line)
     lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in log.splitlines() if line]
     return [re.sub(r"\d+(\.\d+)? (ms|s)\b", r"N \2", line) for line in lines]
 
