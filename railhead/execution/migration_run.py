@@ -284,7 +284,9 @@ class MigrationRun:
                 elif retry_policy.may_repeat(carrier, self.way) and retry_policy.is_lost(error, self.account):
                     # a standby is no revision's fault
                     step = None if retry_policy.is_refused_change(error) else carrier.current
-                    raise retry_policy.Lost(error, step, carrier.monitor.silence, carrier.monitor.lapse) from error
+                    raise retry_policy.Lost(
+                        error, step, carrier.monitor.silence, carrier.monitor.pulse.lapse
+                    ) from error
                 elif retry_policy.is_better_alone(error, carrier):
                     whole = self._divided(error, carrier)
                 elif retry_policy.is_to_be_mended(error, carrier, self.account):

@@ -22,6 +22,7 @@ from railhead.logs import log
 from railhead.postgres import blockers, failures, interrupts, standoff
 from railhead.postgres.blockers import Blocker
 from railhead.postgres.connection import connect, fetch_all, fetch_value
+from railhead.postgres.pulse import Pulse
 from railhead.postgres.standoff import Standoff, Waiter
 
 TELL_EVERY = 5.0
@@ -36,16 +37,13 @@ _WAITERS_EVERY = 1.0
 _SHORTEST_WAIT = 1.0
 """Seconds that a statement may wait for locks in any case: what tidies up comes when nothing is left of the budget."""
 
-_AWAKE = 1.0
-"""Seconds between two looks; what is more was no time for this process: it was stopped, or its machine."""
-
 _LOOK = """
 SELECT a.pid, coalesce(a.state, ''), coalesce(a.wait_event_type = 'Lock', false),
        coalesce(a.wait_event, '') = 'SyncRep', extract(epoch FROM clock_timestamp() - a.query_start),
        left(regexp_replace(a.query, '\\s+', ' ', 'g'), 60),
        p.phase, CASE WHEN p.blocks_total > 0 THEN 100 * p.blocks_done / p.blocks_total END, a.query_start::text
   FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p USING (pid)
- WHERE CASE WHEN %(pooled)s THEN a.application_name = %(name)s AND a.pid <> %(lock)s
+ WHERE CASE WHEN %(pooled)s THEN a.datname = current_database() AND a.application_name = %(name)s AND a.pid <> %(lock)s
                  AND (a.state = 'active' OR a.state LIKE 'idle in transaction%%')
             ELSE a.pid = %(pid)s END
  ORDER BY a.state, a.query_start LIMIT 1
@@ -92,6 +90,7 @@ class Monitor:
         """Who was last seen waiting for the session that migrates while that asked nothing."""
         self.replicating = False
         """Whether the COMMIT that is under way, or the last one, had to wait for a synchronous replica: it is committed here."""
+        self.pulse = Pulse()
         self.waited = 0.0
         """Seconds for which statements have waited for locks, in all."""
         self._dsn = dsn
@@ -106,9 +105,8 @@ class Monitor:
         self._statement: object = None
         self._waited = 0.0
         self._waits_since: float | None = None
-        self._looked = self._awake = self._busy = 0.0
+        self._busy = 0.0
         self._idled = 0.0
-        self._lapse, self._asking = 0.0, False
         self._still_since = 0.0
         self._stack: tuple[tuple[str, int], ...] = ()
         self._waiters_at = 0.0
@@ -123,6 +121,7 @@ class Monitor:
         self._thread = threading.Thread(target=self._run, name="railhead-progress", daemon=True)
 
     def __enter__(self) -> Self:
+        self.pulse.start()
         self._thread.start()
         return self
 
@@ -132,13 +131,15 @@ class Monitor:
         """Return when nobody watches any more, so that no connection is open when the process forks."""
         self._ended.set()
         self._thread.join(timeout=1)
+        self.pulse.stop()
 
     def watch(self, connection: Connection, pid: int, label: str) -> None:
         """Look at the session `pid` of `connection` from now on, and call what it does `label`; behind a pooler `pid` is nobody's."""
         self._watched, self._pid, self._label = connection, pid, label
         self._told, self._seen = time.monotonic(), False
         self._watching = threading.get_ident()
-        self._looked, self._busy, self._idled, self._lapse = time.monotonic(), self._awake, 0.0, 0.0
+        self._busy, self._idled = self.pulse.awake, 0.0
+        self.pulse.forget()
         self.standoff, self.gave_up, self.bystanders, self._stack = None, None, [], ()
         self._hear()
 
@@ -146,18 +147,12 @@ class Monitor:
         """A statement begins: it is looked at when there is still none after it."""
         self._beats += 1
         self.replicating = False
-        self._idled, self._busy = self._awake - self._busy, self._awake
+        self._idled, self._busy = self.pulse.awake - self._busy, self.pulse.awake
 
     @property
     def idle(self) -> float:
         """Return the seconds for which the session that migrates was last asked nothing, without those in which this process stood still."""
-        return max(self._idled, self._awake - self._busy)
-
-    @property
-    def lapse(self) -> float:
-        """Return the seconds for which nothing ran in this process, which was stopped, or its machine was; 0 when it always did."""
-        now = 0.0 if self._asking else time.monotonic() - self._looked
-        return max(self._lapse, now if now > interrupts.SHORTEST_ANSWER_TIMEOUT else 0.0)
+        return max(self._idled, self.pulse.awake - self._busy)
 
     @property
     def silence(self) -> float:
@@ -171,9 +166,12 @@ class Monitor:
     def _run(self) -> None:
         connection: Connection | None = None
         pause = _LOOK_EVERY
-        beats = 0
-        while not self._is_ended(pause):
+        beats, lapsed = 0, 0.0
+        while not self._ended.wait(pause):
             pause = _LOOK_EVERY
+            if self.pulse.lapse > lapsed:
+                lapsed = self.pulse.lapse
+                self._hear()  # nobody could have answered us meanwhile
             if not self._pid:
                 continue
             if beats != self._beats:
@@ -183,7 +181,7 @@ class Monitor:
                 connection = connection or self._connect()
                 self._look(connection)
             except psycopg2.Error as error:
-                connection, pause, self._looked = None, 0.5, time.monotonic()
+                connection, pause = None, 0.5
                 if error.pgcode is not None or "FATAL" in str(error):
                     self._hear()  # a refusal is an answer
                 else:
@@ -197,19 +195,6 @@ class Monitor:
             self._hear()  # the pooler is there; that it has no server left for our question harms nobody
         return connection
 
-    def _is_ended(self, pause: float) -> bool:
-        """Rest before the next look, and tell whether it is wanted. Time in which nothing ran here is not counted: nobody could answer."""
-        self._asking = False
-        is_ended = self._ended.wait(pause)
-        self._asking = True
-        lapse = time.monotonic() - self._looked
-        if lapse > interrupts.SHORTEST_ANSWER_TIMEOUT:
-            self._lapse = max(self._lapse, lapse)
-            self._hear()
-        self._awake += min(lapse, _AWAKE)
-        self._looked = time.monotonic()
-        return is_ended
-
     def _look(self, connection: Connection) -> None:
         asked = {"pooled": self._pooled, "name": self._name, "pid": self._pid, "lock": self._lock}
         found = fetch_all(connection, _LOOK, asked)
@@ -222,7 +207,7 @@ class Monitor:
             return
         [(pid, state, blocked, replicating, age, query, phase, percent, statement)] = found
         if state == "active":
-            self._busy = self._awake
+            self._busy = self.pulse.awake
             self._count_waiting(connection, int(str(pid)), statement, blocked=bool(blocked))
             if replicating:
                 self._count_commit(connection, int(str(pid)), statement)
@@ -244,9 +229,9 @@ class Monitor:
             return
         self.blockers = blockers.blockers_of(connection, pid) or self.blockers
         if self._waits_since is not None:
-            waited = self._awake - self._waits_since
+            waited = self.pulse.awake - self._waits_since
             self._waited, self.waited = self._waited + waited, self.waited + waited
-        self._waits_since = self._awake
+        self._waits_since = self.pulse.awake
         if self._waited > max(self._left(), _SHORTEST_WAIT):
             before, self.gave_up = self.gave_up, self.gave_up or self.blockers  # said before whoever waits is told
             if not fetch_value(connection, _CANCEL, (pid, statement)):
@@ -256,8 +241,8 @@ class Monitor:
     def _count_commit(self, connection: Connection, pid: int, statement: object) -> None:
         """End a COMMIT's wait for a synchronous replica when it lasts: it is committed here, and gives its locks back."""
         self.replicating = True
-        self._commits_since = self._awake if self._commits_since is None else self._commits_since
-        lasted = self._awake - self._commits_since >= self._commit
+        self._commits_since = self.pulse.awake if self._commits_since is None else self._commits_since
+        lasted = self.pulse.awake - self._commits_since >= self._commit
         if lasted and fetch_value(connection, _CANCEL_COMMIT, (pid, statement)):
             self._commits_since = None
             log.warning("%s: %s", self._label, _UNCONFIRMED)
@@ -265,7 +250,7 @@ class Monitor:
     def _look_back(self, connection: Connection, pid: int) -> None:
         """See who waits for the session that asks nothing. When it is this very process, which stands still, end the session."""
         now = time.monotonic()
-        if self._awake - self._busy < _WAITERS_EVERY or now - self._waiters_at < _WAITERS_EVERY:
+        if self.pulse.awake - self._busy < _WAITERS_EVERY or now - self._waiters_at < _WAITERS_EVERY:
             return
         self._waiters_at = now
         address, self.bystanders = standoff.waiters_for(connection, pid)
