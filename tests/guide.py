@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from railhead.hazards.rules import HAZARDS, Hazard
+from railhead.hazards.table_names import in_words
 from railhead.operations.verbs import REPEATABLE, Verbs
 from tests.ground import ROOT
 from tests.judging import EXAMPLES
@@ -126,7 +127,7 @@ Instead:
 
 
 def _told(text: str, hazard: Hazard) -> str:
-    return text.format(table="task", thing=hazard.thing.format(table="task"))
+    return text.format(table="task", thing=hazard.thing.format(table="task"), **in_words("task"))
 
 
 def _shown(slug: str, name: str, *functions: str) -> str:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from railhead.hazards.table_names import of_sql
+
 _UPDATE = re.compile(
-    r'\s*UPDATE\s+(?P<table>"[^"]+"|\w+)\s+SET\s+(?P<set>.+?)(?:\s+WHERE\s+(?P<where>.+?))?\s*;?\s*',
+    r'\s*UPDATE\s+(?:(?P<schema>"[^"]+"|\w+)\.)?(?P<table>"[^"]+"|\w+)\s+SET\s+(?P<set>.+?)(?:\s+WHERE\s+(?P<where>.+?))?\s*;?\s*',
     re.IGNORECASE | re.DOTALL,
 )
 _FROM = re.compile(r"\bFROM\b", re.IGNORECASE)
+_COMMENT = re.compile(r"--|/\*")
+_BLANKS = re.compile(r"""(?P<text>'[^']*'|"[^"]*")|\s+""")
 _RETURNING = re.compile(r"\bRETURNING\b", re.IGNORECASE)
 
 _NEVER_NULL = re.compile(
@@ -39,12 +43,18 @@ class Batches(NamedTuple):
     table: str
     assignment: str
     where: str
+    schema: str | None = None
 
 
 def of(sql: str) -> Batches | None:
     """Return the batches of an UPDATE that can tell the rows that it has done, else None."""
     match = _UPDATE.fullmatch(sql)
-    if match is None or _FROM.search(_without_brackets(match["set"])) or _RETURNING.search(_without_brackets(sql)):
+    if (
+        match is None
+        or _COMMENT.search(_without_quotes(sql))
+        or _FROM.search(_without_brackets(match["set"]))
+        or _RETURNING.search(_without_brackets(sql))
+    ):
         return None
     assignments = [one.split("=", 1) for one in _split(match["set"])]
     pairs = [(column.strip(), value.strip()) for column, value in (one for one in assignments if len(one) == 2)]
@@ -52,7 +62,7 @@ def of(sql: str) -> Batches | None:
         return None
     if any(re.search(rf"(?<![\w']){re.escape(column)}(?![\w'])", value) for column, _ in pairs for _, value in pairs):
         return None  # price = price * 2: nobody can see which rows are done
-    where = " ".join((match["where"] or "").split())
+    where = _on_one_line(match["where"] or "")
     if not any(
         where.lower() == f"{column} is null".lower() and _NEVER_NULL.fullmatch(value) for column, value in pairs
     ):
@@ -61,7 +71,8 @@ def of(sql: str) -> Batches | None:
         undone = " OR ".join(f"{column} IS DISTINCT FROM {_bracketed(value)}" for column, value in pairs)
         several = f"({undone})" if len(pairs) > 1 and where else undone
         where = f"({where}) AND {several}" if where else several
-    return Batches(match["table"].strip('"'), " ".join(match["set"].split()), where)
+    schema = of_sql(match["schema"]) if match["schema"] else None
+    return Batches(of_sql(match["table"]), _on_one_line(match["set"]), where, schema)
 
 
 def _is_steady(value: str) -> bool:
@@ -69,6 +80,10 @@ def _is_steady(value: str) -> bool:
     words = _without_quotes(value)
     called = {name.lower() for name in re.findall(r"(\w+)\s*\(", words)}
     return called <= {*_STEADY.split()} and not _CHANGING.search(words)
+
+
+def _on_one_line(sql: str) -> str:
+    return _BLANKS.sub(lambda found: found["text"] or " ", sql).strip()
 
 
 def _without_quotes(text: str) -> str:

@@ -91,12 +91,16 @@ def _concurrently(call: ast.Call) -> ast.Call:
 
 def sql(call: ast.Call) -> str | None:
     """Return the SQL that `op.execute` is given as a text, or as `sa.text("...")`."""
-    given = call.args[0] if call.args and name(call) == "execute" else None
-    if isinstance(given, ast.Call) and name(given) == "text" and given.args:
-        given = given.args[0]
-    if not (isinstance(given, ast.Constant) and isinstance(given.value, str)):
+    return text(call.args[0]) if call.args and name(call) == "execute" else None
+
+
+def text(node: ast.expr) -> str | None:
+    """Return the SQL that stands in a text, or in `sa.text("...")`; None when it is not written out."""
+    if isinstance(node, ast.Call) and name(node) == "text" and node.args:
+        node = node.args[0]
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
         return None
-    return given.value.replace("\\:", ":")  # a colon that is no parameter is escaped for SQLAlchemy
+    return node.value.replace("\\:", ":")  # a colon that is no parameter is escaped for SQLAlchemy
 
 
 def value(default: ast.expr) -> str | None:
@@ -133,11 +137,6 @@ def plain(node: ast.expr) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else ast.unparse(node)
 
 
-def bare(table: str) -> str:
-    """Return the name of a table without its schema and without quotes."""
-    return table.rpartition(".")[2].strip('"')
-
-
 def op(name: str) -> ast.Attribute:
     """Return `op.name`."""
     return ast.Attribute(ast.Name("op", ast.Load()), name, ast.Load())
@@ -148,9 +147,40 @@ def constant(value: str) -> ast.expr:
     return ast.Constant(value)
 
 
-def written(verb: str, *arguments: ast.expr) -> str:
+def written(verb: str, *arguments: ast.expr, keywords: Sequence[ast.keyword] = ()) -> str:
     """Return the code of `op.verb(...)`."""
-    return code(ast.Call(op(verb), list(arguments), []))
+    return code(ast.Call(op(verb), list(arguments), list(keywords)))
+
+
+def schema_of(call: ast.Call, argument: str = "schema") -> list[ast.keyword]:
+    """Return the keyword that says in which schema the table of a call is, as `schema`; none where it does not say."""
+    given = [one.value for one in call.keywords if one.arg in {"schema", argument}]
+    return [ast.keyword("schema", one) for one in given if getattr(one, "value", "") is not None]
+
+
+def positional(call: ast.Call) -> ast.Call:
+    """Return the call of an operation with its first arguments by place, as most people write them."""
+    places, keywords = list(call.args), list(call.keywords)
+    for argument in _PLACES.get(name(call), ())[len(places) :]:
+        given = next((one for one in keywords if one.arg == argument), None)
+        if given is None:
+            break
+        places.append(given.value)
+        keywords.remove(given)
+    return ast.Call(call.func, places, keywords)
+
+
+_PLACES = {
+    "add_column": ("table_name", "column"),
+    "alter_column": ("table_name", "column_name"),
+    "create_check_constraint": ("constraint_name", "table_name", "condition"),
+    "create_foreign_key": ("constraint_name", "source_table", "referent_table", "local_cols", "remote_cols"),
+    "create_index": ("index_name", "table_name", "columns"),
+    "create_unique_constraint": ("constraint_name", "table_name", "columns"),
+    "drop_column": ("table_name", "column_name"),
+    "drop_constraint": ("constraint_name", "table_name"),
+    "drop_index": ("index_name",),
+}
 
 
 def code(call: ast.Call) -> str:

@@ -300,12 +300,11 @@ def rewritten(revision: Revision, history: History, found: Sequence[Finding]) ->
     from railhead.hazards import rewrite  # 5 ms that only those pay who are refused
 
     numbers = [naming.number(one) or 0 for one in history.by_id]
-    successors = [one.file for one in history.by_id.values() if revision.id in one.parents]
     remedy = None
     with suppress(SyntaxError, OSError, ValueError, IndexError):
         source = source_of(revision.path)
-        successor = successors[0] if len(successors) == 1 else None
-        remedy = rewrite.remedy(source, revision.file, found, max(numbers, default=0) + 1, successor)
+        successors = {one.file: source_of(one.path) for one in history.by_id.values() if revision.id in one.parents}
+        remedy = rewrite.remedy(source, revision.file, found, max(numbers, default=0) + 1, successors, history.by_id)
     if remedy:
         return f"write it so:\n\n{remedy.text}"
     return "\n".join(dict.fromkeys(one.instead for one in found))

@@ -10,6 +10,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from railhead.history.graph import syntax
 from railhead.postgres import sql_text
 
 _SUSPICIOUS = re.compile(
@@ -27,7 +28,7 @@ def ends_by_hand(source: str, function: str) -> bool:
     """Tell whether `upgrade` or `downgrade` of a revision's source commits, or lets each statement commit itself."""
     if not _SUSPICIOUS.search(source):
         return False
-    bodies = _reached(ast.parse(source), function)
+    bodies = _reached(syntax(source), function)
     names = _Names(bodies)
     return any(is_end(node, names) for node in _nodes(bodies))
 
@@ -36,7 +37,7 @@ def without_ends(source: str, function: str) -> str | None:
     """Return the source without the statements of a function that end its transaction; None when some are part of others."""
     if not _SUSPICIOUS.search(source):
         return source
-    bodies = _reached(ast.parse(source), function)
+    bodies = _reached(syntax(source), function)
     names = _Names(bodies)
     lines = source.splitlines()
     ends = [(node, body) for body in bodies for node in body.body if _only_ends(node, names)]

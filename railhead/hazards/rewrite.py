@@ -7,16 +7,19 @@ no database; what it cannot rewrite it leaves to words.
 from __future__ import annotations
 
 import ast
+import builtins
 import re
-import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from railhead.hazards import hand_ends
-from railhead.hazards.rewriting import RewriteStep, Rewriting, groups_of, is_mixed
+from railhead.hazards import hand_ends, steps
+from railhead.hazards.rewriting import Rewriting
 from railhead.hazards.rules import Finding
+from railhead.hazards.steps import RewriteStep
+from railhead.history.files import bound, declared, parents_of
 from railhead.history.graph import syntax
 from railhead.history.naming import LONGEST_ID
+from railhead.history.relabel import Name, relabelled, statement
 
 
 class RewrittenRevision(NamedTuple):
@@ -35,8 +38,8 @@ class Remedy(NamedTuple):
     parts: tuple[RewrittenRevision, ...]
     words: tuple[str, ...]
     """What is to be done by hand, and how."""
-    successor: tuple[str, str] | None
-    """The file that builds on this revision, and its new parent, when parts were added."""
+    successors: tuple[tuple[str, str], ...] = ()
+    """The files that build on this revision, each with the line that says so from now on, when parts were added."""
     left: tuple[Finding, ...] = ()
     """What was found and is not mended by all that."""
 
@@ -47,67 +50,95 @@ class Remedy(NamedTuple):
         for part in self.parts:
             place = f"migrations/versions/{part.file}"
             told.append(f"new, {place}:\n{part.source}" if part.is_new else f"in {place}:\n{part.functions}")
-        if self.successor:
-            told.append(f'in migrations/versions/{self.successor[0]}:\ndown_revision = "{self.successor[1]}"')
+        told += (f"in migrations/versions/{file}:\n{line}" for file, line in self.successors)
         told += dict.fromkeys(f"and by hand, for {one}:\n{one.instead}" for one in self.left)
         return "\n\n".join(one.rstrip() for one in told)
 
 
 def remedy(
-    source: str, file: str, found: Collection[Finding], number: int, successor: str | None = None
+    source: str,
+    file: str,
+    found: Collection[Finding],
+    number: int,
+    successors: Mapping[str, str] | None = None,
+    taken: Collection[str] = (),
 ) -> Remedy | None:
     """Return what a revision file becomes, None when there is nothing to rewrite and nothing to say.
 
-    `number` is the first that no revision has, `successor` the file that builds on this revision.
+    `number` is the first that no revision has, `successors` are the files that build on this revision, with their sources, `taken` the
+    ids of all. What it returns loads, and has the names that it uses. Raises ValueError or SyntaxError where that cannot be had.
     """
     plain = hand_ends.without_ends(source, "upgrade")
     if plain is None:
         return None
-    source = plain
-    tree = syntax(source)
-    rewriting = Rewriting(source, found)
+    tree = syntax(plain)
+    rewriting = Rewriting(plain, found)
     upgrade, downgrade = (_function(tree, name) for name in ("upgrade", "downgrade"))
     if upgrade is None:
         return None
-    steps = rewriting.upgrade(upgrade)
-    if not rewriting.changed and not is_mixed(steps):
-        return Remedy((), tuple(rewriting.words), None, rewriting.left) if rewriting.words else None
-    groups = groups_of(steps)
+    groups, idle = steps.groups_of(rewriting.upgrade(upgrade))
+    rewriting.leave_out(idle)
+    if not rewriting.changed and len(groups) < 2 and not idle:
+        return Remedy((), tuple(rewriting.words), left=rewriting.left) if rewriting.words else None
+    _assert_at_home(groups)
     backwards = rewriting.downgrade(downgrade, groups) if downgrade else [[] for _ in groups]
-    names = _names(source, file, number, len(groups))
+    names = [*_names(source, file, number, len(groups), successors or {}, taken)]
     parts = []
     for index, (group, back) in enumerate(zip(groups, backwards, strict=True)):
         functions = f"{_defined('upgrade', group)}\n\n\n{_defined('downgrade', back)}\n"
-        whole = _replaced(source, upgrade, downgrade, functions)
-        parts.append(RewrittenRevision(names[index] + ".py" if index else file, bool(index), whole, functions))
-    parents = [names[index] for index in range(len(groups) - 1)]
-    parts[1:] = [
-        part._replace(source=_as_new(part.source, name, parent))
-        for part, name, parent in zip(parts[1:], names[1:], parents, strict=True)
-    ]
-    follows = (successor, names[-1]) if successor and len(parts) > 1 else None
-    return Remedy(tuple(parts), tuple(rewriting.words), follows, rewriting.left)
+        whole = _replaced(plain, upgrade, downgrade, functions)
+        if index:
+            whole = _as_new(whole, names[index][0], names[index - 1][0])
+        _assert_whole(whole, names[index][0], plain)
+        parts.append(RewrittenRevision(names[index][1], bool(index), whole, functions))
+    follow = _following(successors or {}, names[0][0], names[-1][0]) if len(parts) > 1 else ()
+    return Remedy(tuple(parts), tuple(rewriting.words), tuple(follow), rewriting.left)
 
 
-def _names(source: str, file: str, number: int, count: int) -> list[str]:
-    """Return the ids of the parts: the first keeps its own."""
-    given = re.search(r"^revision\b[^=\n]*=\s*['\"]([^'\"]+)['\"]", source, re.MULTILINE)
-    first = given[1] if given else file.removesuffix(".py")
-    words = re.sub(r"^\d+_", "", first)
-    endings = ["_finish"] if count == 2 else [f"_{index}" for index in range(2, count + 1)]
-    prefixes = [f"{number + index:04d}_" for index in range(count - 1)]
-    return [
-        first,
-        *(
-            prefix + words[: LONGEST_ID - len(prefix) - len(ending)].rstrip("_") + ending
-            for prefix, ending in zip(prefixes, endings, strict=False)
-        ),
-    ]
+def _names(
+    source: str, file: str, number: int, count: int, successors: Mapping[str, str], taken: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield the id and the file of each part: the first keeps its own.
+
+    What goes to the end of the history gets the next number; what goes between two revisions, or has none, is called after the first.
+    """
+    stem = file.removesuffix(".py")
+    first = _declared(source, "revision") or stem
+    yield str(first), file
+    numbered = re.fullmatch(r"\d+_(.+)", str(first))
+    for index in range(1, count):
+        ending = "_finish" if count == 2 else f"_{index + 1}"
+        prefix, words = ("", str(first))
+        if numbered and not successors:
+            prefix, words = f"{number + index - 1:04d}_", numbered[1]
+        name = _free(prefix, words, ending, taken)
+        yield name, f"{name}.py" if first == stem else f"{stem}{ending}.py"
 
 
-def _defined(name: str, steps: Sequence[RewriteStep]) -> str:
-    body = "\n".join(step.code for step in steps) or "pass"
-    return f"def {name}() -> None:\n{textwrap.indent(body, '    ')}"
+def _free(prefix: str, words: str, ending: str, taken: Collection[str]) -> str:
+    """Return a name that nobody has, as long as an id may be."""
+    endings = [ending, *(f"{ending}{number}" for number in range(2, 100))]
+    names = (f"{prefix}{words[: LONGEST_ID - len(prefix) - len(one)].rstrip('_')}{one}" for one in endings)
+    return next(name for name in names if name not in taken)
+
+
+def _declared(source: str, name: str) -> str | None:
+    found = declared(syntax(source)).get(name)
+    return found.value if found and isinstance(found.value, str) else None
+
+
+def _following(successors: Mapping[str, str], was: str, now: str) -> Iterator[tuple[str, str]]:
+    """Yield each file that builds on a revision, with the statement that says on what from now on."""
+    for file, source in successors.items():
+        parents = parents_of(declared(syntax(source))["down_revision"].value) or ()
+        new = tuple(now if one == was else str(one) for one in parents)
+        changed = relabelled(source, {"down_revision": new[0] if len(new) == 1 else new})
+        yield file, statement(changed, "down_revision")
+
+
+def _defined(name: str, group: Sequence[RewriteStep]) -> str:
+    body = "\n".join(step.code for step in group) or "pass"
+    return f"def {name}() -> None:\n{steps.indented(body)}"
 
 
 def _replaced(source: str, upgrade: ast.FunctionDef, downgrade: ast.FunctionDef | None, functions: str) -> str:
@@ -122,14 +153,55 @@ def _replaced(source: str, upgrade: ast.FunctionDef, downgrade: ast.FunctionDef 
 
 def _as_new(source: str, revision: str, parent: str) -> str:
     """Return a copy of a file as a revision of its own; what it says about itself has to be said anew."""
-    doc = ast.get_docstring(syntax(source))
-    title = (doc or revision).splitlines()[0].rstrip(".")
-    source = re.sub(r'\A\s*(?:""".*?"""|\'\'\'.*?\'\'\')', "", source, count=1, flags=re.DOTALL).lstrip()
-    source = re.sub(r"^(revision\b[^=\n]*=\s*).*$", rf'\g<1>"{revision}"', source, count=1, flags=re.MULTILINE)
-    source = re.sub(r"^(down_revision\b[^=\n]*=\s*).*$", rf'\g<1>"{parent}"', source, count=1, flags=re.MULTILINE)
+    said = declared(syntax(source))
+    names: dict[str, Name] = dict.fromkeys(name for name in ("branch_labels", "depends_on") if name in said)
+    source = relabelled(source, {"revision": revision, "down_revision": parent, **names})
+    tree = syntax(source)
+    title = (ast.get_docstring(tree) or revision).splitlines()[0].rstrip(".")
+    lines = source.splitlines()
+    if ast.get_docstring(tree) is not None:
+        lines[tree.body[0].lineno - 1 : tree.body[0].end_lineno] = []
+    source = "\n".join(lines).lstrip() + "\n"
     if not re.search(r"\bsa\.", re.sub(r"^import .*$", "", source, flags=re.MULTILINE)):
         source = re.sub(r"^import sqlalchemy as sa\n", "", source, flags=re.MULTILINE)
     return f'"""{title} (goes on)."""\n\n{source}'
+
+
+def _assert_at_home(groups: Sequence[Sequence[RewriteStep]]) -> None:
+    """Raise ValueError where names would be looked up elsewhere than the file says."""
+    leaves = any(steps.is_outside(one for one in group if one.works) for group in groups)
+    if leaves and any(_ELSEWHERE.search(step.code) for group in groups for step in group):
+        raise ValueError("it sets the search_path, or the role, for its transaction only")
+
+
+_ELSEWHERE = re.compile(r"\bSET\s+LOCAL\s+(?:search_path|role)\b|\bset_config\(.*search_path.*true", re.IGNORECASE)
+
+
+def _assert_whole(source: str, revision: str, origin: str) -> None:
+    """Raise ValueError unless a rewritten file loads as this revision and knows every name that the original knew."""
+    compile(source, revision, "exec", dont_inherit=True)
+    if _declared(source, "revision") not in {revision, None} or not _unknown(source) <= _unknown(origin):
+        raise ValueError("what is rewritten would not run")
+
+
+def _unknown(source: str) -> set[str]:
+    """Return the names that `upgrade` or `downgrade` use and nothing in the file gives."""
+    tree = syntax(source)
+    known = {name for node in tree.body for name in bound(node)} | {*dir(builtins), "__file__", "__name__", "__doc__"}
+    functions = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in {"upgrade", "downgrade"}
+    ]
+    return {name for function in functions for name in _used(function) - _bound_in(function) - known}
+
+
+def _used(function: ast.FunctionDef) -> set[str]:
+    names = (node for node in ast.walk(function) if isinstance(node, ast.Name))
+    return {node.id for node in names if isinstance(node.ctx, ast.Load)}
+
+
+def _bound_in(function: ast.FunctionDef) -> set[str]:
+    own = {name for node in function.body for inner in ast.walk(node) for name in bound(inner)}
+    return own | {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
 
 
 def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:

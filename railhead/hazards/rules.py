@@ -13,6 +13,7 @@ from typing import NamedTuple
 from railhead.hazards import new_constraints
 from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
 from railhead.hazards.loss import Loss
+from railhead.hazards.table_names import in_words
 from railhead.history.graph import Revision
 from railhead.schema import catalog, compatibility
 
@@ -85,7 +86,8 @@ class Finding(NamedTuple):
 
     def _filled(self, text: str) -> str:
         thing = self.loss.words if self.loss else self.thing
-        filled = text.format(table=self.table or "a table", thing=thing or self.hazard.thing.format(table=self.table))
+        thing = thing or self.hazard.thing.format(table=self.table)
+        filled = text.format(table=self.table or "a table", thing=thing, **in_words(self.table or "a_table"))
         return filled[:1].upper() + filled[1:]
 
 
@@ -112,9 +114,8 @@ def accepted_in_file(revision: Revision, finding: Finding) -> str | None:
 
     `accepted_hazards` names a slug, or `slug:table` for one table only. Without a reason nothing is accepted.
     """
-    given: Mapping[str, str] = revision.accepted_hazards
-    for_table = given.get(f"{finding.slug}:{finding.table}", given.get(finding.slug))
-    reason = given.get(finding.token, for_table)
+    given = revision.accepted_hazards
+    reason = given.get(finding.token, given.get(f"{finding.slug}:{finding.table}", given.get(finding.slug)))
     return str(reason).strip() or None if reason is not None else None
 
 
@@ -253,7 +254,7 @@ _RECORDS = (
         instead="Three steps, in three releases that each work with the one before:\n"
         "1. add a column of the new kind to {table}, without a default that has to be computed for each row;\n"
         "   let the application write both\n"
-        '2. op.backfill("{table}", "new = old", "new IS NULL AND old IS NOT NULL")\n'
+        '2. op.backfill({name}, "new = old", "new IS NULL AND old IS NOT NULL"{schema})\n'
         "3. let the application read the new column; drop the old one a release later",
         blocking=True,
         check=_rewrites,
@@ -267,9 +268,9 @@ _RECORDS = (
         danger="{thing} reads every row of {table}, and until that is done others cannot write.",
         thing="one statement",
         instead="Let a constraint that is NOT VALID hold for new rows first, and look at the old ones without a lock:\n"
-        'op.set_not_null("{table}", "column")\n'
-        'or op.create_check_constraint_not_valid("name", "{table}", "condition")\n'
-        '   op.validate_constraint("name", "{table}")',
+        'op.set_not_null({name}, "column"{schema})\n'
+        'or op.create_check_constraint_not_valid("name", {name}, "condition"{schema})\n'
+        '   op.validate_constraint("name", {name}{schema})',
         blocking=True,
         check=_scans,
         story="`SET NOT NULL` and a CHECK constraint have to hold for the rows that are there, so PostgreSQL reads them all, under\n"
@@ -282,8 +283,8 @@ _RECORDS = (
         danger="building {thing} blocks every write to {table} until it is finished.",
         thing="an index",
         instead="Build it concurrently, in a revision of its own:\n"
-        'op.create_index_concurrently("name", "{table}", ["column"])\n'
-        'or op.create_unique_constraint_concurrently("name", "{table}", ["column"])',
+        'op.create_index_concurrently("name", {name}, ["column"]{schema})\n'
+        'or op.create_unique_constraint_concurrently("name", {name}, ["column"]{schema})',
         blocking=True,
         check=_indexes,
         story="CREATE INDEX and ADD UNIQUE take a lock that lets others read and makes every write wait until the index is built:\n"
@@ -296,8 +297,8 @@ _RECORDS = (
         danger="{thing} of {table} is checked for every row, while nobody can write {table} or the table that it refers to.",
         thing="a foreign key",
         instead="Add it for new rows, then check the old ones without a lock, in a revision of its own:\n"
-        'op.create_foreign_key_not_valid("name", "{table}", "other", ["column"], ["id"])\n'
-        'op.validate_constraint("name", "{table}")',
+        'op.create_foreign_key_not_valid("name", {name}, "other", ["column"], ["id"]{source_schema})\n'
+        'op.validate_constraint("name", {name}{schema})',
         blocking=True,
         check=_foreign_keys,
         story="A new foreign key is checked for all rows under SHARE ROW EXCLUSIVE on both tables: reads go on, writes to either wait.\n"
@@ -308,7 +309,7 @@ _RECORDS = (
         danger="{thing} changes rows of {table} in one transaction, and keeps each of them locked until it ends.",
         thing="one statement",
         instead="Write them in batches, in a revision of its own:\n"
-        'op.backfill("{table}", "column = value", "column IS NULL")',
+        'op.backfill({name}, "column = value", "column IS NULL"{schema})',
         blocking=True,
         check=_writes,
         story="An UPDATE of many rows locks each of them until the migration commits: whoever wants to change one of them waits. It\n"
@@ -374,7 +375,7 @@ _RECORDS = (
         thing="something",
         instead="First let a release serve that neither reads nor writes it, then look whether anybody misses it. Where it has to be\n"
         "kept, copy it first, in a revision of its own:\n"
-        'op.execute("CREATE TABLE {table}_kept AS TABLE {table}")',
+        "op.execute({copy})",
         blocking=False,
         check=_destroys,
         destroys=True,

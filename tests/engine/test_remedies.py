@@ -60,7 +60,8 @@ def body(remedy: Remedy, part: int = 0) -> list[str]:
 
 def run(server: Dsn, folder: Path, remedy: Remedy) -> list[str]:
     """Replay the parts of a remedy and return what blocks in them, or would spoil a crash or a way back."""
-    (folder / SCHEMA.name).write_text(SCHEMA.read_text())
+    if not (folder / SCHEMA.name).exists():
+        (folder / SCHEMA.name).write_text(SCHEMA.read_text())
     for part in remedy.parts:
         (folder / part.file).write_text(part.source)
     history, found = footprints_of(server, folder, [f"{part.file.removesuffix('.py')}" for part in remedy.parts])
@@ -251,8 +252,9 @@ def test_what_is_not_mended_is_said() -> None:
 def test_the_second_file_names_its_parent_and_its_successor() -> None:
     """A part that was split off builds on the first, and what built on the first builds on it."""
     source = (EXAMPLES / "not-repeatable" / "bad.py").read_text()
-    remedy = rewrite.remedy(source, "0002_bad.py", [Finding("not-repeatable")], 7, "0003_next.py")
+    following = {"0003_next.py": 'revision = "0003_next"\ndown_revision = "0002_bad"'}
+    remedy = rewrite.remedy(source, "0002_bad.py", [Finding("not-repeatable")], 7, following)
     assert remedy is not None
-    assert [part.file for part in remedy.parts] == ["0002_bad.py", "0007_bad_finish.py"]
-    assert 'revision = "0007_bad_finish"\ndown_revision = "0002_bad"' in remedy.parts[1].source
-    assert 'in migrations/versions/0003_next.py:\ndown_revision = "0007_bad_finish"' in remedy.text
+    assert [part.file for part in remedy.parts] == ["0002_bad.py", "0002_bad_finish.py"]
+    assert 'revision = "0002_bad_finish"\ndown_revision = "0002_bad"' in remedy.parts[1].source
+    assert 'in migrations/versions/0003_next.py:\ndown_revision = "0002_bad_finish"' in remedy.text
