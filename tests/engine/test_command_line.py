@@ -105,7 +105,7 @@ def test_status_has_these_keys_in_json(workshop: Workshop, database: Dsn) -> Non
         "last": None,
     }
     assert isinstance(pending, list)
-    assert [sorted(one) for one in pending] == [["breaking", "file", "hazards", "message", "revision"]] * 2
+    assert [sorted(one) for one in pending] == [["breaking", "file", "hazards", "lost", "message", "revision"]] * 2
     assert pending[1]["file"] == "migrations/versions/0002_add_task_due_on.py"
 
 
