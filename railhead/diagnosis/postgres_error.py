@@ -55,6 +55,9 @@ _KINDS = (
 )
 
 
+_IN_SCHEMAS = {"table", "view", "materialized view", "sequence", "type", "function", "object"}
+
+
 class Failure(NamedTuple):
     """What PostgreSQL said, taken apart. Names are as SQL writes them, and empty where it did not tell."""
 
@@ -80,10 +83,15 @@ class Failure(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Return the first of the names, as SQL writes it; PostgreSQL names a missing table with its schema."""
-        if self.code == "42P01":
-            return ".".join(map(quoted_name, self.names[0].split(".", 1))) if self.names else "it"
-        return quoted_name(self.names[0]) if self.names else "it"
+        """Return the first of the names, as SQL writes it; PostgreSQL names a missing table, or type, with its schema."""
+        if not self.names:
+            return "it"
+        if self.code in {"42P01", "42704"}:
+            return ".".join(map(quoted_name, self.names[0].split(".", 1)))
+        name = quoted_name(self.names[0])
+        if self.kind == "index":
+            return self._beside(name)
+        return self._located(name) if self.kind in _IN_SCHEMAS else name
 
     @property
     def last_word(self) -> str:
@@ -93,14 +101,23 @@ class Failure(NamedTuple):
     @property
     def denied(self) -> str:
         """Return what the sentence ends with, with the schema that the statement names it in: PostgreSQL leaves that out."""
-        name = self.last_word
-        match = re.search(rf"({_PART})\s*\.\s*(?:{re.escape(name)}|\"{re.escape(name)}\")(?![\w$])", self.statement)
+        return self._located(self.last_word)
+
+    def _located(self, name: str) -> str:
+        """Return a name with the schema that the statement names it in."""
+        same = rf'{re.escape(name)}|"{re.escape(name)}"'
+        match = re.search(rf"({_PART})\s*\.\s*(?:{same})(?![\w$])", self.statement, re.IGNORECASE)
         return f"{match[1]}.{name}" if match else name
+
+    def _beside(self, index: str) -> str:
+        """Return the name of an index with the schema of its table, where it is."""
+        match = re.search(rf"\bON\s+(?:ONLY\s+)?({_PART})\s*\.\s*(?:{_PART})", self.statement, re.IGNORECASE)
+        return f"{match[1]}.{index}" if match else index
 
     @property
     def relation(self) -> str:
         """Return the second of the names: the table in `column "n" of relation "task" already exists`."""
-        return quoted_name(self.names[1]) if len(self.names) > 1 else ""
+        return self._located(quoted_name(self.names[1])) if len(self.names) > 1 else ""
 
     @property
     def path(self) -> str:
@@ -200,6 +217,11 @@ def _login(error: psycopg2.Error) -> str:
 def quoted_name(name: str) -> str:
     """Return a name as SQL writes it: in quotation marks where it needs them."""
     return name if not name or re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
+
+
+def unquoted(name: str) -> str:
+    """Return a name that SQL writes as it is."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 _CONSTRAINT = """

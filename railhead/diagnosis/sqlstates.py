@@ -12,7 +12,7 @@ from typing import NamedTuple
 import psycopg2
 
 from railhead.diagnosis import postgres_error, refusals, violations
-from railhead.diagnosis.postgres_error import NAME, Ask, Failure, quoted_name
+from railhead.diagnosis.postgres_error import NAME, Ask, Failure, quoted_name, unquoted
 from railhead.postgres import failures
 from railhead.project import own_tables
 
@@ -73,10 +73,11 @@ def _is_there_advice(failure: Failure) -> str:
         return _type_advice(failure)
     if failure.kind == "enum value":
         match = _ADD_VALUE.search(failure.statement)
-        value = failure.names[0].replace("'", "''") if failure.names else "..."
+        type_ = match[1] if match else "..."
+        quoted = "'" + (failure.names[0].replace("'", "''") if failure.names else "...") + "'"
         return (
             f"if it is the same value, let {failure.file} say:\n"
-            f"op.execute(\"ALTER TYPE {match[1] if match else '...'} ADD VALUE IF NOT EXISTS '{value}'\")"
+            f"op.execute({violations.python(f'ALTER TYPE {type_} ADD VALUE IF NOT EXISTS {quoted}')})"
         )
     gone = {
         "index": f"DROP INDEX CONCURRENTLY {failure.name};",
@@ -95,17 +96,24 @@ def _renamed(failure: Failure) -> str:
     return quoted_name(f"{failure.names[0][:59] if failure.names else 'it'}_old")
 
 
+def _type(failure: Failure) -> str:
+    """Return the arguments by which SQLAlchemy knows the type that an error is about: its name, and its schema if it has one."""
+    schema, _, name = failure.name.rpartition(".")
+    place = f", schema={violations.python(unquoted(schema))}" if schema else ""
+    return f"name={violations.python(unquoted(name))}{place}"
+
+
 def _type_advice(failure: Failure) -> str:
     users = failure.ask(_COLUMNS_OF_TYPE, (failure.names[0] if failure.names else "",))
     if users is None:
         return (
             "no column uses it: a dropped table left it behind (PostgreSQL keeps the type). Take it away:\n"
             f"DROP TYPE {failure.name};\n"
-            f'and let the downgrade that drops the table say:\nop.execute("DROP TYPE {failure.name}")'
+            f"and let the downgrade that drops the table say:\nop.execute({violations.python(f'DROP TYPE {failure.name}')})"
         )
     return (
         f"it is in use by {users}. To use it in one more table, let {failure.file} say:\n"
-        f'postgresql.ENUM(..., name="{failure.names[0]}", create_type=False)'
+        f"postgresql.ENUM(..., {_type(failure)}, create_type=False)"
     )
 
 
@@ -177,7 +185,7 @@ def _is_missing_advice(failure: Failure) -> str:
     if failure.kind == "type":
         return (
             f"correct the name in {failure.file}, or make the type there first (add_column does not):\n"
-            f"postgresql.ENUM(..., name={violations.python(failure.names[0])}).create(op.get_bind())"
+            f"postgresql.ENUM(..., {_type(failure)}).create(op.get_bind())"
         )
     return (
         "see whether somebody removed it outside the migrations:\npython utils/migrate.py drift\n"
@@ -313,7 +321,9 @@ CASES: dict[str, Case] = {
     "42804": Case(
         "no-cast",
         "PostgreSQL does not know how to turn the old values into the new type",
-        'say how in {file}, in alter_column:\npostgresql_using="{name}::..."',
+        lambda failure: (
+            f"say how in {failure.file}, in alter_column:\npostgresql_using={violations.python(f'{failure.name}::...')}"
+        ),
     ),
     "22P02": Case("bad-value", "a value does not fit its type", _CORRECT_VALUES),
     "22001": Case("bad-value", "a value is too long for its type", _CORRECT_VALUES),

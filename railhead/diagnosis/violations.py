@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from railhead.diagnosis.postgres_error import FOREIGN_KEY, Failure, condition_of, quoted_name
+from railhead.diagnosis.postgres_error import FOREIGN_KEY, Failure, condition_of, quoted_name, unquoted
 
 _PARTIAL = re.compile(r"\sWHERE\s(.*)$", re.IGNORECASE | re.DOTALL)
 _ADD_COLUMN = re.compile(r"\bADD\s+(?:COLUMN\s+)?(?!CONSTRAINT)", re.IGNORECASE)
@@ -166,20 +166,16 @@ def _backfill(failure: Failure) -> str:
 
 
 def _set_not_null(failure: Failure) -> str:
-    return f"op.set_not_null({_table(failure)}, {python(_plain(failure.column))}{_schema(failure)})"
+    return f"op.set_not_null({_table(failure)}, {python(unquoted(failure.column))}{_schema(failure)})"
 
 
 def _table(failure: Failure) -> str:
     prefix = f"{quoted_name(failure.schema)}."
-    return python(_plain(failure.table.removeprefix(prefix)))
+    return python(unquoted(failure.table.removeprefix(prefix)))
 
 
 def _schema(failure: Failure) -> str:
     return f", schema={python(failure.schema)}" if failure.schema not in {"", "public"} else ""
-
-
-def _plain(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def python(text: str) -> str:

@@ -18,6 +18,7 @@ from railhead.hazards.rules import Finding
 from railhead.hazards.steps import RewriteStep
 from railhead.history.files import bound, declared, parents_of
 from railhead.history.graph import syntax
+from railhead.history.loader import without_warnings
 from railhead.history.naming import LONGEST_ID
 from railhead.history.relabel import Name, relabelled, statement
 
@@ -179,7 +180,8 @@ _ELSEWHERE = re.compile(r"\bSET\s+LOCAL\s+(?:search_path|role)\b|\bset_config\(.
 
 def _assert_whole(source: str, revision: str, origin: str) -> None:
     """Raise ValueError unless a rewritten file loads as this revision and knows every name that the original knew."""
-    compile(source, revision, "exec", dont_inherit=True)
+    with without_warnings():
+        compile(source, revision, "exec", dont_inherit=True)
     if _declared(source, "revision") not in {revision, None} or not _unknown(source) <= _unknown(origin):
         raise ValueError("what is rewritten would not run")
 

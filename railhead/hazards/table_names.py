@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from railhead.diagnosis.postgres_error import unquoted
 from railhead.diagnosis.violations import python
 from railhead.schema.catalog import split_identity
 
@@ -9,7 +10,7 @@ from railhead.schema.catalog import split_identity
 def parts(table: str) -> tuple[str | None, str]:
     """Return the schema, None where it is found without, and the name, both without quotes: `events."Role"` is ("events", "Role")."""
     _, place, name = split_identity(f"table {table}")
-    return _plain(place) or None, _plain(name)
+    return unquoted(place) or None, unquoted(name)
 
 
 def bare(table: str) -> str:
@@ -19,7 +20,7 @@ def bare(table: str) -> str:
 
 def of_sql(name: str) -> str:
     """Return a name that stands in SQL as PostgreSQL understands it: in small letters, unless it is quoted."""
-    return _plain(name) if name.startswith('"') else name.lower()
+    return unquoted(name) if name.startswith('"') else name.lower()
 
 
 def in_words(table: str) -> dict[str, str]:
@@ -32,7 +33,3 @@ def in_words(table: str) -> dict[str, str]:
         "source_schema": f", source_schema={python(schema)}" if schema else "",
         "copy": python(f"CREATE TABLE {kept} AS TABLE {table}"),
     }
-
-
-def _plain(name: str) -> str:
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name

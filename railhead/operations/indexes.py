@@ -167,12 +167,13 @@ def _path(session: AutocommitSession, table: Table, name: str) -> str:
 
 
 def _differs(table: Table, name: str, there: str, wanted: str) -> Stop:
+    place = f", schema={table.schema!r}" if table.schema else ""
     return Stop(
         "index-differs",
         f"there is another index named {name}",
         facts=[("table", str(table).replace('"', "")), ("there", there), ("wanted", wanted)],
         database="this step changed nothing",
-        next_step=f"give the new index another name, or drop the old one first:\nop.drop_index_concurrently({name!r})",
+        next_step=f"give the new index another name, or drop the old one first:\nop.drop_index_concurrently({name!r}{place})",
         exit_code=ROLLED_BACK,
     )
 
