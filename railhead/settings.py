@@ -231,25 +231,29 @@ class _Reader:
         self.mistakes.append((name, why))
 
     def value(self, name: str, default: T, parse: Callable[[str], T], examples: str) -> T:
-        text = self.text(name)
-        if text is None:
-            return default
-        try:
-            return parse(text)
-        except ValueError:
-            self.wrong(name, f"is {text!r}; write {examples}")
-            return default
+        return self._understood(name, default, parse, lambda text: self.wrong(name, f"is {text!r}; write {examples}"))
 
     def harmless(self, name: str, default: T, parse: Callable[[str], T], examples: str) -> T:
         """Return what a variable says that can hurt nobody: what is not understood is a doubt, and the default holds."""
+        held = str(default).lower()
+        return self._understood(
+            name,
+            default,
+            parse,
+            lambda text: self.doubts.append(
+                f"{name} is {text!r}, which says nothing here, so it is {held}; write {examples}"
+            ),
+        )
+
+    def _understood(self, name: str, default: T, parse: Callable[[str], T], otherwise: Callable[[str], None]) -> T:
+        """Return what a variable says; the default where it says nothing, or nothing that is understood, which `otherwise` is told."""
         text = self.text(name)
         if text is None:
             return default
         try:
             return parse(text)
         except ValueError:
-            held = str(default).lower()
-            self.doubts.append(f"{name} is {text!r}, which says nothing here, so it is {held}; write {examples}")
+            otherwise(text)
             return default
 
     def port(self, name: str, default: int) -> int:
