@@ -28,7 +28,7 @@ run: $(INSTALLED)
 	@exec $(PYTHON) -m gunicorn 'app:create_app()'
 
 test: $(INSTALLED)
-	@$(PYTHON) -m pytest -n 3 --dist worksteal tests/house tests/engine tests/web
+	@$(PYTHON) -m pytest -n 3 --dist worksteal tests/house tests/engine tests/web tests/test_history.py
 
 chaos: $(INSTALLED) $(BROWSER)
 	@$(PYTHON) -m pytest -n 2 -m "not alone" tests/chaos

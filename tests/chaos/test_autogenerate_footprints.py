@@ -9,7 +9,7 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.hazards import rules
 from tests.desk import Desk
-from tests.engine.test_autogenerate import CASES, create, desk, edited, engine, metadata, partitions
+from tests.engine.autogenerate.test_autogenerate import CASES, create, desk, edited, engine, metadata, partitions
 from tests.judging import footprints_of
 
 assert desk, engine  # the fixtures

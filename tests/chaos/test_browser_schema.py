@@ -17,7 +17,7 @@ from railhead.postgres.advisory_lock import Lock
 from tests.chaos import sight
 from tests.chaos.eyes import DESK, OPPOSITE, Scheme, colour, contrast, faults
 from tests.chaos.hands import HANDS, SIZES, Keyboard, Mouse
-from tests.engine import test_states as states
+from tests.engine.state import test_states as states
 from tests.ground import Tree, eventually, rows_of
 from tests.workshop import Workshop
 

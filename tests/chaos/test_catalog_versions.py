@@ -21,7 +21,7 @@ from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
 from tests.ground import Databases, eventually, rows_of
 
-EVERYTHING = (Path(__file__).parents[1] / "engine" / "everything.sql").read_text(encoding="utf-8")
+EVERYTHING = (Path(__file__).parents[1] / "engine" / "schema" / "everything.sql").read_text(encoding="utf-8")
 INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 """Where Debian's packages put their servers; postgresql-15 is Debian 12's."""
 

@@ -13,7 +13,7 @@ from sqlalchemy import Column, Integer, MetaData, Table
 from railhead.autogenerate import model_diff
 from railhead.postgres.engine import engine_over
 from railhead.state import drift
-from tests.engine.test_drift import keep, run
+from tests.engine.state.test_drift import keep, run
 from tests.ground import Databases
 from utils.migrate import PROJECT
 

@@ -921,5 +921,5 @@ def kinds() -> Iterator[str]:
         yield f"| {name} | {files} | {case.unavoidable or 'no'} |"
 
 
-if __name__ == "__main__":  # python -m tests.engine.test_autogenerate
+if __name__ == "__main__":  # python -m tests.engine.autogenerate.test_autogenerate
     print("\n".join(kinds()))

@@ -12,7 +12,7 @@ from railhead.dsn import Dsn
 from railhead.hazards import rewrite, rules
 from railhead.hazards.rules import HAZARDS, Finding
 from railhead.history.relabel import relabelled
-from tests.engine.test_remedies import BLOCKING, EVERYWHERE, HEAD, body, file, rewritten, run
+from tests.engine.hazards.test_remedies import BLOCKING, EVERYWHERE, HEAD, body, file, rewritten, run
 from tests.judging import EXAMPLES, SCHEMA, footprints_of
 
 IN_SCHEMA = """
