@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from railhead import cli
 from railhead.errors import IMPOSSIBLE, Stop
-from railhead.project import Project
+from railhead.project import Project, around
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -21,17 +21,12 @@ MODELS = "models:Base.metadata"
 
 def main() -> int:
     """Run one command on the project around this folder and return its exit code."""
-    root = _root(Path.cwd())
+    root = around(Path.cwd())
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))  # `models` and what revisions import
     exit_code = cli.main(Project(root=root, models=_models(root)))
     gc.freeze()  # the last look for reference cycles before the end, among hundreds of modules, is a tenth of a run
     return exit_code
-
-
-def _root(place: Path) -> Path:
-    """Return the nearest folder with an alembic.ini, from `place` upwards; `place` itself when there is none."""
-    return next((folder for folder in (place, *place.parents) if (folder / "alembic.ini").is_file()), place)
 
 
 def _models(root: Path) -> Callable[[], MetaData]:
@@ -41,7 +36,7 @@ def _models(root: Path) -> Callable[[], MetaData]:
         from operator import attrgetter
 
         alembic_ini = ConfigParser(interpolation=None)
-        alembic_ini.read(root / "alembic.ini", encoding="utf-8")
+        alembic_ini.read(Project(root).alembic_ini, encoding="utf-8")
         named = alembic_ini.get("railhead", "models", fallback=MODELS)
         module, _, attribute = named.partition(":")
         try:

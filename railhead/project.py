@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,11 +79,33 @@ IS_OWN = (
 """A condition on pg_class c: the ledger, or a table in which Alembic keeps a version, whatever it is called and whose ever it is."""
 
 
-def _said_in(text: str) -> VersionTable:
-    """Return what an alembic.ini says of it. A parser of such files would cost as much as all of a start with nothing to do."""
-    section = text.partition("\n[railhead]")[2].partition("\n[")[0]
-    said = dict(re.findall(r"^(version_table(?:_schema)?)[ \t]*[=:][ \t]*(\S.*?)[ \t]*$", section, re.MULTILINE))
+_INI = "alembic.ini"
+_OPTION = re.compile(r"^(\w+)[ \t]*[=:][ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+
+
+def _options(text: str, section: str) -> dict[str, str]:
+    """Return what an alembic.ini says. A parser of such files would cost as much as all of a start with nothing to do."""
+    return dict(_OPTION.findall(f"\n{text}".partition(f"\n[{section}]")[2].partition("\n[")[0]))
+
+
+def _version_table_in(text: str) -> VersionTable:
+    said = _options(text, "railhead")
     return VersionTable(said.get("version_table", VersionTable().name), said.get("version_table_schema"))
+
+
+def root_of(alembic_ini: Path) -> Path:
+    """Return the folder of the project whose alembic.ini this is: the one above where it stands beside env.py, as Flask-Migrate's does."""
+    folder = alembic_ini.resolve().parent
+    return folder.parent if (folder / "env.py").is_file() else folder
+
+
+def around(place: Path) -> Path:
+    """Return the folder of the project in which `place` is; `place` itself where there is none."""
+    for folder in (place, *place.parents):
+        for alembic_ini in (folder / _INI, folder / "migrations" / _INI):
+            if alembic_ini.is_file():
+                return root_of(alembic_ini)
+    return place
 
 
 def _nobody_named_models() -> MetaData:
@@ -100,37 +123,91 @@ class Project(NamedTuple):
     """What people type to get here, for messages and help texts."""
 
     def spoken(self, text: str) -> str:
-        """Return a text in which every command is as it is typed in this project."""
-        return text.replace(TEMPLATE_COMMAND, self.command)
+        """Return a text in which every command is as it is typed in this project, and every file where it is."""
+        text = text.replace(TEMPLATE_COMMAND, self.command)
+        return _placed(text, self) if "migrations/" in text else text
+
+    @property
+    def alembic_ini(self) -> Path:
+        """Alembic's configuration: in the folder, or beside env.py below it, where Flask-Migrate has it."""
+        for place in (self.root / _INI, self.root / "migrations" / _INI):
+            if place.is_file():
+                return place
+        below = (place for place in sorted(self.root.glob(f"*/{_INI}")) if (place.parent / "env.py").is_file())
+        return next(below, self.root / _INI)
+
+    @property
+    def scripts(self) -> Path:
+        """The folder of env.py and of what the engine writes."""
+        return self._places()[0]
 
     @property
     def versions(self) -> Path:
         """The folder of the revision files."""
-        return self.root / "migrations" / "versions"
+        return self._places()[1]
 
     @property
     def manifest(self) -> Path:
         """The file that says what was sealed."""
-        return self.root / "migrations" / "manifest.txt"
+        return self.scripts / "manifest.txt"
 
     @property
     def baseline(self) -> Path:
         """The file that fresh databases begin with, where the history has one."""
-        return self.root / "migrations" / "baseline.sql"
+        return self.scripts / "baseline.sql"
+
+    def _places(self) -> tuple[Path, Path]:
+        alembic_ini = self.alembic_ini
+        return _places_in(_text_of(alembic_ini), alembic_ini, self.root)
 
     @property
     def version_table(self) -> VersionTable:
         """Where the version is kept, as `[railhead]` in alembic.ini says: that file is known to every entrance, env.py is not."""
-        try:
-            text = (self.root / "alembic.ini").read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            return VersionTable()
-        return _said_in(text) if "\nversion_table" in text else VersionTable()
+        text = _text_of(self.alembic_ini)
+        return _version_table_in(text) if "\nversion_table" in text else VersionTable()
 
     @property
     def data(self) -> Path:
         """The folder of the server of development."""
         return self.root / ".data"
+
+
+def _text_of(alembic_ini: Path) -> str:
+    try:
+        return alembic_ini.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+@lru_cache
+def _places_in(text: str, alembic_ini: Path, root: Path) -> tuple[Path, Path]:
+    said = _options(text, "alembic")
+    beside = alembic_ini.parent if root_of(alembic_ini) != alembic_ini.parent else root / "migrations"
+    scripts = _place(said["script_location"], alembic_ini, root) if "script_location" in said else beside
+    named = said.get("version_locations")
+    return scripts, _place(named, alembic_ini, root) if named else scripts / "versions"
+
+
+def _place(named: str, alembic_ini: Path, root: Path) -> Path:
+    """Return the folder that an option names: a path, with `%(here)s` or from the root, or `package:folder`."""
+    path = named.replace("%(here)s", str(alembic_ini.parent)).replace("%%", "%")
+    package, colon, folder = path.partition(":")
+    if colon and package.replace(".", "").isidentifier():
+        path = f"{package.replace('.', '/')}/{folder}"
+    return root / path
+
+
+def _placed(text: str, project: Project) -> str:
+    """Return a text in which the folders of the template are those of the project."""
+    scripts, versions = project._places()  # noqa: SLF001
+    try:
+        above, below = (f"{place.relative_to(project.root).as_posix()}/" for place in (scripts, versions))
+    except ValueError:
+        return text  # they are elsewhere: what the folders of the template are called says as much
+    if (above, below) == ("migrations/", "migrations/versions/"):
+        return text
+    text = re.sub(r"(?<![\w/.-])migrations/versions/", lambda _: "\0", text)
+    return re.sub(r"(?<![\w/.-])migrations/", lambda _: above, text).replace("\0", below)
 
 
 HERE = Project()

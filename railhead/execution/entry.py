@@ -25,7 +25,7 @@ from railhead.history.planner import EnvironmentContext, MigrationPlan, Migratio
 from railhead.logs import log
 from railhead.postgres.connection import open_now
 from railhead.postgres.interrupts import Interrupted
-from railhead.project import TEMPLATE_COMMAND, Project, work_on
+from railhead.project import TEMPLATE_COMMAND, Project, root_of, work_on
 from railhead.settings import Settings, load
 from railhead.state import inspection
 from railhead.state.status import Models
@@ -124,7 +124,7 @@ def _typed(environment: EnvironmentContext) -> str:
 
 def _project(environment: EnvironmentContext, models: Models) -> Project:
     """Return the project whose alembic.ini was named, or found where somebody stood."""
-    root = Path(environment.config.config_file_name or "alembic.ini").resolve().parent
+    root = root_of(Path(environment.config.config_file_name or "alembic.ini"))
     command = TEMPLATE_COMMAND if (root / "utils" / "migrate.py").is_file() else "railhead"
     return Project(root, models, command)
 

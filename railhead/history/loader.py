@@ -28,7 +28,9 @@ from railhead.project import Project
 
 def config(project: Project) -> Config:
     """Return Alembic's configuration for the project."""
-    return Config(project.root / "alembic.ini")
+    configuration = Config(project.alembic_ini)
+    configuration.set_main_option("script_location", str(project.scripts).replace("%", "%%"))  # wherever one stands
+    return configuration
 
 
 def history(project: Project, script: ScriptDirectory | None = None) -> History:

@@ -33,7 +33,7 @@ def made(history: History, tables: Iterable[str]) -> set[str]:
     Reads files only, and closely those that name one.
     """
     wanted = {*tables}
-    baseline = history.project.root / "migrations" / "baseline.sql"
+    baseline = history.project.baseline
     found = wanted & {*made_by_sql(baseline.read_text(encoding="utf-8"))} if baseline.is_file() else set()
     for revision in history.by_id.values():
         source = source_of(revision.path)
