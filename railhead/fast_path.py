@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import psycopg2
 
-from railhead.history import manifest
+from railhead.history import glance
 from railhead.postgres.connection import IDENTITY, Question
 from railhead.settings import Settings
 
@@ -27,7 +27,7 @@ def at_head(settings: Settings) -> tuple[str, ...] | None:
     asked: list[Question] = []
     try:
         asked += (Question(address, "start", question, timeout=_GLANCE) for address in addresses)
-        heads = manifest.head_without_alembic(project.manifest, project.versions)  # while the server lets us in
+        heads = glance.heads_of(project.manifest, project.versions)  # while the server lets us in
         found = [one.answer() for one in asked] if heads else []
     except psycopg2.Error:
         return None

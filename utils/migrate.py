@@ -20,7 +20,7 @@ if str(ROOT / "utils") == str(Path(sys.path[0] or ".").resolve()):
 elif str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from railhead import cli, startup
+from railhead import startup
 from railhead.project import TEMPLATE_COMMAND, Project
 from railhead.settings import Settings
 
@@ -49,6 +49,8 @@ def migrate_on_startup(settings: Settings) -> Settings:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command of the command line and return its exit code."""
+    from railhead import cli  # an application that starts needs none of it
+
     return cli.main(PROJECT, arguments)
 
 

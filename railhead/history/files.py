@@ -6,6 +6,7 @@ Cheap enough for a start with nothing to do. What does not plainly stand there i
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,23 @@ def as_text(name: str) -> str:
 def as_name(text: str) -> str:
     """Return the name by which the system knows the file that is written so."""
     return os.fsdecode(text.encode("utf-8", "surrogateescape"))
+
+
+def escape(text: str, more: str = "") -> str:
+    """Return text without blanks, line ends, percent signs and bytes that are no text, which are written as in URLs."""
+    return re.sub(
+        rf"[\s%\ud800-\udfff{more}]",
+        lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape")),
+        text,
+    )
+
+
+def unescape(text: str) -> str:
+    """Return the text that `escape` was given."""
+    if "%" not in text:
+        return text
+    bytes_of = re.compile(r"(?:%[0-9A-F]{2})+")
+    return bytes_of.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "surrogateescape"), text)
 
 
 class Declared(NamedTuple):

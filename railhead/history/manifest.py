@@ -12,16 +12,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from railhead.history.checksum import checksum_of_tree, digest, parsed
-from railhead.history.files import as_name, as_text, declared, parents_of, revision_files
-from railhead.history.origin import Origin, escape, unescape
+from railhead.history.files import as_name, as_text, escape, revision_files, unescape
+from railhead.history.glance import NOTHING, SEAL, body_and_seal, body_digest, names_digest
+from railhead.history.origin import Origin
 
 _TITLE = "# Railhead manifest 1. Written by `python utils/migrate.py seal`; after a conflict rebase one branch, then seal again."
 _COLUMNS = "# file revision parent checksum catalog previous-release hazards"
-_SEAL = "# sealed"
-_NOTHING = "-"
-_NO_REVISIONS = {"__init__.py", "__pycache__"}
-"""What most folders hold beside revisions."""
 
 
 class SealedRevision(NamedTuple):
@@ -32,17 +28,17 @@ class SealedRevision(NamedTuple):
     parent: str
     """The parents' ids, joined by commas; `-` for the first."""
     checksum: str
-    catalog: str = _NOTHING
+    catalog: str = NOTHING
     """The fingerprint of the catalog after it."""
-    previous: str = _NOTHING
+    previous: str = NOTHING
     """`works` or `breaks`: whether the previous release keeps working."""
-    hazards: str = _NOTHING
+    hazards: str = NOTHING
     """`slug:table`, joined by commas; see `listed`."""
 
     @property
     def parents(self) -> tuple[str, ...]:
         """Return the ids of the revisions that this one builds on."""
-        return () if self.parent == _NOTHING else tuple(self.parent.split(","))
+        return () if self.parent == NOTHING else tuple(self.parent.split(","))
 
     @property
     def breaking(self) -> bool | None:
@@ -52,12 +48,12 @@ class SealedRevision(NamedTuple):
     @property
     def tokens(self) -> tuple[str, ...]:
         """Return the hazards as they were given to `listed`."""
-        return () if self.hazards == _NOTHING else tuple(map(unescape, self.hazards.split(",")))
+        return () if self.hazards == NOTHING else tuple(map(unescape, self.hazards.split(",")))
 
     @property
     def is_replayed(self) -> bool:
         """Tell whether what it does was found out; `seal --no-replay` lists it only."""
-        return self.catalog != _NOTHING
+        return self.catalog != NOTHING
 
 
 class Manifest(NamedTuple):
@@ -80,10 +76,10 @@ class Manifest(NamedTuple):
         parents = {entry.revision: entry.parents for entry in self.entries}
         older, todo = set[str](), [self.origin.adopted, self.origin.baseline]
         while todo:
-            one = todo.pop()
-            if one in parents and one not in older:
-                older.add(one)
-                todo.extend(parents[one])
+            revision = todo.pop()
+            if revision in parents and revision not in older:
+                older.add(revision)
+                todo.extend(parents[revision])
         return older
 
     @property
@@ -109,15 +105,15 @@ class Manifest(NamedTuple):
 
 def read(file: Path) -> Manifest | None:
     """Return the manifest; None when it is missing, cut short, in conflict, or changed by anything but `seal`."""
-    whole = _whole(file)
-    if whole is None:
+    sealed = body_and_seal(file)
+    if sealed is None:
         return None
-    body, seal = whole
+    body, (digest_of_files, _, _) = sealed
     try:
         entries = tuple(_entry(line) for line in body.split("\n") if line and not line.startswith("# "))
     except TypeError:
         return None
-    return Manifest(entries, seal.files, Origin.parse(body))
+    return Manifest(entries, digest_of_files, Origin.parse(body))
 
 
 def entries(file: Path) -> dict[str, SealedRevision]:
@@ -139,69 +135,14 @@ def render(entries: Iterable[SealedRevision], folder: Path, origin: Origin | Non
     entries = tuple(entries)
     lines = (" ".join([*map(escape, entry[:3]), *entry[3:]]) for entry in entries)
     body = "\n".join([_TITLE, _COLUMNS, *(origin or Origin()).remarks(), *lines, ""])
-    heads = ",".join(escape(head, ",") for head in Manifest(entries, "").heads) or _NOTHING
-    names = _names_digest(as_name(entry.file) for entry in entries)
-    whole = digest(f"{body}{heads}".encode())
-    return f"{body}{_SEAL} {whole} {files_digest(folder)} {names} {heads}\n"
+    heads = ",".join(escape(head, ",") for head in Manifest(entries, "").heads) or NOTHING
+    names = names_digest(as_name(entry.file) for entry in entries)
+    return f"{body}{SEAL} {body_digest(body, heads)} {files_digest(folder)} {names} {heads}\n"
 
 
 def listed(tokens: Iterable[str]) -> str:
     """Return hazards for a line of the manifest: `slug:table`, joined by commas; a table may be called anything."""
-    return ",".join(escape(token, ",") for token in tokens) or _NOTHING
-
-
-def head_without_alembic(file: Path, folder: Path) -> tuple[str, ...] | None:
-    """Return the heads that the manifest gives when it can be believed at a glance, else None.
-
-    Believed: its seal holds, the folder holds the same files, and the file of each head means what was sealed and gives
-    itself the same name and the same parents.
-    """
-    whole = _whole(file)
-    if whole is None:
-        return None
-    body, seal = whole
-    if seal.heads == _NOTHING or not _holds(folder, seal.names):
-        return None
-    found = [_entry(_line_with(f" {head} ", body)) for head in seal.heads.split(",")]
-    if not all(_is_as_sealed(folder / as_name(entry.file), entry) for entry in found):
-        return None
-    return tuple(sorted(entry.revision for entry in found))
-
-
-class _Seal(NamedTuple):
-    """The last line: digests, and what a start needs to know without reading the others."""
-
-    body: str
-    files: str
-    names: str
-    heads: str
-
-
-def _whole(file: Path) -> tuple[str, _Seal] | None:
-    """Return the lines of a manifest as one text, and its seal; None unless it is there and the seal holds."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-    body, separator, words = text.rpartition(f"{_SEAL} ")
-    if not separator or len(words.split()) != len(_Seal._fields):
-        return None
-    seal = _Seal(*words.split())
-    return (body, seal) if seal.body == digest(f"{body}{seal.heads}".encode()) else None
-
-
-def _holds(folder: Path, sealed: str) -> bool:
-    """Tell whether the names of the revision files are those that were sealed."""
-    try:
-        names = {*os.listdir(folder)} - _NO_REVISIONS
-    except OSError:
-        return False
-    # Most folders hold nothing else, and to look at each of a thousand names costs as much as all the rest.
-    return sealed == _names_digest(names) or sealed == _names_digest(revision_files(folder))
-
-
-def _names_digest(names: Iterable[str]) -> str:
-    return digest(os.fsencode("\n".join(sorted(names))))
+    return ",".join(escape(token, ",") for token in tokens) or NOTHING
 
 
 def files_digest(folder: Path) -> str:
@@ -213,24 +154,6 @@ def files_digest(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _is_as_sealed(file: Path, entry: SealedRevision) -> bool:
-    try:
-        tree = parsed(file.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return False
-    names = declared(tree)
-    revision, parent = (names[one].value if one in names else None for one in ("revision", "down_revision"))
-    return (
-        revision == entry.revision and parents_of(parent) == entry.parents and checksum_of_tree(tree) == entry.checksum
-    )
-
-
 def _entry(line: str) -> SealedRevision:
     fields = line.split(" ")
     return SealedRevision(*map(unescape, fields[:3]), *fields[3:])
-
-
-def _line_with(word: str, body: str) -> str:
-    """Return the first line that has this word; a head, which is nobody's parent, is in one line only."""
-    place = body.index(word)
-    return body[body.rindex("\n", 0, place) + 1 : body.index("\n", place)]

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from railhead.history.files import escape, unescape
+
 _ADOPTED = "# adopted up to "
 _BASELINE = "# baseline "
 
@@ -41,20 +43,3 @@ class Origin(NamedTuple):
             unescape(baseline[1]) if baseline else None,
             baseline[2] if baseline else None,
         )
-
-
-def escape(text: str, more: str = "") -> str:
-    """Return text without blanks, line ends, percent signs and bytes that are no text, which are written as in URLs."""
-    return re.sub(
-        rf"[\s%\ud800-\udfff{more}]",
-        lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogateescape")),
-        text,
-    )
-
-
-def unescape(text: str) -> str:
-    """Return the text that `escape` was given."""
-    if "%" not in text:
-        return text
-    bytes_of = re.compile(r"(?:%[0-9A-F]{2})+")
-    return bytes_of.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "surrogateescape"), text)

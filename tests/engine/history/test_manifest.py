@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from railhead.dsn import Dsn
-from railhead.history import manifest
+from railhead.history import glance, manifest
 from railhead.history.checksum import checksum_of, checksum_of_source
 from railhead.history.manifest import SealedRevision
 from tests.ground import ROOT, environment, rows_of
@@ -212,7 +212,7 @@ def test_a_head_is_believed_when_its_file_says_so(tmp_path: Path, says: str, bel
         for name, parent in (("0001_first", "-"), ("0002_head", "0001_first"))
     ]
     (tmp_path / "manifest.txt").write_text(manifest.render(entries, tmp_path))
-    head = manifest.head_without_alembic(tmp_path / "manifest.txt", tmp_path)
+    head = glance.heads_of(tmp_path / "manifest.txt", tmp_path)
     assert (head == ("0002_head",)) == believed
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from railhead.dsn import Dsn
-from railhead.history import manifest
+from railhead.history import glance, manifest
 from railhead.history.files import as_text
 from tests.ground import MIGRATE, rows_of
 from tests.workshop import Workshop
@@ -60,7 +60,7 @@ def test_what_is_no_revision_is_left_out(bare: Workshop, database: Dsn, leave: C
     assert bare.alembic("revision", "--autogenerate", "-m", "models").returncode == 0
     assert sorted(bare.versions.glob("0002_*.py"))
     bare.migrate("seal", "--no-replay")
-    assert manifest.head_without_alembic(bare.root / "migrations" / "manifest.txt", bare.versions)
+    assert glance.heads_of(bare.root / "migrations" / "manifest.txt", bare.versions)
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0001_note",)]
 
 
@@ -105,7 +105,7 @@ def test_a_file_may_be_called_anything(bare: Workshop, database: Dsn, name: byte
         ended = bare.migrate(*command)
         assert ended.returncode == 0, ended.stderr
     assert bare.migrate("doctor").stderr == ""
-    assert manifest.head_without_alembic(bare.root / "migrations" / "manifest.txt", bare.versions) == ("0002_size",)
+    assert glance.heads_of(bare.root / "migrations" / "manifest.txt", bare.versions) == ("0002_size",)
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_size",)]
 
 
@@ -143,7 +143,7 @@ def test_a_revision_may_be_a_symbolic_link(bare: Workshop) -> None:
     for command in (["seal"], ["seal", "--check"], ["upgrade"]):
         ended = bare.migrate(*command)
         assert ended.returncode == 0, ended.stderr
-    assert manifest.head_without_alembic(bare.root / "migrations" / "manifest.txt", bare.versions) == ("0001_note",)
+    assert glance.heads_of(bare.root / "migrations" / "manifest.txt", bare.versions) == ("0001_note",)
     (elsewhere / "first.py").write_text("import os\nos.environ['ABSENT']")
     assert "migrations/versions/0001_note.py, line 2" in bare.migrate("status").stderr
 
