@@ -8,7 +8,7 @@ from __future__ import annotations
 import psycopg2
 
 from railhead.history import glance
-from railhead.postgres.connection import IDENTITY, Question
+from railhead.postgres.question import IDENTITY, Question
 from railhead.settings import Settings
 
 _GLANCE = 3

@@ -17,7 +17,7 @@ from railhead.dsn import Dsn
 from railhead.errors import Stop
 from railhead.fast_path import at_head
 from railhead.logs import log
-from railhead.postgres import interrupts, retry_budget
+from railhead.postgres import interrupts
 from railhead.project import Project, work_on
 from railhead.settings import Settings
 
@@ -89,9 +89,10 @@ def check(settings: Settings) -> None:
     """Raise Stop unless the database is where this code can serve. Read-only. Waits up to MIGRATE_WAIT_DATABASE for it to answer."""
     if at_head(settings) is not None:
         return
+    from railhead.postgres.retry_budget import Allowance
     from railhead.state import status
 
-    allowance = retry_budget.Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
+    allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
     place = status.read(settings, models=settings.project.models, closely=False, allowance=allowance)
     if not place.can_serve:
         raise not_served(settings.project, place, ("setting", "MIGRATE_ON_START=check: this process does not migrate"))

@@ -14,7 +14,6 @@ from railhead.dsn import Address, Dsn
 from railhead.errors import Stop
 from railhead.postgres import failures
 from railhead.postgres.connection import (
-    Question,
     connect,
     database_identity,
     fetch_value,
@@ -22,6 +21,7 @@ from railhead.postgres.connection import (
     reach,
     server_version,
 )
+from railhead.postgres.question import Question
 from railhead.postgres.retry_budget import Allowance
 from tests.ground import eventually, rows_of
 
