@@ -23,8 +23,10 @@ from railhead.errors import Stop
 from railhead.execution import entry
 from railhead.platforms import platform
 from railhead.settings import Settings
-from tests.ground import Databases, Tree, copy_project, eventually, memory, rows_of
-from tests.workshop import Workshop
+from tests.databases import Databases, memory, rows_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
+from tests.project_tree import Tree, copy_project
 
 _NOT_SAFE = {
     "autovacuum": "off",  # it comes when a test does not expect it, and takes locks

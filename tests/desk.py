@@ -15,7 +15,7 @@ from railhead.dsn import Dsn
 from railhead.history.made_objects import MadeObject, MadeObjects
 from railhead.schema.catalog import read
 from railhead.schema.ownership import Ownership, ownership
-from tests.ground import ROOT
+from tests.project_tree import ROOT
 
 ENV = """
 from alembic import context

@@ -10,8 +10,8 @@ from pathlib import Path
 from railhead.hazards.rules import HAZARDS, Hazard
 from railhead.hazards.table_names import in_words
 from railhead.operations.verbs import REPEATABLE, Verbs
-from tests.ground import ROOT
-from tests.judging import EXAMPLES
+from tests.footprints import EXAMPLES
+from tests.project_tree import ROOT
 
 PLACE = ROOT / "docs" / "writing-migrations.md"
 

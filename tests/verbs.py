@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.dsn import Dsn
 from railhead.operations import verbs  # noqa: F401  registers the verbs
-from tests.ground import rows_of
+from tests.databases import rows_of
 
 Call = Callable[[Operations], object]
 

@@ -12,11 +12,12 @@ import pytest
 
 from railhead.devserver.server import Server
 from railhead.dsn import Dsn
-from tests.chaos.eyes import DESK, Scheme, listen
+from tests.chaos.page_checks import DESK, Scheme, listen
 from tests.chaos.pooler import Pooler
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import QUICK
-from tests.ground import Tree, memory
+from tests.databases import memory
+from tests.project_tree import Tree
 from tests.web.replica import Replica
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.ground import Tree
+from tests.project_tree import Tree
 
 HUNDRED = [f"{number:04}_change" for number in range(1, 101)]
 

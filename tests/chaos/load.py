@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.ground import Running, Tree
+from tests.processes import Running
+from tests.project_tree import Tree
 from tests.web.replica import Replica
 
 CONNECTIONS = 50

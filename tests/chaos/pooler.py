@@ -14,7 +14,7 @@ import pytest
 from railhead.devserver import run_as
 from railhead.dsn import Dsn
 from tests.chaos.ports import free_ports
-from tests.ground import eventually
+from tests.processes import eventually
 
 _SETTINGS = """\
 [databases]

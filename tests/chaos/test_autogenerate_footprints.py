@@ -10,7 +10,7 @@ from railhead.dsn import Dsn
 from railhead.hazards import rules
 from tests.desk import Desk
 from tests.engine.autogenerate.test_autogenerate import CASES, create, desk, edited, engine, metadata, partitions
-from tests.judging import footprints_of
+from tests.footprints import footprints_of
 
 assert desk, engine  # the fixtures
 

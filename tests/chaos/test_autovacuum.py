@@ -11,7 +11,8 @@ from railhead.devserver.server import Server
 from railhead.dsn import Dsn
 from railhead.postgres.retry_budget import RetryBudget
 from tests.chaos.servers import QUICK
-from tests.ground import eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
 from tests.verbs import TABLES, VERBS, answer, run
 
 OFTEN = {"autovacuum_naptime": "1s"}

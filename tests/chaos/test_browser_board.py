@@ -7,9 +7,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos.eyes import PHONE, Scheme, faults, listen
-from tests.chaos.hands import HANDS, SIZES, Keyboard, Mouse
-from tests.ground import Tree, rows_of
+from tests.chaos.browser_input import HANDS, SIZES, Keyboard, Mouse
+from tests.chaos.page_checks import PHONE, Scheme, faults, listen
+from tests.databases import rows_of
+from tests.project_tree import Tree
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

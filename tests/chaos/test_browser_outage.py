@@ -18,7 +18,9 @@ from railhead.devserver.server import Server
 from railhead.dsn import Dsn
 from tests.chaos import load
 from tests.chaos.proxy import Proxy
-from tests.ground import Tree, eventually, memory, rows_of
+from tests.databases import memory, rows_of
+from tests.processes import eventually
+from tests.project_tree import Tree
 from tests.web.replica import Replica
 from tests.web.visitor import Page
 

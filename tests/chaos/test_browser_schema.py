@@ -14,12 +14,14 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.dsn import Dsn
 from railhead.postgres.advisory_lock import Lock
-from tests.chaos import sight
-from tests.chaos.eyes import DESK, OPPOSITE, Scheme, colour, contrast, faults
-from tests.chaos.hands import HANDS, SIZES, Keyboard, Mouse
+from tests.chaos import server_state
+from tests.chaos.browser_input import HANDS, SIZES, Keyboard, Mouse
+from tests.chaos.page_checks import DESK, OPPOSITE, Scheme, colour, contrast, faults
+from tests.databases import rows_of
 from tests.engine.state import test_states as states
-from tests.ground import Tree, eventually, rows_of
-from tests.workshop import Workshop
+from tests.forked_tree import Workshop
+from tests.processes import eventually
+from tests.project_tree import Tree
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page, Route
@@ -352,7 +354,7 @@ def _cancelled(session: Connection, statement: str) -> None:
 
 def _waits_for_advice(dsn: Dsn | None) -> bool:
     assert dsn is not None
-    return any(kind == "advisory" and not granted for _, kind, _, granted in sight.locks(dsn))
+    return any(kind == "advisory" and not granted for _, kind, _, granted in server_state.locks(dsn))
 
 
 def _without_refresh(route: Route) -> None:

@@ -16,9 +16,9 @@ from railhead.dsn import Dsn
 from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
 from railhead.state import drift
-from tests.ground import Databases
+from tests.databases import Databases
+from tests.forked_tree import Workshop
 from tests.schemas import schemas
-from tests.workshop import Workshop
 
 
 @pytest.fixture(scope="module")

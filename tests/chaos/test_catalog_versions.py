@@ -19,7 +19,8 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
-from tests.ground import Databases, eventually, rows_of
+from tests.databases import Databases, rows_of
+from tests.processes import eventually
 
 EVERYTHING = (Path(__file__).parents[1] / "engine" / "schema" / "everything.sql").read_text(encoding="utf-8")
 INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

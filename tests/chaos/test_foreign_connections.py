@@ -7,9 +7,10 @@ import time
 import pytest
 
 from railhead.dsn import Dsn
-from tests.chaos import sight
+from tests.chaos import server_state
 from tests.chaos.ports import free_ports
-from tests.ground import Tree, rows_of
+from tests.databases import rows_of
+from tests.project_tree import Tree
 
 WITHIN = 8.0
 """Seconds for a run that fails at once, the start of Python on a busy machine included."""
@@ -59,7 +60,7 @@ def test_a_connection_of_its_own_that_fails_is_the_revisions_fault(begun: Tree, 
     line = written.read_text().splitlines().index(f"    {failure.format(port=port).splitlines()[-1]}") + 1
     assert f"migrations/versions/0002_own.py, line {line}\n" in ended.stderr
     assert "nobody answers" not in ended.stderr
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]
     assert rows_of(database, "SELECT outcome FROM migration_ledger WHERE revision = '0002_own'") == [("failed",)]
 
 
@@ -98,7 +99,7 @@ def test_both_connections_lost_is_the_servers_affair(begun: Tree, database: Dsn)
     assert ended.returncode == 0, ended.stderr
     assert "connecting again" in ended.stderr
     assert (begun.root / "attempts").read_text() == "xx"
-    assert sight.versions(database) == ["0002_own"]
+    assert server_state.versions(database) == ["0002_own"]
 
 
 HOOK = "import psycopg2\nfrom sqlalchemy import event\nfrom sqlalchemy.engine import Engine\n@event.listens_for(Engine, '{}')\ndef hook(*_):\n    {}\n"
@@ -120,4 +121,4 @@ def test_a_hook_that_connects_elsewhere(begun: Tree, database: Dsn, event: str |
     line = next(number for number, text in enumerate(env.read_text().splitlines(), 1) if away in text)
     assert f"migrations/env.py, line {line}\n" in ended.stderr
     assert "[migration-failed]" in ended.stderr
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]

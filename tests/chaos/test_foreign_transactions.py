@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from railhead.dsn import Dsn
-from tests.chaos import sight
-from tests.ground import ALEMBIC, MIGRATE, Tree, rows_of
-from tests.workshop import Workshop
+from tests.chaos import server_state
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.project_tree import ALEMBIC, MIGRATE, Tree
 
 WAYS = {
     "migrate.py": (*MIGRATE, "upgrade", "head"),
@@ -79,8 +80,8 @@ def test_revision_that_ends_its_transaction_unheard_is_told_so(at_first: Worksho
     assert "0002_thief ended the transaction that was begun for it" in result.stderr
     assert "part of 0002_thief may stay behind" in result.stderr
     assert "[stolen-transaction]" in result.stderr
-    assert sight.versions(database) == ["0001_thing"]
-    assert sight.applied(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]
+    assert server_state.applied(database) == ["0001_thing"]
 
 
 @pytest.mark.parametrize("how", ROLLBACKS)
@@ -97,7 +98,7 @@ def test_revision_that_takes_back_its_own_work_is_not_applied(
     result = bare.migrate()
     assert result.returncode == 5, result.stderr
     assert "0002_back rolls back what it has done itself" in result.stderr
-    assert sight.versions(database) == sight.applied(database) == ["0001_thing"]
+    assert server_state.versions(database) == server_state.applied(database) == ["0001_thing"]
 
 
 @pytest.mark.parametrize("thief", THIEVES)
@@ -110,7 +111,7 @@ def test_thief_among_many_on_an_empty_database_is_told_so(bare: Workshop, databa
     assert result.returncode == 6, result.stderr
     assert "0002_thief ended the transaction that was begun for it" in result.stderr
     assert "0003_last" not in result.stderr.partition("stopped")[2]
-    assert sight.applied(database) == []
+    assert server_state.applied(database) == []
 
 
 def test_revision_that_moves_the_version_is_told_so(at_first: Workshop, database: Dsn) -> None:
@@ -122,7 +123,7 @@ def test_revision_that_moves_the_version_is_told_so(at_first: Workshop, database
     assert "expected   0001_thing" in result.stderr
     assert "unchanged, at 0001_thing" in result.stderr
     assert "[version-moved]" in result.stderr
-    assert sight.versions(database) == sight.applied(database) == ["0001_thing"]
+    assert server_state.versions(database) == server_state.applied(database) == ["0001_thing"]
 
 
 def test_thief_is_seen_where_the_ledger_takes_anything(at_first: Workshop, database: Dsn) -> None:
@@ -134,7 +135,7 @@ def test_thief_is_seen_where_the_ledger_takes_anything(at_first: Workshop, datab
     result = at_first.migrate()
     assert result.returncode == 6, result.stderr
     assert "[stolen-transaction]" in result.stderr
-    assert sight.versions(database) == sight.applied(database) == ["0001_thing"]
+    assert server_state.versions(database) == server_state.applied(database) == ["0001_thing"]
 
 
 ROLE = """cursor = connection.connection.dbapi_connection.cursor()
@@ -173,7 +174,7 @@ def test_env_that_executes_something_first_is_told_so(at_first: Workshop, databa
     result = at_first.run(*WAYS[way])
     assert result.returncode == 3, result.stderr
     assert "[not-our-transaction]" in (result.stdout if way == "factory" else result.stderr)
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -185,7 +186,7 @@ def test_commit_that_commits_nothing_is_seen_from_outside(at_first: Workshop, da
     assert result.returncode == (3 if way == "factory" else 6), result.stderr
     assert "[not-verified]" in (result.stdout if way == "factory" else result.stderr)
     assert "database is at" not in result.stdout
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]
 
 
 def test_env_that_does_its_own_work_is_told_so(at_first: Workshop, database: Dsn) -> None:

@@ -14,7 +14,9 @@ from urllib.request import urlopen
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import GUNICORN, Running, Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import Running, eventually
+from tests.project_tree import GUNICORN, Tree
 
 SERVE = (*GUNICORN, "app:create_app()")
 WITHOUT_PRELOAD = "from pathlib import Path\nexec(Path('gunicorn.conf.py').read_text())\npreload_app = False\n"

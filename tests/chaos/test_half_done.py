@@ -7,10 +7,12 @@ import signal
 import pytest
 
 from railhead.dsn import Dsn
-from tests.chaos import sight
-from tests.ground import MIGRATE, Databases, eventually, rows_of
+from tests.chaos import server_state
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
 from tests.hand_ends import BLOCK, COMMITS, FEW, HARMLESS
-from tests.workshop import Workshop
+from tests.processes import eventually
+from tests.project_tree import MIGRATE
 
 PAUSE = "import os\nif os.path.exists('pause'): op.execute('SELECT pg_sleep(600)')\n"
 FIRST = (
@@ -47,10 +49,10 @@ def written(tree: Workshop, code: str) -> None:
 def contents(database: Dsn) -> list[object]:
     """Return schema, rows and version."""
     return [
-        sight.schema(database),
+        server_state.schema(database),
         rows_of(database, "SELECT count(*), min(id), max(id) FROM person"),
         rows_of(database, "SELECT version_num FROM alembic_version"),
-        sight.applied(database),
+        server_state.applied(database),
     ]
 
 
@@ -60,10 +62,10 @@ def killed(tree: Workshop, database: Dsn) -> None:
     pause.touch()
     tree.database = database
     run = tree.start(*MIGRATE)
-    eventually(lambda: sight.running(database, "pg_sleep(600)"), within=30, what=f"it waits; {run.stderr}")
+    eventually(lambda: server_state.running(database, "pg_sleep(600)"), within=30, what=f"it waits; {run.stderr}")
     run.send(signal.SIGKILL)
     run.wait()
-    eventually(lambda: not sight.sessions(database), within=30, what="its sessions are gone")
+    eventually(lambda: not server_state.sessions(database), within=30, what="its sessions are gone")
     pause.unlink()
 
 
@@ -136,12 +138,12 @@ def test_every_way_out_runs_where_nothing_can_be_harmed_and_is_refused_elsewhere
     bare.database = fresh
     ended = bare.migrate()
     assert ended.returncode == 0, ended.stderr
-    assert sight.applied(fresh) == ["0001_first", "0002_hand", "0003_last"]
+    assert server_state.applied(fresh) == ["0001_first", "0002_hand", "0003_last"]
     bare.database = used
     assert bare.migrate("upgrade", "0001_first").returncode == 0
     ended = bare.migrate()
     assert (ended.returncode, "[not-repeatable]" in ended.stderr) == (3, True), ended.stderr
-    assert sight.versions(used) == ["0001_first"]
+    assert server_state.versions(used) == ["0001_first"]
     bare.write("0002_hand", COMMITS[hand], after="0001_first", extra='accepted_hazards = {"not-repeatable": "tried"}')
     ended = bare.migrate()
-    assert (ended.returncode, sight.versions(used)) == (0, ["0003_last"]), ended.stderr
+    assert (ended.returncode, server_state.versions(used)) == (0, ["0003_last"]), ended.stderr

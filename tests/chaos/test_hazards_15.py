@@ -9,7 +9,7 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.hazards.rules import HAZARDS
 from tests.chaos.test_catalog_versions import elder
-from tests.judging import EXAMPLES, open_findings
+from tests.footprints import EXAMPLES, open_findings
 
 assert elder  # the fixture
 

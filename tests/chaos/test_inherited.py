@@ -8,7 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import ALEMBIC, Databases, rows_of, url_of
+from tests.databases import Databases, rows_of, url_of
+from tests.forked_tree import Workshop
 from tests.inherited.comparing import (
     OLD_FILE,
     assert_as_plain,
@@ -17,7 +18,7 @@ from tests.inherited.comparing import (
 )
 from tests.inherited.project import HARBOUR, Inherited, contents
 from tests.inherited.writing import committing, id_of, without_the_first
-from tests.workshop import Workshop
+from tests.project_tree import ALEMBIC
 
 MIDDLES = (
     "tonnage", "barge_rows", "convoy_note", "tide_source and cranes", "umlauts", "cargo_rows", "raw_cursor", "crew", "moorings",

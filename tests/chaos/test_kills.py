@@ -12,9 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from railhead.dsn import Dsn
-from tests.chaos import histories, sight
-from tests.ground import MIGRATE, Databases, Running, Tree, copy_project, eventually, rows_of
-from tests.workshop import Workshop
+from tests.chaos import histories, server_state
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
+from tests.processes import Running, eventually
+from tests.project_tree import MIGRATE, Tree, copy_project
 
 REVISIONS = list(histories.THIRTY)
 KILLS = 10
@@ -37,8 +39,8 @@ class Undisturbed:
         self.seconds = time.monotonic() - began
         said = self.migrate(stepwise)
         self.steps = {name: float(ms) / 1000 for name, ms in re.findall(r"upgrade: (\w+) in (\d+) ms", said)}
-        self.schema = sight.schema(whole)
-        assert sight.schema(stepwise) == self.schema
+        self.schema = server_state.schema(whole)
+        assert server_state.schema(stepwise) == self.schema
 
     def migrate(self, database: Dsn, target: str = "head") -> str:
         """Bring a database to `target` and return what was said meanwhile."""
@@ -97,23 +99,31 @@ def _kill_and_start_again(
         _nobody_is_left(database)
     undisturbed.migrate(database)
     _nobody_is_left(database)
-    assert sight.versions(database) == REVISIONS[-1:]
-    assert sorted(sight.applied(database)) == REVISIONS
-    assert sight.schema(database) == undisturbed.schema
-    assert sight.invalid_indexes(database) == []
+    assert server_state.versions(database) == REVISIONS[-1:]
+    assert sorted(server_state.applied(database)) == REVISIONS
+    assert server_state.schema(database) == undisturbed.schema
+    assert server_state.invalid_indexes(database) == []
     rows = rows_of(database, "SELECT DISTINCT sort, email LIKE 'a%@%' FROM entry JOIN account ON account.id = account")
     assert rows == [("older", True)]
     return killed
 
 
 def _nobody_is_left(database: Dsn) -> None:
-    eventually(lambda: not sight.sessions(database) and not sight.locks(database), within=2, what="nobody is left")
+    eventually(
+        lambda: not server_state.sessions(database) and not server_state.locks(database),
+        within=2,
+        what="nobody is left",
+    )
 
 
 def _wait_for_a_moment(doomed: Running, database: Dsn, undisturbed: Undisturbed, chance: random.Random) -> str:
     """Return at a random moment of the run, read off its log where it tells its steps, and say which."""
-    eventually(lambda: sight.sessions(database, "railhead upgrade%") or doomed.process.poll() is not None, within=30)
-    if not sight.versions(database):  # from nothing, when one transaction holds all up to the first step that leaves it
+    eventually(
+        lambda: server_state.sessions(database, "railhead upgrade%") or doomed.process.poll() is not None, within=30
+    )
+    if not server_state.versions(
+        database
+    ):  # from nothing, when one transaction holds all up to the first step that leaves it
         after = chance.uniform(0, undisturbed.seconds)
         time.sleep(after)
         return f"{after * 1000:.0f} ms after it connected"

@@ -8,7 +8,9 @@ from statistics import median
 import pytest
 
 from tests.chaos import load
-from tests.ground import Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
+from tests.project_tree import Tree
 from tests.web.replica import Replica
 
 SECONDS = 20

@@ -18,12 +18,14 @@ from railhead.dsn import Dsn
 from railhead.postgres import advisory_lock, interrupts
 from railhead.postgres.activity import Monitor
 from railhead.postgres.connection import connect, fetch_all
-from tests.chaos import gate, sight
+from tests.chaos import held_revision, server_state
 from tests.chaos.pooler import NEEDED, Pooler
 from tests.chaos.ports import free_ports
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import standby_of
-from tests.ground import MIGRATE, Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
+from tests.project_tree import MIGRATE, Tree
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
@@ -34,27 +36,27 @@ SLACK = 0.8
 @pytest.fixture
 def gated(tree: Tree) -> Iterator[tuple[Tree, list[str]]]:
     """A project whose third revision waits at a gate, and the names of its revisions."""
-    return tree, gate.write(tree)
+    return tree, held_revision.write(tree)
 
 
 def test_lock_terminated_in_the_middle_of_a_revision(gated: tuple[Tree, list[str]], database: Dsn) -> None:
     """What ran under a lost lock is not committed; the waiting migrator does it instead, and both end at head."""
     tree, names = gated
-    gate.prepare(tree)
+    held_revision.prepare(tree)
     first = tree.start(*MIGRATE)
-    [migrating] = gate.reached(database)
+    [migrating] = held_revision.reached(database)
     second = tree.start(*MIGRATE)
     eventually(lambda: "waiting for the migration lock, held by pid" in second.stderr, within=30, what="it waits")
-    holder = sight.holder(database)
+    holder = server_state.holder(database)
     assert holder is not None
     rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [holder.pid])
-    gate.open_for(database, migrating)
+    held_revision.open_for(database, migrating)
     eventually(lambda: "the migration lock was lost" in first.stderr, within=30, what="the first one notices")
-    assert sight.applied(database) == names[:2]
-    gate.open_for(database)
+    assert server_state.applied(database) == names[:2]
+    held_revision.open_for(database)
     assert (first.wait(), second.wait()) == (0, 0), first.stderr + second.stderr
-    assert sight.applied(database) == names
-    assert sight.versions(database) == names[-1:]
+    assert server_state.applied(database) == names
+    assert server_state.versions(database) == names[-1:]
 
 
 def test_server_crashes_and_starts_again_in_the_middle_of_a_run(
@@ -62,16 +64,16 @@ def test_server_crashes_and_starts_again_in_the_middle_of_a_run(
 ) -> None:
     """The same process waits for the server, looks where the database is, and ends at head."""
     tree, names = Tree(gated[0].root, own_server.dsn), gated[1]
-    gate.prepare(tree)
+    held_revision.prepare(tree)
     migrator = tree.start(*MIGRATE)
-    gate.reached(own_server.dsn)
+    held_revision.reached(own_server.dsn)
     own_server.stop("immediate")
     eventually(lambda: "connecting again" in migrator.stderr, within=10, what="it notices")
     own_server.start()
-    gate.open_for(own_server.dsn)
+    held_revision.open_for(own_server.dsn)
     assert migrator.wait() == 0, migrator.stderr
-    assert sight.applied(own_server.dsn) == names
-    assert sight.versions(own_server.dsn) == names[-1:]
+    assert server_state.applied(own_server.dsn) == names
+    assert server_state.versions(own_server.dsn) == names[-1:]
 
 
 def test_primary_dies_and_the_standby_is_promoted_in_the_middle_of_a_run(
@@ -83,16 +85,16 @@ def test_primary_dies_and_the_standby_is_promoted_in_the_middle_of_a_run(
         hosts = [one.dsn.parameters()["host"] for one in (own_server, standby)]
         both = own_server.dsn.with_(host=",".join(hosts), port="5432,5432", target_session_attrs="read-write")
         tree, names = Tree(gated[0].root, both), gated[1]
-        gate.prepare(tree)
+        held_revision.prepare(tree)
         migrator = tree.start(*MIGRATE)
-        gate.reached(own_server.dsn)
-        eventually(lambda: sight.applied(standby.dsn) == names[:2], what="the standby has what was committed")
+        held_revision.reached(own_server.dsn)
+        eventually(lambda: server_state.applied(standby.dsn) == names[:2], what="the standby has what was committed")
         own_server.stop("immediate")
         rows_of(standby.dsn, "SELECT pg_promote()")
-        gate.open_for(standby.dsn)
+        held_revision.open_for(standby.dsn)
         assert migrator.wait() == 0, migrator.stderr
-        assert sight.applied(standby.dsn) == names
-        assert sight.versions(standby.dsn) == names[-1:]
+        assert server_state.applied(standby.dsn) == names
+        assert server_state.versions(standby.dsn) == names[-1:]
     finally:
         standby.stop("immediate")
 
@@ -120,9 +122,9 @@ def test_migrator_whose_network_vanishes_in_a_long_statement_ends_within_its_bud
 ) -> None:
     """It does not wait for the answer that never comes, and does not claim that nothing was touched."""
     tree = Tree(gated[0].root, proxy.dsn(database))
-    gate.prepare(tree)
+    held_revision.prepare(tree)
     migrator = tree.start(*MIGRATE, MIGRATE_WAIT_LOCK="8s", MIGRATE_WAIT_DATABASE="4s")
-    gate.reached(database)
+    held_revision.reached(database)
     proxy.cut()
     began = time.monotonic()
     assert migrator.wait(30) == 3
@@ -131,23 +133,23 @@ def test_migrator_whose_network_vanishes_in_a_long_statement_ends_within_its_bud
     assert "0003_gated" in migrator.stderr
     assert messages.NOBODY_ANSWERS in migrator.stderr
     proxy.end()
-    gate.open_for(database)
+    held_revision.open_for(database)
 
 
 def test_network_that_comes_back_is_used_again(gated: tuple[Tree, list[str]], database: Dsn, proxy: Proxy) -> None:
     """The connections from before are given up, new ones made, and each revision is there once."""
     tree, names = Tree(gated[0].root, proxy.dsn(database)), gated[1]
-    gate.prepare(tree)
+    held_revision.prepare(tree)
     migrator = tree.start(*MIGRATE, MIGRATE_WAIT_LOCK="12s")
-    gate.reached(database)
+    held_revision.reached(database)
     proxy.cut()
     eventually(lambda: "connecting again" in migrator.stderr, within=20, what="it notices")
     assert "the database has not answered for" in migrator.stderr
     proxy.mend()
-    gate.open_for(database)
+    held_revision.open_for(database)
     assert migrator.wait() == 0, migrator.stderr
-    assert sight.applied(database) == names
-    assert sight.versions(database) == names[-1:]
+    assert server_state.applied(database) == names
+    assert server_state.versions(database) == names[-1:]
 
 
 def test_session_that_is_gone_is_noticed_though_its_network_says_nothing(database: Dsn, proxy: Proxy) -> None:
@@ -191,7 +193,7 @@ def test_pooler_without_a_free_server_does_not_end_a_migration(database: Dsn, se
 
 
 OVERTAKEN = f"""
-DO $$ BEGIN {gate.WAITING} WHERE pid IN (0, pg_backend_pid())) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$
+DO $$ BEGIN {held_revision.WAITING} WHERE pid IN (0, pg_backend_pid())) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$
 """
 
 SLOW_COMMIT = """
@@ -210,20 +212,20 @@ def test_commit_that_outlives_its_lock_is_no_failure_for_the_next_one(tree: Tree
     rows_of(database, SLOW_COMMIT)
     tree.write("0002_more", f'op.execute("""{OVERTAKEN}""")\nop.add_column("thing", sa.Column("a", sa.Text))')
     first = tree.start(*MIGRATE)
-    [committing] = gate.reached(database)
-    gate.open_for(database, committing)
-    eventually(lambda: committing in sight.running(database, "COMMIT"), what="it commits")
-    holder = sight.holder(database)
+    [committing] = held_revision.reached(database)
+    held_revision.open_for(database, committing)
+    eventually(lambda: committing in server_state.running(database, "COMMIT"), what="it commits")
+    holder = server_state.holder(database)
     assert holder is not None
     rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [holder.pid])
     second = tree.start(*MIGRATE)
-    gate.reached(database)
-    gate.open_for(database, -1)
-    eventually(lambda: sight.versions(database) == ["0002_more"], what="it is committed")
-    gate.open_for(database)
+    held_revision.reached(database)
+    held_revision.open_for(database, -1)
+    eventually(lambda: server_state.versions(database) == ["0002_more"], what="it is committed")
+    held_revision.open_for(database)
     assert (first.wait(), second.wait()) == (0, 0), first.stderr + second.stderr
     assert 'column "a" of relation "thing" already exists' in second.stderr
-    assert sight.applied(database) == ["0001_gate", "0002_more"]
+    assert server_state.applied(database) == ["0001_gate", "0002_more"]
 
 
 @pytest.mark.parametrize("after", [(), ("0003_more",)], ids=["last", "in the middle"])
@@ -231,12 +233,12 @@ def test_commit_that_loses_its_connection_is_told_in_the_words_of_postgresql(
     tree: Tree, database: Dsn, after: tuple[str, ...]
 ) -> None:
     """Not in those of the driver, which only knows that it is closed."""
-    gate.at_commit(tree, "pg_terminate_backend(pg_backend_pid())", after)
+    held_revision.at_commit(tree, "pg_terminate_backend(pg_backend_pid())", after)
     result = tree.migrate(MIGRATE_WAIT_LOCK="1s")
     assert result.returncode == 3, result.stderr
     assert "PostgreSQL server closed the connection unexpectedly" in result.stderr
     assert "already closed" not in result.stderr
-    assert sight.applied(database) == ["0001_thing"]
+    assert server_state.applied(database) == ["0001_thing"]
 
 
 def test_connection_lost_outside_the_transaction(tree: Tree, database: Dsn, other_session: Connection) -> None:
@@ -249,16 +251,18 @@ def test_connection_lost_outside_the_transaction(tree: Tree, database: Dsn, othe
     with other_session.cursor() as writer:
         writer.execute("INSERT INTO thing VALUES (0)")  # which the build must wait for
     migrator = tree.start(*MIGRATE)
-    eventually(lambda: sight.running(database, "CREATE INDEX CONCURRENTLY"), within=30, what="the index is built")
-    [building] = sight.running(database, "CREATE INDEX CONCURRENTLY")
+    eventually(
+        lambda: server_state.running(database, "CREATE INDEX CONCURRENTLY"), within=30, what="the index is built"
+    )
+    [building] = server_state.running(database, "CREATE INDEX CONCURRENTLY")
     rows_of(database, "SELECT pg_terminate_backend(%s, 5000)", [building])
     eventually(lambda: "connecting again" in migrator.stderr, within=10, what="it notices")
     other_session.commit()
     assert migrator.wait() == 0, migrator.stderr
     assert migrator.stderr.count("connecting again") == 2
     assert rows_of(database, "SELECT last_value FROM tries") == [(2,)]
-    assert sight.invalid_indexes(database) == []
-    assert sight.applied(database) == ["0001_thing", "0002_index", "0003_block"]
+    assert server_state.invalid_indexes(database) == []
+    assert server_state.applied(database) == ["0001_thing", "0002_index", "0003_block"]
 
 
 def test_server_notices_that_the_host_of_a_migrator_has_vanished(tree: Tree, own_server: Server) -> None:
@@ -289,4 +293,4 @@ def test_revision_that_always_ends_its_own_session_is_given_up(tree: Tree, datab
     assert result.returncode == 3, result.stderr
     assert re.search(r"revision +0002_deadly", result.stderr)
     assert "[connection-lost]" in result.stderr
-    assert sight.applied(database) == ["0001_thing"]
+    assert server_state.applied(database) == ["0001_thing"]

@@ -8,9 +8,11 @@ import time
 import pytest
 
 from railhead.dsn import Dsn
-from tests.chaos import sight
+from tests.chaos import server_state
 from tests.chaos.ports import free_ports
-from tests.ground import ALEMBIC, GUNICORN, MIGRATE, Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
+from tests.project_tree import ALEMBIC, GUNICORN, MIGRATE, Tree
 
 WITHIN = 15.0
 """Seconds for a run, the start of two Pythons on a busy machine included; MIGRATE_WAIT_LOCK is 240."""
@@ -66,7 +68,7 @@ def test_a_revision_gets_its_application(
     ended = begun.run(*way)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert time.monotonic() - began < WITHIN
-    assert sight.applied(database) == ["0001_thing", "0002_app", "0003_more"]
+    assert server_state.applied(database) == ["0001_thing", "0002_app", "0003_more"]
     told = ended.stdout + ended.stderr
     assert "waiting for the migration lock" not in told
     if place["upgrade"].endswith(MADE):
@@ -97,7 +99,7 @@ def test_commands_that_only_load_revisions_migrate_nothing(
     ended = begun.run(*command, within=30)
     assert "Traceback" not in ended.stderr, ended.stderr
     assert "waiting for the migration lock" not in ended.stdout + ended.stderr
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]
 
 
 def test_a_replay_gives_the_application_its_own_database(begun: Tree, database: Dsn) -> None:
@@ -112,7 +114,7 @@ def test_a_replay_gives_the_application_its_own_database(begun: Tree, database: 
     )
     ended = begun.run(*MIGRATE, "seal", within=60)
     assert ended.returncode == 0, ended.stderr
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]
     assert rows_of(database, "SELECT to_regclass('written')") == [(None,)]
 
 
@@ -135,7 +137,7 @@ def test_a_revision_that_migrates_is_refused_at_once(begun: Tree, database: Dsn,
     assert "[nested-run]" in ended.stderr
     assert "migrations/versions/0002_nested.py, line " in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]
     assert rows_of(database, "SELECT outcome FROM migration_ledger WHERE revision = '0002_nested'") == [("failed",)]
 
 
@@ -146,4 +148,4 @@ def test_gunicorn_with_preload_serves_what_a_revision_made_its_application_for(b
     master = begun.start(*GUNICORN, "app:create_app()", PORT=str(port), APP_ENV="development")
     eventually(lambda: "Listening at" in master.stdout + master.stderr or master.process.poll() is not None, within=30)
     assert master.process.poll() is None, master.stdout + master.stderr
-    assert sight.applied(database) == ["0001_thing", "0002_app"]
+    assert server_state.applied(database) == ["0001_thing", "0002_app"]

@@ -10,9 +10,11 @@ import psycopg2
 import pytest
 
 from railhead.dsn import Dsn
-from tests.chaos import sight
+from tests.chaos import server_state
 from tests.chaos.pooler import Pooler
-from tests.ground import MIGRATE, Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
+from tests.project_tree import MIGRATE, Tree
 
 WAIT = 4
 """Seconds of MIGRATE_WAIT_LOCK."""
@@ -78,7 +80,7 @@ def test_an_old_snapshot_is_waited_for_as_long_as_was_promised(
         tree = Tree(begun.root, pooler.dsn(database))
     with _dumping(database, BESIDE.get(verb, "SELECT count(*) FROM thing, whole")):
         ended = tree.start(*MIGRATE, MIGRATE_WAIT_LOCK=f"{WAIT}s")
-        eventually(lambda: sight.running(database, "CONCURRENTLY"), within=30, what="it waits")
+        eventually(lambda: server_state.running(database, "CONCURRENTLY"), within=30, what="it waits")
         began = time.monotonic()
         assert ended.wait() == 4, ended.stderr
         lasted = time.monotonic() - began
@@ -87,13 +89,13 @@ def test_an_old_snapshot_is_waited_for_as_long_as_was_promised(
     assert "pg_dump, idle in transaction for" in ended.stderr
     assert BESIDE.get(verb, "SELECT count(*) FROM") in ended.stderr
     assert f"{WAIT} s (MIGRATE_WAIT_LOCK)" in ended.stderr
-    assert sight.invalid_indexes(database) == [] or "INVALID" in ended.stderr
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.invalid_indexes(database) == [] or "INVALID" in ended.stderr
+    assert server_state.versions(database) == ["0001_thing"]
     if "autocommit_block" in VERBS[verb]:
         return  # which cannot tell what it has left behind when it runs again
     again = tree.migrate()
     assert again.returncode == 0, again.stderr
-    assert sight.invalid_indexes(database) == []
+    assert server_state.invalid_indexes(database) == []
 
 
 def test_a_dump_that_ends_in_time_is_waited_for(begun: Tree, database: Dsn) -> None:
@@ -103,7 +105,7 @@ def test_a_dump_that_ends_in_time_is_waited_for(begun: Tree, database: Dsn) -> N
         migrator = begun.start(*MIGRATE)
         eventually(lambda: "pg_dump" in migrator.stderr, within=20, what="it says who is waited for")
     assert migrator.wait() == 0, migrator.stderr
-    assert sight.invalid_indexes(database) == []
+    assert server_state.invalid_indexes(database) == []
 
 
 def test_what_is_built_takes_as_long_as_it_takes(begun: Tree, database: Dsn) -> None:
@@ -117,4 +119,4 @@ def test_what_is_built_takes_as_long_as_it_takes(begun: Tree, database: Dsn) -> 
     begun.write("0002_more", "op.create_index_concurrently('ix', 'thing', [sa.text('slow(a)')])")
     ended = begun.migrate(MIGRATE_WAIT_LOCK="2s")
     assert ended.returncode == 0, ended.stderr
-    assert sight.invalid_indexes(database) == []
+    assert server_state.invalid_indexes(database) == []

@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.ground import ALEMBIC, GUNICORN, MIGRATE, eventually, named, rows_of, url_of
-from tests.workshop import Workshop
+from tests.databases import named, rows_of, url_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
+from tests.project_tree import ALEMBIC, GUNICORN, MIGRATE
 
 PASSWORD = "p@ss/w%rd:é"
 TRACES = ("p@ss", "w%rd", "p%40ss", "w%25rd", "%40ss%2F", "rd:é", "rd%3A")

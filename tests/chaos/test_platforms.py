@@ -11,8 +11,10 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.platforms import PLATFORMS, TELLING_VALUES, TEST_RUNNERS
 from tests.chaos.ports import free_ports
-from tests.ground import GUNICORN, Running, Tree, eventually, named, rows_of
-from tests.workshop import Workshop
+from tests.databases import named, rows_of
+from tests.forked_tree import Workshop
+from tests.processes import Running, eventually
+from tests.project_tree import GUNICORN, Tree
 
 VALUES = {
     "KUBERNETES_PORT": "tcp://10.0.0.1:443",

@@ -12,7 +12,9 @@ from psycopg2.extensions import connection as Connection
 from railhead.dsn import Dsn
 from railhead.postgres.activity import Monitor
 from tests.chaos.pooler import NEEDED, Pooler
-from tests.ground import Databases, Tree, eventually, rows_of
+from tests.databases import Databases, rows_of
+from tests.processes import eventually
+from tests.project_tree import Tree
 
 
 @NEEDED

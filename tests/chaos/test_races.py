@@ -13,10 +13,11 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.dsn import Dsn
 from railhead.postgres import advisory_lock
-from tests.chaos import histories, sight
+from tests.chaos import histories, server_state
 from tests.chaos.pooler import NEEDED, Pooler
 from tests.chaos.ports import free_ports
-from tests.ground import GUNICORN, MIGRATE, Running, Tree, eventually
+from tests.processes import Running, eventually
+from tests.project_tree import GUNICORN, MIGRATE, Tree
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
@@ -43,11 +44,11 @@ def test_32_processes_start_together_on_an_empty_database(
     """All 32 end well, and each of the hundred revisions is applied exactly once."""
     release = _hold(other_session)
     started = [hundred.start(*MIGRATE) for _ in range(32)]
-    eventually(lambda: len(sight.sessions(database, "railhead upgrade%")) == 32, within=90, what="all 32 wait")
+    eventually(lambda: len(server_state.sessions(database, "railhead upgrade%")) == 32, within=90, what="all 32 wait")
     release()
     assert [one.wait(120) for one in started] == [0] * 32, _errors(started)
-    assert sight.applied(database) == histories.HUNDRED
-    assert sight.versions(database) == histories.HUNDRED[-1:]
+    assert server_state.applied(database) == histories.HUNDRED
+    assert server_state.versions(database) == histories.HUNDRED[-1:]
     assert sum("100 revisions" in one.stdout for one in started) == 1
 
 
@@ -58,8 +59,8 @@ def test_four_gunicorns_without_preload_start_together(hundred: Tree, database: 
     command = (*GUNICORN, "-c", "chaos.conf.py", "app:create_app()")
     masters = [hundred.start(*command, PORT=str(port), LOG_FORMAT="text") for port in ports]
     eventually(lambda: all(_ready_workers(one) == 4 for one in masters), within=120, what="all 16 workers are ready")
-    assert sight.applied(database) == histories.HUNDRED
-    assert sight.versions(database) == histories.HUNDRED[-1:]
+    assert server_state.applied(database) == histories.HUNDRED
+    assert server_state.versions(database) == histories.HUNDRED[-1:]
     assert [_status(port) for port in ports] == [200] * 4
     for one in masters:
         one.send(signal.SIGTERM)
@@ -81,9 +82,9 @@ def test_16_processes_start_together_behind_pgbouncer(
         assert [one.wait(120) for one in started] == [0] * 16, _errors(started)
     finally:
         pooled.end()
-    assert sight.applied(database) == histories.HUNDRED
-    assert sight.holder(database) is None
-    assert [one for one in sight.locks(database) if one[1] == "advisory"] == []
+    assert server_state.applied(database) == histories.HUNDRED
+    assert server_state.holder(database) is None
+    assert [one for one in server_state.locks(database) if one[1] == "advisory"] == []
     migrated = [one for one in started if "100 revisions" in one.stdout]
     assert len(migrated) == 1
     assert re.search(r"a pooler .*MIGRATE_DATABASE_URL", migrated[0].stderr)

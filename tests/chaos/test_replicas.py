@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ground import Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
+from tests.project_tree import Tree
 from tests.web.replica import Replica
 
 PASSWORD = "correct horse battery staple"

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.chaos.histories import HUNDRED, write_hundred
-from tests.ground import MIGRATE, Tree
+from tests.project_tree import MIGRATE, Tree
 
 pytestmark = pytest.mark.alone
 

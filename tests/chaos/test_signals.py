@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from railhead.dsn import Dsn
-from tests.chaos import gate, sight
+from tests.chaos import held_revision, server_state
 from tests.chaos.namespaces import may_unshare, with_files
 from tests.chaos.ports import free_ports
-from tests.ground import ALEMBIC, GUNICORN, MIGRATE, Running, Tree, eventually, named
+from tests.databases import named
+from tests.processes import Running, eventually
+from tests.project_tree import ALEMBIC, GUNICORN, MIGRATE, Tree
 
 WITHIN = 1.0
 """Seconds in which a process that is told to stop has ended."""
@@ -58,7 +60,7 @@ def test_told_to_stop_after_a_reset_has_dropped_everything(sleeping: Tree, datab
     resetting.send(signal.SIGTERM)
     assert resetting.wait(10) == 143, resetting.stderr
     assert "SIGTERM; what was not committed is rolled back; everything was dropped by this reset\n" in resetting.stderr
-    eventually(lambda: not sight.sessions(database), what="no session is left")
+    eventually(lambda: not server_state.sessions(database), what="no session is left")
 
 
 def test_told_to_stop_outside_the_transaction(tree: Tree, database: Dsn) -> None:
@@ -70,17 +72,17 @@ def test_told_to_stop_outside_the_transaction(tree: Tree, database: Dsn) -> None
     migrator.send(signal.SIGTERM)
     assert migrator.wait(10) == 143, migrator.stderr
     assert "what 0001_long did outside its transaction stays, and is not done twice" in migrator.stderr
-    eventually(lambda: not sight.sessions(database), within=WITHIN, what="no session is left")
-    assert sight.applied(database) == []
+    eventually(lambda: not server_state.sessions(database), within=WITHIN, what="no session is left")
+    assert server_state.applied(database) == []
 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("after", [(), ("0003_more",)], ids=["last", "in the middle"])
 def test_told_to_stop_in_a_long_commit(tree: Tree, database: Dsn, after: tuple[str, ...]) -> None:
     """Where the driver is in the middle of something of its own, the signal is not taken for somebody's cancel."""
-    gate.at_commit(tree, "pg_sleep(60)", after)
+    held_revision.at_commit(tree, "pg_sleep(60)", after)
     migrator = tree.start(*MIGRATE)
-    eventually(lambda: sight.running(database, "COMMIT"), within=30, what="it commits")
+    eventually(lambda: server_state.running(database, "COMMIT"), within=30, what="it commits")
     migrator.send(signal.SIGTERM)
     assert migrator.wait(10) == 143, migrator.stderr
     assert "Traceback" not in migrator.stderr
@@ -98,7 +100,7 @@ def test_told_to_stop_while_waiting_for_the_lock(sleeping: Tree, database: Dsn) 
     waiter.send(signal.SIGTERM)
     assert waiter.wait(10) == 143, waiter.stderr
     assert time.monotonic() - began < WITHIN
-    assert sight.running(database, "pg_sleep(60)")
+    assert server_state.running(database, "pg_sleep(60)")
     migrator.send(signal.SIGTERM)
     assert migrator.wait(10) == 143, migrator.stderr
 
@@ -128,7 +130,11 @@ def test_killed_in_a_long_statement(sleeping: Tree, database: Dsn, way: str) -> 
     migrator = sleeping.start(*WAYS[way])
     _sleeps(database)
     migrator.send(signal.SIGKILL)
-    eventually(lambda: not sight.sessions(database) and not sight.locks(database), within=2, what="nobody is left")
+    eventually(
+        lambda: not server_state.sessions(database) and not server_state.locks(database),
+        within=2,
+        what="nobody is left",
+    )
     _nothing_left(database)
 
 
@@ -151,14 +157,14 @@ def test_told_to_stop_while_the_name_server_is_silent(sleeping: Tree, tmp_path: 
 
 
 def _sleeps(database: Dsn) -> None:
-    eventually(lambda: sight.running(database, "SELECT pg_sleep(60)"), within=30, what="the long statement runs")
+    eventually(lambda: server_state.running(database, "SELECT pg_sleep(60)"), within=30, what="the long statement runs")
 
 
 def _nothing_left(database: Dsn) -> None:
-    eventually(lambda: not sight.sessions(database), within=WITHIN, what="no session is left")
-    assert sight.locks(database) == []
-    assert sight.versions(database) == ["0001_thing"]
-    assert sight.applied(database) == ["0001_thing"]
+    eventually(lambda: not server_state.sessions(database), within=WITHIN, what="no session is left")
+    assert server_state.locks(database) == []
+    assert server_state.versions(database) == ["0001_thing"]
+    assert server_state.applied(database) == ["0001_thing"]
 
 
 def _children(running: Running) -> list[int]:

@@ -9,9 +9,11 @@ import time
 import pytest
 
 from railhead.dsn import Dsn
-from tests.chaos import sight
+from tests.chaos import server_state
 from tests.chaos.pooler import Pooler
-from tests.ground import MIGRATE, Running, Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import Running, eventually
+from tests.project_tree import MIGRATE, Tree
 
 ENDED_WITHIN = 8.0
 """Seconds for which a process that waits for itself may keep a table: one to be seen idle, three to be sure, the rest for a busy machine."""
@@ -73,7 +75,7 @@ def test_a_process_that_waits_for_itself_ends(begun: Tree, database: Dsn, stando
     first = next(n for n in lines if CHANGE.strip() in written.read_text().splitlines()[n - 1]) + 1
     assert any(f"migrations/versions/0002_own.py, line {line}\n" in migrator.stderr for line in range(first, 60))
     assert COUNT in migrator.stderr
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]
     assert rows_of(database, "SELECT outcome FROM migration_ledger WHERE revision = '0002_own'") == [("failed",)]
 
 
@@ -88,7 +90,7 @@ def test_who_waits_for_a_revision_that_computes_is_told_and_not_ended(begun: Tre
     (begun.root / "go").touch()
     assert migrator.wait() == 0, migrator.stderr
     assert visitor.wait() == 0, visitor.stderr
-    assert sight.versions(database) == ["0002_slow"]
+    assert server_state.versions(database) == ["0002_slow"]
 
 
 @pytest.mark.parametrize("pooled", [False, True], ids=["direct", "pooled"])
@@ -113,7 +115,7 @@ def test_a_revision_that_asks_nothing_for_too_long_is_ended(
     assert "[idle-in-transaction]" in migrator.stderr
     assert "allowed are 2 s (MIGRATE_IDLE_TIMEOUT)" in migrator.stderr
     assert "connecting again" not in migrator.stderr
-    assert sight.versions(database) == ["0001_thing"]
+    assert server_state.versions(database) == ["0001_thing"]
 
 
 @pytest.mark.parametrize(
@@ -143,8 +145,8 @@ def test_a_process_that_is_stopped_gives_its_tables_back(
     migrator.send(signal.SIGCONT)
     assert migrator.wait(30) == 0, migrator.stderr
     assert re.search(r"this process stood still for \d+ s: .*; connecting again", migrator.stderr.replace("\n", " "))
-    assert sight.versions(database) == ["0002_stopped"]
-    assert sight.applied(database) == ["0001_thing", "0002_stopped"]
+    assert server_state.versions(database) == ["0002_stopped"]
+    assert server_state.applied(database) == ["0001_thing", "0002_stopped"]
 
 
 _VISIT = f"import os, psycopg2; psycopg2.connect(os.environ['DATABASE_URL'], application_name='visitor').cursor().execute('{COUNT}')"
@@ -155,6 +157,6 @@ def _is_held(database: Dsn, migrator: Running) -> None:
 
     def held() -> bool:
         assert migrator.process.poll() is None, migrator.stderr
-        return any(mode == "AccessExclusiveLock" and granted for _, _, mode, granted in sight.locks(database))
+        return any(mode == "AccessExclusiveLock" and granted for _, _, mode, granted in server_state.locks(database))
 
     eventually(held, within=30, what="the table is held")

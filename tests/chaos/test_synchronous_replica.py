@@ -14,9 +14,11 @@ import pytest
 
 from railhead.devserver.server import Server
 from railhead.dsn import Dsn
-from tests.chaos import sight
+from tests.chaos import server_state
 from tests.chaos.servers import standby_of
-from tests.ground import ALEMBIC, MIGRATE, Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
+from tests.project_tree import ALEMBIC, MIGRATE, Tree
 
 FROZEN = 2.5
 """Seconds that traffic may wait for a table: MIGRATE_LOCK_TIMEOUT is 0.9, the rest is the machine's."""
@@ -103,8 +105,8 @@ def test_no_table_is_kept_for_a_replica_that_is_away(followed: Tree, own_server:
     assert time.monotonic() - began < LASTS
     assert f"{SAID} within {WAIT} s: {', '.join(names)}" in ended.stderr
     assert "(synchronous_standby_names = ghost)" in ended.stderr
-    assert sight.versions(own_server.dsn) == [names[-1]]
-    assert sight.applied(own_server.dsn) == ["0001_thing", *names]
+    assert server_state.versions(own_server.dsn) == [names[-1]]
+    assert server_state.applied(own_server.dsn) == ["0001_thing", *names]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_other_commands_do_not_hang_either(followed: Tree, own_server: Server, c
     ended = followed.run(*command, MIGRATE_WAIT_LOCK=f"{WAIT}s", within=30)
     assert ended.returncode == 0, ended.stderr
     assert SAID in ended.stderr
-    assert sight.versions(own_server.dsn) == []
+    assert server_state.versions(own_server.dsn) == []
 
 
 def test_an_empty_database_is_filled(tree: Tree, own_server: Server) -> None:
@@ -128,7 +130,7 @@ def test_an_empty_database_is_filled(tree: Tree, own_server: Server) -> None:
     ended = begun.migrate(MIGRATE_WAIT_LOCK=f"{WAIT}s")
     assert ended.returncode == 0, ended.stderr
     assert SAID in ended.stderr
-    assert sight.applied(own_server.dsn) == ["0001_thing"]
+    assert server_state.applied(own_server.dsn) == ["0001_thing"]
 
 
 def test_a_failure_is_written_down(followed: Tree, own_server: Server) -> None:
@@ -153,7 +155,7 @@ def test_a_replica_that_is_there_confirms(tree: Tree, own_server: Server, room: 
         ended = begun.migrate()
         assert ended.returncode == 0, ended.stderr
         assert SAID not in ended.stderr
-        eventually(lambda: sight.versions(standby.dsn) == ["0001_thing"], within=5)
+        eventually(lambda: server_state.versions(standby.dsn) == ["0001_thing"], within=5)
     finally:
         standby.stop("immediate")
 
@@ -173,4 +175,4 @@ def test_told_to_stop_while_the_replica_is_waited_for(followed: Tree, own_server
     assert time.monotonic() - began < 2
     assert f"{SAID}: 0002_more" in migrator.stderr
     assert "rolled back" not in migrator.stderr
-    assert sight.versions(own_server.dsn) == ["0002_more"]
+    assert server_state.versions(own_server.dsn) == ["0002_more"]

@@ -12,8 +12,9 @@ from pathlib import Path
 import alembic
 import pytest
 
-from tests.ground import ALEMBIC, MIGRATE, Databases, named, rows_of, url_of
-from tests.workshop import Workshop
+from tests.databases import Databases, named, rows_of, url_of
+from tests.forked_tree import Workshop
+from tests.project_tree import ALEMBIC, MIGRATE
 
 SERVE = (sys.executable, "-c", "from app import create_app; create_app(); print('serving')")
 

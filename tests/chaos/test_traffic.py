@@ -11,9 +11,11 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from railhead.dsn import Dsn
-from tests.chaos import gate, sight
+from tests.chaos import held_revision, server_state
 from tests.chaos.pooler import NEEDED, Pooler
-from tests.ground import MIGRATE, Running, Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import Running, eventually
+from tests.project_tree import MIGRATE, Tree
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
@@ -51,7 +53,7 @@ def test_client_hardly_waits_behind_a_migration_that_waits_for_a_reader(
     assert migrator.wait() == 0, migrator.stderr
     print(f"{len(waits)} reads, the longest wait {max(waits) * 1000:.0f} ms")
     assert max(waits) <= LONGEST
-    assert sight.applied(database) == ["0001_thing", "0002_more", "0003_next"]
+    assert server_state.applied(database) == ["0001_thing", "0002_more", "0003_next"]
     assert rows_of(database, "SELECT l FROM next") == [("100ms",)]
     misses = re.findall("0002_more did not get its locks", migrator.stderr)
     who = rf"0002_more did not get its locks .* in the way: pid {reader}, report, idle in transaction for \d+ s: SELECT \* FROM thing"
@@ -70,15 +72,17 @@ def test_waiters_do_not_disturb_an_index_built_concurrently(
         with other_session.cursor() as writer:
             writer.execute("INSERT INTO thing VALUES (0, 0)")  # which the build must wait for
         started = [tree.start(*MIGRATE)]
-        eventually(lambda: sight.running(database, "CREATE INDEX CONCURRENTLY"), within=30, what="the index is built")
+        eventually(
+            lambda: server_state.running(database, "CREATE INDEX CONCURRENTLY"), within=30, what="the index is built"
+        )
         started += [tree.start(*MIGRATE) for _ in range(4)]
         eventually(lambda: all("waiting for the migration lock" in one.stderr for one in started[1:]), within=30)
         other_session.commit()
         assert [one.wait() for one in started] == [0] * 5, "\n".join(one.stderr for one in started)
     finally:
         tree.end()
-    assert sight.invalid_indexes(database) == []
-    assert sight.applied(database) == ["0001_thing", "0002_index"]
+    assert server_state.invalid_indexes(database) == []
+    assert server_state.applied(database) == ["0001_thing", "0002_index"]
     assert rows_of(database, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == [(0,)]
 
 
@@ -101,27 +105,27 @@ def test_table_that_stays_busy_is_given_up_with_the_name_of_the_blocker(
     assert who in told
     assert "3 s (MIGRATE_WAIT_LOCK)" in result.stderr
     assert "[table-busy]" in result.stderr
-    assert sight.applied(database) == ["0001_thing"]
+    assert server_state.applied(database) == ["0001_thing"]
     with other_session.cursor() as cursor:
         cursor.execute("SELECT 'still here'")
 
 
 def test_lock_that_stays_busy_is_given_up_with_the_name_of_the_holder(tree: Tree, database: Dsn) -> None:
     """When MIGRATE_WAIT_LOCK is spent it ends with 4 and names who holds the lock; the holder goes on."""
-    names = gate.write(tree)
-    gate.prepare(tree)
+    names = held_revision.write(tree)
+    held_revision.prepare(tree)
     first = tree.start(*MIGRATE)
-    gate.reached(database)
-    holder = sight.holder(database)
+    held_revision.reached(database)
+    holder = server_state.holder(database)
     assert holder is not None
     result = tree.migrate(MIGRATE_WAIT_LOCK="2s")
     assert result.returncode == 4, result.stderr
     assert re.search(rf"holder +pid {holder.pid}, railhead upgrade @ \S+, for \d+ s", result.stderr)
     assert "2 s (MIGRATE_WAIT_LOCK)" in result.stderr
     assert "[lock-busy]" in result.stderr
-    gate.open_for(database)
+    held_revision.open_for(database)
     assert first.wait() == 0, first.stderr
-    assert sight.applied(database) == names
+    assert server_state.applied(database) == names
 
 
 def test_long_statement_says_what_it_does(at_first: Tree, database: Dsn, other_session: Connection) -> None:

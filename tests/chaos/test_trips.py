@@ -8,7 +8,8 @@ import psycopg2
 
 from railhead.dsn import Dsn
 from tests.chaos.proxy import Proxy
-from tests.ground import Databases, Tree
+from tests.databases import Databases
+from tests.project_tree import Tree
 
 MANY = 40
 

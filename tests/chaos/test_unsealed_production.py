@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import Tree, rows_of
+from tests.databases import rows_of
+from tests.project_tree import Tree
 
 HEAD = "0002_add_task_due_on"
 INDEX = ('op.create_index("ix_task_title", "task", ["title"])', 'op.drop_index("ix_task_title")')

@@ -6,7 +6,7 @@ import pytest
 
 from railhead.dsn import Dsn
 from tests.chaos.test_catalog_versions import elder
-from tests.ground import rows_of
+from tests.databases import rows_of
 from tests.verbs import TABLES, VERBS, answer, is_ended, run
 
 assert elder  # the fixture

@@ -14,7 +14,8 @@ from multiprocessing.connection import Connection as Pipe
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
 from tests.verbs import INDEX_ON_PARTITIONS, TABLES, VERBS, Call, answer, is_ended, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

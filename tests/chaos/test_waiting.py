@@ -11,12 +11,14 @@ import pytest
 from railhead.devserver.server import Server
 from railhead.dsn import Dsn
 from railhead.execution import migration_run
-from tests.chaos import sight
+from tests.chaos import server_state
 from tests.chaos.namespaces import may_unshare, with_files
 from tests.chaos.ports import free_ports
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import standby_of
-from tests.ground import MIGRATE, Running, Tree, eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import Running, eventually
+from tests.project_tree import MIGRATE, Tree
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
@@ -78,7 +80,7 @@ def test_server_that_only_follows_for_long_is_waited_for(one: Tree, own_server: 
         eventually(lambda: migrator.stderr.count("connecting again") > migration_run.MOST_LOSSES, within=30)
         rows_of(standby.dsn, "SELECT pg_promote()")
         assert migrator.wait() == 0, migrator.stderr
-        assert sight.applied(standby.dsn) == [HEAD, "0002_more"]
+        assert server_state.applied(standby.dsn) == [HEAD, "0002_more"]
     finally:
         standby.stop("immediate")
 
@@ -152,5 +154,5 @@ def _start(tree: Tree, database: Dsn) -> Running:
 
 def _ends_at_head(migrator: Running, database: Dsn) -> None:
     assert migrator.wait() == 0, migrator.stderr
-    assert sight.versions(database) == [HEAD]
-    assert sight.applied(database) == [HEAD]
+    assert server_state.versions(database) == [HEAD]
+    assert server_state.applied(database) == [HEAD]

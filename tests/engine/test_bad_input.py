@@ -15,8 +15,8 @@ import pytest
 
 from railhead.devserver.server import Server
 from railhead.dsn import Dsn
-from tests.ground import memory, rows_of, url_of
-from tests.workshop import Workshop
+from tests.databases import memory, rows_of, url_of
+from tests.forked_tree import Workshop
 
 SECRET = "p@ss/w%rd:é"
 IN_URLS = quote(SECRET, safe="")

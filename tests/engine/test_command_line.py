@@ -15,8 +15,10 @@ import pytest
 
 from railhead.cli import _parser
 from railhead.dsn import Dsn
-from tests.ground import Tree, environment, named, rows_of
-from tests.workshop import Workshop
+from tests.databases import named, rows_of
+from tests.forked_tree import Workshop
+from tests.processes import environment
+from tests.project_tree import Tree
 
 COMMANDS = sorted(
     next(action for action in _parser("python utils/migrate.py")._actions if action.dest == "command").choices or ()

@@ -16,7 +16,8 @@ from railhead.errors import Stop
 from railhead.platforms import PLATFORMS
 from railhead.project import Project
 from railhead.settings import Settings, duration, load
-from tests.ground import ROOT, environment
+from tests.processes import environment
+from tests.project_tree import ROOT
 
 PASSWORD = "p@ss/w%rd:é"
 ESCAPED = "p%40ss%2Fw%25rd%3A%C3%A9"

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import ALEMBIC, MIGRATE, Databases, eventually, rows_of, url_of
-from tests.workshop import Workshop
+from tests.databases import Databases, rows_of, url_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
+from tests.project_tree import ALEMBIC, MIGRATE
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
 

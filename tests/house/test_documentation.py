@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from railhead import cli, errors
-from tests.ground import MIGRATE, ROOT, named
-from tests.workshop import Workshop
+from tests.databases import named
+from tests.forked_tree import Workshop
+from tests.project_tree import MIGRATE, ROOT
 from utils import migrate
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from dotenv import dotenv_values
 
 from railhead.errors import Stop
 from railhead.settings import Settings
-from tests.ground import ROOT
+from tests.project_tree import ROOT
 
 GIVEN_BY_PLATFORMS = {"DATABASE_UNPOOLED_URL", "RAILWAY_GIT_COMMIT_SHA", "RAILWAY_REPLICA_ID"}
 """Read where a platform sets them; nobody writes them into a file."""

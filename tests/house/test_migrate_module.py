@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ground import ROOT, Tree
+from tests.project_tree import ROOT, Tree
 
 HEAVY = {
     "sqlalchemy",

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import ROOT, environment
+from tests.processes import environment
+from tests.project_tree import ROOT
 
 WHEEL_OF = "import sys; from flit_core.buildapi import build_wheel; print(build_wheel(sys.argv[1]))"
 

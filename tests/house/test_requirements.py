@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.ground import ROOT
+from tests.project_tree import ROOT
 
 
 def lines_of(name: str) -> list[str]:

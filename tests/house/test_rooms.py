@@ -10,7 +10,7 @@ from functools import cache
 
 import grimp
 
-from tests.ground import ROOT
+from tests.project_tree import ROOT
 
 
 @cache

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ground import ROOT
+from tests.project_tree import ROOT
 
 MODULES = sorted(path for place in ("railhead", "utils", "app", "benchmarks") for path in (ROOT / place).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
@@ -37,4 +37,4 @@ def test_tests_promise_and_do_not_guess(path: Path) -> None:
     assert not imported & {"mock", "unittest.mock", "pytest_mock"}
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep"]
     waits = [ast.unparse(call) for call in calls if isinstance(call.args[0], ast.Constant)]
-    assert not waits, "`eventually` in tests/ground.py waits for what is meant"
+    assert not waits, "`eventually` in tests/processes.py waits for what is meant"

@@ -6,7 +6,7 @@ import json
 import re
 
 from railhead.dsn import Dsn
-from tests.ground import rows_of
+from tests.databases import rows_of
 from tests.inherited.project import Inherited, contents
 from tests.inherited.writing import id_of
 

@@ -16,11 +16,12 @@ import alembic
 
 from railhead.devserver.binaries import binary
 from railhead.dsn import Dsn
-from tests.ground import MIGRATE, url_of
+from tests.databases import url_of
+from tests.forked_tree import Workshop
 from tests.inherited.early import EARLY
 from tests.inherited.late import LATE
 from tests.inherited.writing import Record, id_of, write
-from tests.workshop import Workshop
+from tests.project_tree import MIGRATE
 
 HARBOUR = [*EARLY, *LATE]
 """Sixty-one revisions that plain Alembic runs from nothing to head."""

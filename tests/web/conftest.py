@@ -14,7 +14,7 @@ from app import create_app
 from app.database import make_engine
 from railhead.dsn import Dsn
 from railhead.settings import Secret, Settings
-from tests.ground import Databases
+from tests.databases import Databases
 from tests.web.visitor import Visitor
 
 PASSWORD = "correct horse battery staple"

@@ -7,7 +7,8 @@ import socket
 from http.cookies import SimpleCookie
 from urllib.parse import urlencode
 
-from tests.ground import GUNICORN, Running, Tree, eventually
+from tests.processes import Running, eventually
+from tests.project_tree import GUNICORN, Tree
 from tests.web.visitor import Page
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from app import database as ours
 from railhead.postgres import interrupts
 from railhead.settings import Settings
-from tests.workshop import Workshop
+from tests.forked_tree import Workshop
 
 LONG = "SET client_connection_check_interval = 50; SELECT pg_sleep(30)"
 

@@ -18,7 +18,7 @@ from app import create_app
 from models import Base, Member, Project, Task
 from railhead.dsn import Dsn
 from railhead.settings import Settings
-from tests.ground import rows_of
+from tests.databases import rows_of
 from tests.web.conftest import PASSWORD
 from tests.web.visitor import Page, Visitor
 

@@ -9,7 +9,7 @@ from models import Base
 from railhead.commands import create_tables
 from railhead.dsn import Dsn
 from railhead.settings import Settings
-from tests.ground import rows_of
+from tests.databases import rows_of
 
 
 def test_healthz_touches_nothing(migrated: Settings) -> None:

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from tests.ground import Tree, eventually
+from tests.forked_tree import Workshop
+from tests.processes import eventually
+from tests.project_tree import Tree
 from tests.web.replica import Replica
-from tests.workshop import Workshop
 
 FLASK = (sys.executable, "-c", "import sys; from flask.cli import main; sys.argv[0] = 'flask'; main()")
 

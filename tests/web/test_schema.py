@@ -17,7 +17,9 @@ from app import create_app, schema
 from railhead.dsn import Dsn
 from railhead.postgres.advisory_lock import Lock
 from railhead.settings import Settings
-from tests.ground import Databases, Tree, eventually, rows_of
+from tests.databases import Databases, rows_of
+from tests.processes import eventually
+from tests.project_tree import Tree
 from tests.web.conftest import PASSWORD
 from tests.web.replica import Replica
 from tests.web.visitor import Visitor

@@ -8,7 +8,8 @@ from psycopg2.extensions import connection as Connection
 
 from app import tables
 from railhead.dsn import Dsn
-from tests.ground import eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
 
 MADE = """
     CREATE TABLE pier (id int PRIMARY KEY, length int CHECK (length > 0));

@@ -21,9 +21,10 @@ from railhead.history import naming
 from railhead.operations import verbs
 from railhead.project import OWN_TABLES
 from railhead.state import ledger
+from tests.databases import rows_of
 from tests.desk import Desk
-from tests.ground import ROOT, rows_of
-from tests.workshop import Workshop
+from tests.forked_tree import Workshop
+from tests.project_tree import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,10 @@ from alembic.config import Config
 
 from railhead.devserver import shared
 from railhead.dsn import Dsn
-from tests.ground import Databases, Tree, eventually, rows_of
-from tests.workshop import Workshop
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
+from tests.project_tree import Tree
 
 BASE, FIRST, SECOND = "", "0001_baseline", "0002_add_task_due_on"
 SECOND_LINE = "0001_baseline -> 0002_add_task_due_on (head), A task can have a due date.\n"

@@ -9,8 +9,8 @@ from railhead.dsn import Dsn
 from railhead.execution import entry
 from railhead.hazards import stake
 from railhead.settings import Settings
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 MAKE = "op.create_table('note', sa.Column('id', sa.Integer, primary_key=True))"
 

@@ -19,8 +19,9 @@ from railhead.commands import doctor
 from railhead.commands.doctor import CheckMessage
 from railhead.dsn import Dsn
 from railhead.settings import Secret, Settings
-from tests.ground import Databases, eventually, rows_of
-from tests.workshop import Workshop
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 HEAD = "0002_add_task_due_on"
 

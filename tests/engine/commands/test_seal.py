@@ -9,8 +9,8 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.history.checksum import checksum_of
 from railhead.history.manifest import SealedRevision, read, render
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 HEAD = "0002_add_task_due_on"
 

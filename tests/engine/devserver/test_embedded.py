@@ -20,7 +20,9 @@ from railhead.devserver.server import Server
 from railhead.dsn import Dsn
 from railhead.errors import Stop
 from railhead.settings import Settings
-from tests.ground import ROOT, Running, environment, eventually, memory, rows_of
+from tests.databases import memory, rows_of
+from tests.processes import Running, environment, eventually
+from tests.project_tree import ROOT
 
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
 

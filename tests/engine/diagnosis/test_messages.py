@@ -16,8 +16,8 @@ import pytest
 
 from railhead.diagnosis.sqlstates import CASES
 from railhead.dsn import Dsn
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 FAILURES = Path(__file__).with_name("failures.txt")
 

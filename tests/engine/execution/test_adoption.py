@@ -8,8 +8,10 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.execution.adoption import MOST_DIFFERENCES
 from railhead.state import ledger
-from tests.ground import MIGRATE, eventually, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
+from tests.project_tree import MIGRATE
 
 ONE = "CREATE TABLE one (id int PRIMARY KEY)"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import MIGRATE, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.project_tree import MIGRATE
 
 THING = "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))"
 

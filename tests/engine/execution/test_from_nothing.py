@@ -10,8 +10,8 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 from railhead.dsn import Dsn
-from tests.ground import Databases, rows_of
-from tests.workshop import Workshop
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
 
 ROWS = (
     'op.execute("CREATE TABLE task (id int PRIMARY KEY, after int REFERENCES task DEFERRABLE INITIALLY DEFERRED)")\n'

@@ -10,9 +10,9 @@ import pytest
 
 from railhead.dsn import Dsn
 from railhead.schema import catalog
-from tests.ground import Databases, rows_of
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
 from tests.hand_ends import BLOCK, COMMITS, DRIVER, FEW, HARMLESS, UNSEEN
-from tests.workshop import Workshop
 
 FIRST = "op.create_table('person', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text))"
 LAST = "op.create_table('last', sa.Column('id', sa.Integer, primary_key=True))"

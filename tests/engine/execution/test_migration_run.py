@@ -19,8 +19,10 @@ from railhead.errors import Stop
 from railhead.execution import entry
 from railhead.postgres import advisory_lock
 from railhead.settings import Settings
-from tests.ground import ALEMBIC, eventually, named, rows_of, url_of
-from tests.workshop import Workshop
+from tests.databases import named, rows_of, url_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
+from tests.project_tree import ALEMBIC
 
 HEAD = "0002_add_task_due_on"
 TABLE = "op.create_table('note', sa.Column('id', sa.Integer))"

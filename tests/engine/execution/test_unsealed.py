@@ -9,8 +9,8 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.execution import unsealed
 from railhead.hazards import purity
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 HEAD = "0002_add_task_due_on"
 INDEX = ('op.create_index("ix_task_title", "task", ["title"])', 'op.drop_index("ix_task_title")')

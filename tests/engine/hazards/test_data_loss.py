@@ -7,8 +7,8 @@ import json
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 SCHEMA = """
 op.execute("CREATE SCHEMA past")

@@ -6,8 +6,8 @@ import psycopg2
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 SCHEMA = """
 CREATE SCHEMA past; CREATE TYPE mood AS ENUM ('glad', 'so so', 'a"b'); CREATE DOMAIN word AS varchar(20);

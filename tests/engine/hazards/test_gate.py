@@ -17,8 +17,8 @@ from railhead.hazards.rules import Finding
 from railhead.history.graph import Revision
 from railhead.schema import catalog
 from railhead.settings import Settings
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 HEAD = "0002_add_task_due_on"
 INDEX = 'op.create_index("ix_task_title", "task", ["title"])'

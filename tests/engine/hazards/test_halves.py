@@ -13,8 +13,9 @@ from railhead.hazards.replay import Failed
 from railhead.history import loader
 from railhead.history.graph import History
 from railhead.project import Project
-from tests.ground import eventually, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
 
 pytestmark = pytest.mark.skipif(os.cpu_count() == 1, reason="this machine has one core: nothing is spread")
 

@@ -11,7 +11,7 @@ from railhead.dsn import Dsn
 from railhead.hazards import stake
 from railhead.hazards.loss import Loss
 from railhead.hazards.narrowing import ALL_KEPT, misfits
-from tests.ground import rows_of
+from tests.databases import rows_of
 
 COUNTED = [
     ("text", "character varying(4)", ["abcd", "abcde", None], 1),

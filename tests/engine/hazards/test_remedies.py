@@ -12,8 +12,8 @@ from railhead.dsn import Dsn
 from railhead.hazards import rewrite, rules
 from railhead.hazards.rewrite import Remedy
 from railhead.hazards.rules import HAZARDS, Finding
-from tests.ground import rows_of
-from tests.judging import EXAMPLES, SCHEMA, footprints_of
+from tests.databases import rows_of
+from tests.footprints import EXAMPLES, SCHEMA, footprints_of
 from tests.verbs import run as run_verb
 
 BLOCKING = [slug for slug, hazard in HAZARDS.items() if hazard.blocking]

@@ -13,7 +13,7 @@ from railhead.hazards import rewrite, rules
 from railhead.hazards.rules import HAZARDS, Finding
 from railhead.history.relabel import relabelled
 from tests.engine.hazards.test_remedies import BLOCKING, EVERYWHERE, HEAD, body, file, rewritten, run
-from tests.judging import EXAMPLES, SCHEMA, footprints_of
+from tests.footprints import EXAMPLES, SCHEMA, footprints_of
 
 IN_SCHEMA = """
 op.execute("CREATE SCHEMA events")

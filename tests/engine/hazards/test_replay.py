@@ -15,8 +15,9 @@ from railhead.dsn import Dsn
 from railhead.hazards import replay, rules, unseen
 from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
 from railhead.schema import catalog
-from tests.ground import eventually, rows_of
-from tests.judging import SCHEMA, footprints_of
+from tests.databases import rows_of
+from tests.footprints import SCHEMA, footprints_of
+from tests.processes import eventually
 
 Replayed = Callable[..., Footprint]
 

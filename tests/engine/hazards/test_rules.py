@@ -10,8 +10,8 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.hazards.rules import HAZARDS
 from tests import guide
-from tests.ground import rows_of
-from tests.judging import EXAMPLES, open_findings
+from tests.databases import rows_of
+from tests.footprints import EXAMPLES, open_findings
 
 
 def test_examples_run_on_the_newest_server(server: Dsn) -> None:

@@ -9,8 +9,8 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.hazards import repeatability
 from railhead.history import manifest
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 OLD = {
     "1f0a": (

@@ -9,8 +9,8 @@ import pytest
 
 from railhead.devserver.binaries import binary
 from railhead.dsn import Dsn
-from tests.ground import Databases, rows_of
-from tests.workshop import Workshop
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
 
 BEFORE = """
 CREATE TYPE mood AS ENUM ('glad', 'sad');

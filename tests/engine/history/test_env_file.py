@@ -11,8 +11,8 @@ import pytest
 
 from railhead.dsn import Dsn
 from railhead.project import Project
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 SCHEMA = "CREATE SCHEMA keeping"
 

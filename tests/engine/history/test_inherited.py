@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import Databases, rows_of
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
 from tests.inherited.comparing import OLD_FILE, assert_as_plain, assert_quiet, told
 from tests.inherited.habits import HABITS
 from tests.inherited.project import HARBOUR, Inherited, contents
 from tests.inherited.writing import committing, id_of
-from tests.workshop import Workshop
 
 
 @pytest.fixture

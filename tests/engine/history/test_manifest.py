@@ -14,8 +14,10 @@ from railhead.dsn import Dsn
 from railhead.history import glance, manifest
 from railhead.history.checksum import checksum_of, checksum_of_source
 from railhead.history.manifest import SealedRevision
-from tests.ground import ROOT, environment, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.processes import environment
+from tests.project_tree import ROOT
 from utils.migrate import PROJECT
 
 FIRST = SealedRevision("0001_a.py", "0001_a", "-", "c1")

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import Databases, rows_of
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
 from tests.inherited.project import HARBOUR, Inherited
 from tests.inherited.writing import Record
-from tests.workshop import Workshop
 
 UNNAMED = {
     "a unique constraint of its own": 'op.create_unique_constraint(None, "ship", ["imo"])',

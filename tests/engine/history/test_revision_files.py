@@ -11,8 +11,9 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.history import glance, manifest
 from railhead.history.files import as_text
-from tests.ground import MIGRATE, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.project_tree import MIGRATE
 
 TABLE = "op.create_table('note', sa.Column('id', sa.Integer))"
 BACK = "op.drop_table('note')"

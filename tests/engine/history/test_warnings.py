@@ -9,8 +9,9 @@ import pytest
 
 from railhead.dsn import Dsn
 from railhead.history.alembic_quirks import SCRIPT
-from tests.ground import Tree, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.project_tree import Tree
 
 TABLE = "op.create_table('note', sa.Column('id', sa.Integer))"
 OLD = "import warnings\nwarnings.warn('old goes away', DeprecationWarning, stacklevel=2)\n"

@@ -22,7 +22,8 @@ from railhead.operations import verbs
 from railhead.operations.autocommit import Table, autocommit
 from railhead.operations.backfill import Backfill
 from railhead.postgres.retry_budget import RetryBudget
-from tests.ground import eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
 from tests.verbs import (
     INDEX_ON_PARTITIONS,
     INDEXES,

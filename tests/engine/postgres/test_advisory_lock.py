@@ -12,7 +12,8 @@ from railhead.dsn import Address, Dsn
 from railhead.postgres import advisory_lock
 from railhead.postgres.advisory_lock import Lock, LockLost
 from railhead.postgres.connection import connect
-from tests.ground import Databases, eventually, rows_of
+from tests.databases import Databases, rows_of
+from tests.processes import eventually
 
 Make = Callable[..., Lock]
 

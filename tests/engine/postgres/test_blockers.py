@@ -9,8 +9,9 @@ from psycopg2.extensions import connection as Connection
 from railhead.dsn import Dsn
 from railhead.postgres import blockers
 from railhead.postgres.blockers import Blocker
-from tests.ground import eventually, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
 
 
 def waiter(database: Dsn, connection: Connection) -> tuple[Connection, list[Blocker]]:

@@ -23,7 +23,8 @@ from railhead.postgres.connection import (
 )
 from railhead.postgres.question import Question
 from railhead.postgres.retry_budget import Allowance
-from tests.ground import eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
 
 
 def said_by(connection: Connection, statement: str) -> psycopg2.Error:

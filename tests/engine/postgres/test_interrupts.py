@@ -18,7 +18,8 @@ from railhead.dsn import Dsn
 from railhead.postgres import failures, interrupts
 from railhead.postgres.activity import Monitor
 from railhead.postgres.connection import connect, fetch_value
-from tests.ground import eventually, rows_of
+from tests.databases import rows_of
+from tests.processes import eventually
 
 LONG = "SELECT pg_sleep(30)"
 

@@ -9,8 +9,8 @@ from alembic.config import Config
 
 from railhead.dsn import Dsn, parse_url
 from railhead.postgres import engine
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 TABLE = "op.create_table('note', sa.Column('id', sa.Integer, primary_key=True), sa.Column('text', sa.Text))"
 NAMED = "own = sa.create_engine(op.get_context().config.get_main_option('sqlalchemy.url'), poolclass=sa.NullPool)"

@@ -19,7 +19,8 @@ from railhead.dsn import Dsn
 from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
 from railhead.schema.diff import Change
-from tests.ground import Databases, eventually, rows_of
+from tests.databases import Databases, rows_of
+from tests.processes import eventually
 
 EVERYTHING = Path(__file__).with_name("everything.sql").read_text(encoding="utf-8")
 

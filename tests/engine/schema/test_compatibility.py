@@ -11,7 +11,7 @@ from railhead.dsn import Dsn
 from railhead.schema import catalog
 from railhead.schema.catalog import Catalog
 from railhead.schema.compatibility import breaks, holds
-from tests.ground import rows_of
+from tests.databases import rows_of
 
 CASE = "CASE WHEN random() > 2 THEN 'a' ELSE 'b' END"
 SCHEMA = """

@@ -11,8 +11,8 @@ import pytest
 
 from railhead.dsn import Dsn
 from railhead.history.made_objects import _File
-from tests.ground import rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
 
 SCHEDULER = (
     "CREATE TABLE apscheduler_jobs (id varchar(191) PRIMARY KEY, next_run_time float8, job_state bytea NOT NULL);"

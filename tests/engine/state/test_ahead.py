@@ -12,8 +12,10 @@ from typing import NamedTuple
 import psycopg2
 import pytest
 
-from tests.ground import MIGRATE, Tree, eventually, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.processes import eventually
+from tests.project_tree import MIGRATE, Tree
 
 SERVE = (sys.executable, "-c", "from app import create_app; create_app(); print('serving')")
 HEAD = "0002_add_task_due_on"

@@ -40,8 +40,8 @@ from railhead.postgres.engine import engine_over
 from railhead.schema import catalog, requirements
 from railhead.settings import Settings
 from railhead.state import drift, ledger, status
-from tests.ground import Databases, rows_of
-from tests.workshop import Workshop
+from tests.databases import Databases, rows_of
+from tests.forked_tree import Workshop
 from utils.migrate import PROJECT
 
 MADE = """

@@ -15,8 +15,9 @@ from railhead.execution.entry import migrate
 from railhead.postgres import advisory_lock
 from railhead.settings import Settings
 from railhead.state import drift, ledger, status
-from tests.ground import ALEMBIC, MIGRATE, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.project_tree import ALEMBIC, MIGRATE
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
 BOTH = [("upgrade", "0001_baseline", None), ("upgrade", "0002_add_task_due_on", "0001_baseline")]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from railhead.dsn import Dsn
-from tests.ground import named, rows_of, url_of
-from tests.workshop import Workshop
+from tests.databases import named, rows_of, url_of
+from tests.forked_tree import Workshop
 
 
 def quoted(database: Dsn) -> str:

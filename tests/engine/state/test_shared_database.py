@@ -9,8 +9,8 @@ import pytest
 
 from railhead.dsn import Dsn
 from railhead.history.made_tables import names_in
-from tests.ground import rows_of, url_of
-from tests.workshop import Workshop
+from tests.databases import rows_of, url_of
+from tests.forked_tree import Workshop
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
 READY = (

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.ground import MIGRATE, rows_of
-from tests.workshop import Workshop
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.project_tree import MIGRATE
 
 SERVE = (sys.executable, "-c", "from app import create_app; create_app(); print('serving')")
 READY = (
