@@ -16,7 +16,10 @@ _GLANCE = 3
 
 
 def at_head(settings: Settings) -> tuple[str, ...] | None:
-    """Return the heads when one glance shows that the database is there; None when it takes a closer look. Read-only."""
+    """Return the heads when one glance shows that the database is there; None when it takes a closer look. Read-only.
+
+    Raises Stop at once when a server answers that it lets nobody in, and waiting will not change that.
+    """
     if settings.database is None or settings.migrate_database is None:
         return None
     addresses, project = settings.addresses, settings.project
@@ -25,10 +28,18 @@ def at_head(settings: Settings) -> tuple[str, ...] | None:
     if len(addresses) > 1:
         question = f"SELECT version_num, place.* FROM {table}, ({IDENTITY}) AS place"
     asked: list[Question] = []
+    found: list[list[tuple[object, ...]]] = []
     try:
         asked += (Question(address, "start", question, timeout=_GLANCE) for address in addresses)
         heads = glance.heads_of(project.manifest, project.versions)  # while the server lets us in
-        found = [one.answer() for one in asked] if heads else []
+        if heads:
+            found.extend(one.answer() for one in asked)
+    except psycopg2.OperationalError as error:
+        from railhead.postgres.failures import cannot_connect, permanent  # only those pay who are not let in
+
+        if not found and permanent(error):  # the application's role may be one that a revision makes
+            raise cannot_connect(error, settings.migrations) from error
+        return None
     except psycopg2.Error:
         return None
     finally:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
+from railhead.postgres.quoting import quoted_name
+
 Ask = Callable[[str, tuple[object, ...]], object]
 """Gives the first value that a question is answered with; None when there is none, or nobody answers."""
 
@@ -212,16 +214,6 @@ _PIECE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|.", re.DOTALL)
 def _login(error: psycopg2.Error) -> str:
     asked = error.cursor  # None where no statement was executed; its connection is closed by now
     return str(parse_dsn(asked.connection.dsn).get("user", "")) if asked else ""
-
-
-def quoted_name(name: str) -> str:
-    """Return a name as SQL writes it: in quotation marks where it needs them."""
-    return name if not name or re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
-
-
-def unquoted(name: str) -> str:
-    """Return a name that SQL writes as it is."""
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 _CONSTRAINT = """

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import psycopg2
 
 from railhead.diagnosis import postgres_error, refusals, violations
-from railhead.diagnosis.postgres_error import NAME, Ask, Failure, quoted_name, unquoted
+from railhead.diagnosis.postgres_error import NAME, Ask, Failure
 from railhead.postgres import failures
+from railhead.postgres.quoting import quoted_name, unquoted
 from railhead.project import own_tables
 
 _ADD_VALUE = re.compile(rf"ALTER\s+TYPE\s+({NAME})\s+ADD\s+VALUE", re.IGNORECASE)

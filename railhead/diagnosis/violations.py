@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from railhead.diagnosis.postgres_error import FOREIGN_KEY, Failure, condition_of, quoted_name, unquoted
+from railhead.diagnosis.postgres_error import FOREIGN_KEY, Failure, condition_of
+from railhead.postgres.quoting import quoted_name, unquoted
 
 _PARTIAL = re.compile(r"\sWHERE\s(.*)$", re.IGNORECASE | re.DOTALL)
 _ADD_COLUMN = re.compile(r"\bADD\s+(?:COLUMN\s+)?(?!CONSTRAINT)", re.IGNORECASE)

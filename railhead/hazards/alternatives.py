@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 
-from railhead.diagnosis.postgres_error import quoted_name
 from railhead.hazards import calls
 from railhead.hazards.steps import Key, RewriteStep
 from railhead.hazards.table_names import of_sql
 from railhead.operations.verbs import REPEATABLE
+from railhead.postgres.quoting import quoted_name
 
 LONGEST_NAME = 63
 """Bytes of a name that PostgreSQL keeps."""

@@ -7,11 +7,11 @@ import builtins
 import re
 from collections.abc import Collection, Iterator, Sequence
 
-from railhead.diagnosis.postgres_error import quoted_name
 from railhead.hazards import alternatives, batches, calls, steps, table_names, transaction_bound
 from railhead.hazards.rules import Finding
 from railhead.hazards.steps import Groups, Key, Numbered, RewriteStep
 from railhead.history.graph import syntax
+from railhead.postgres.quoting import quoted_name
 
 _DESCRIBES = re.compile(r"existing_\w+|schema")
 """Arguments of op.alter_column that ask for no change."""

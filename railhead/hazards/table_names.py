@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from railhead.diagnosis.postgres_error import unquoted
 from railhead.diagnosis.violations import python
+from railhead.postgres.quoting import unquoted
 from railhead.schema.catalog import split_identity
 
 

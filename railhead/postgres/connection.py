@@ -17,7 +17,7 @@ from psycopg2.extensions import cursor as Cursor
 from railhead.dsn import Address, Dsn
 from railhead.logs import log
 from railhead.postgres import interrupts, session_limits
-from railhead.postgres.failures import cannot_connect, permanent, server_words
+from railhead.postgres.failures import cannot_connect, headline, permanent, server_words
 from railhead.postgres.question import IDENTITY, parameters
 from railhead.postgres.retry_budget import Allowance
 
@@ -69,7 +69,7 @@ def reach(address: Address, command: str, allowance: Allowance) -> Connection:
             if permanent(error) or not left:
                 raise cannot_connect(error, address, allowance) from error
             if waited >= told:
-                log.warning("the database does not answer, for %.0f s now: %s", waited, server_words(error))
+                log.warning("%s, for %.0f s now: %s", headline(error), waited, server_words(error))
                 told = waited + 5
             if min(SHORTEST_ATTEMPT, waited - (began - started)) > left:  # the next one would last as long
                 time.sleep(left)

@@ -9,41 +9,18 @@ from psycopg2 import errorcodes
 
 from railhead.dsn import Address
 from railhead.errors import NobodyAnswers, Stop
+from railhead.postgres.answer import Answer
+from railhead.postgres.quoting import quoted_name
 from railhead.postgres.retry_budget import Allowance
 
-_PERMANENT = {
-    "password authentication failed": ("wrong-password", "the server refuses the password"),
-    "no password supplied": ("wrong-password", "the server wants a password"),
-    "no such database": ("no-such-database", "there is no such database"),
-    "no such user": ("no-such-role", "there is no such role"),
-    "no pg_hba.conf entry": ("not-allowed", "the server does not let us in"),
-    "is not permitted to log in": ("not-allowed", "the role may not log in"),
-    "permission denied for database": ("not-allowed", "the role may not connect to this database"),
-    "server does not support SSL": ("no-ssl", "the server does not speak TLS"),
-    "certificate": ("certificate", "the server's certificate is not accepted"),
-    "invalid sslmode": ("settings", "a connection parameter is wrong"),
-    "invalid value": ("settings", "a connection parameter is wrong"),
-}
-"""What libpq says when waiting would not help. A failed connection carries no SQLSTATE, so the text must do."""
+_NOBODY = (
+    "unreachable",
+    "the database does not answer",
+    "see that the server runs and that {variable} names it, then start again",
+)
 
-_QUOTED = re.compile(r'"[^"]*"')
-"""A name in what libpq says: a host may be called `certificate-db`."""
-
-_NO_ROOM = ("too many clients", "remaining connection slots", "too many connections for", "no more connections allowed")
-"""What PostgreSQL and PgBouncer say when every connection is taken; it passes, so it is waited for."""
-
-_ADVICE = {
-    "too-many-connections": "see who has them, lower WEB_CONCURRENCY or the number of replicas, or raise max_connections:\n"
-    "SELECT usename, application_name, count(*) FROM pg_stat_activity GROUP BY 1, 2 ORDER BY 3 DESC;",
-    "wrong-password": "correct the password in {variable}",
-    "no-such-database": "create it (createdb {dbname}) or correct the name in {variable}",
-    "no-such-role": "create the role or correct the user in {variable}",
-    "not-allowed": "give this role access (GRANT CONNECT, pg_hba.conf) or use another one in {variable}",
-    "no-ssl": "use sslmode=prefer in {variable}, or switch TLS on at the server",
-    "certificate": "correct sslmode, sslrootcert or the host name in {variable}",
-    "settings": "correct {variable}; what libpq knows: https://www.postgresql.org/docs/current/libpq-connect.html",
-    "unreachable": "see that the server runs and that {variable} names it, then start again",
-}
+_REFUSES_CONNECTIONS = ("08", "28", "3D", "XX000")
+"""SQLSTATEs, or their classes, with which a pooler ends a connection that it has let in, because the server behind it let nobody in."""
 
 _LOST = {
     errorcodes.ADMIN_SHUTDOWN,
@@ -63,19 +40,44 @@ _LOCK_MISSED = {errorcodes.LOCK_NOT_AVAILABLE, errorcodes.DEADLOCK_DETECTED}
 
 def permanent(error: psycopg2.Error) -> str | None:
     """Return the slug of a failed connection that waiting cannot mend, else None."""
-    found = _permanent(error)
-    return found[0] if found else None
+    answer = _answer(error)
+    return answer.slug if answer and not answer.passes else None
+
+
+def headline(error: psycopg2.Error) -> str:
+    """Return in a few words what a failed connection means."""
+    answer = _answer(error)
+    return answer.headline if answer else _NOBODY[1]
 
 
 def cannot_connect(error: psycopg2.Error, address: Address, allowance: Allowance | None = None) -> Stop:
     """Return what a person needs to know about a connection that failed, after all of `allowance` was waited."""
-    slug, headline = _permanent(error) or _passing(error)
+    answer = _answer(error)
+    slug, headline, advice = answer[:3] if answer else _NOBODY
     facts = [("server", str(address)), ("PostgreSQL", server_words(error))]
-    if not _permanent(error) and allowance:
+    passes = answer is None or answer.passes
+    if passes and allowance:
         facts.append(("waited", str(allowance)))
-    advice = _ADVICE[slug].format(variable=address.variable, dbname=address.dsn.parameters().get("dbname", ""))
-    kind = Stop if permanent(error) else NobodyAnswers
-    return kind(slug, headline, facts=facts, database="not touched", next_step=advice)
+    kind = NobodyAnswers if passes else Stop
+    return kind(slug, headline, facts=facts, database="not touched", next_step=advised(advice, address))
+
+
+def advised(advice: str, address: Address) -> str:
+    """Return advice in which the words in braces are names of this address, as people write them."""
+    parameters = address.dsn.parameters()
+    host = parameters.get("host", "").partition(",")[0]
+    name = parameters.get("dbname", "")
+    names = {
+        "variable": address.variable,
+        "dbname": name,
+        "database": quoted_name(name or "the_database"),
+        "user": quoted_name(parameters.get("user") or "the_role"),
+        "host": host or "this machine",
+        "port": parameters.get("port", "").partition(",")[0] or "5432",
+        "place": f"/{name}",
+        "endpoint": host.partition(".")[0].removesuffix("-pooler"),
+    }
+    return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], advice)
 
 
 def server_words(error: BaseException) -> str:
@@ -109,23 +111,13 @@ def is_lost(error: BaseException) -> bool:
         wordless = type(error) is psycopg2.DatabaseError
         known = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
         return (known or wordless) and not permanent(error)
-    return code in _LOST or code.startswith("08")
+    return code in _LOST or (code.startswith("08") and not permanent(error))
 
 
-def _permanent(error: psycopg2.Error) -> tuple[str, str] | None:
-    text = str(error)
-    unnamed = _QUOTED.sub("", text)
-    for words, answer in _PERMANENT.items():
-        if words in unnamed:
-            return answer
-    if 'role "' in text and "does not exist" in text:
-        return "no-such-role", "there is no such role"
-    if 'database "' in text and "does not exist" in text:
-        return "no-such-database", "there is no such database"
-    return None
+def _answer(error: psycopg2.Error) -> Answer | None:
+    """Return what was answered to whoever wanted to connect; None when nobody did, and for an error of anything else."""
+    from railhead.postgres import answers  # 60 patterns that only those pay who are not let in
 
-
-def _passing(error: psycopg2.Error) -> tuple[str, str]:
-    if any(words in str(error) for words in _NO_ROOM):
-        return "too-many-connections", "the server has no connection left for us"
-    return "unreachable", "the database does not answer"
+    if error.pgcode is None:
+        return answers.meaning(str(error))
+    return answers.known(server_words(error)) if error.pgcode.startswith(_REFUSES_CONNECTIONS) else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def qualified(name: str, schema: str | None) -> str:
     """Return a name in quotes, with its schema if there is one."""
@@ -31,3 +33,13 @@ def full_name(schema: str | None, name: str) -> str:
 def in_schema(schema: str | None, name: str) -> str:
     """Return a name as the catalog writes it: `public` is not said."""
     return full_name(None if schema == "public" else schema, name)
+
+
+def quoted_name(name: str) -> str:
+    """Return a name as SQL writes it: in quotation marks where it needs them."""
+    return name if not name or re.fullmatch(r"[a-z_][a-z0-9_$]*", name) else '"' + name.replace('"', '""') + '"'
+
+
+def unquoted(name: str) -> str:
+    """Return a name that SQL writes as it is."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
