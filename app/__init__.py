@@ -10,15 +10,13 @@ import secrets
 import sys
 from datetime import timedelta
 
-import click
 from flask import Flask
-from flask.cli import FlaskGroup
 from flask_wtf import CSRFProtect
 
-from app import board, database, errors, health, members, projects, request_id, schema, security, sign_in, tasks, words
-from railhead import logs
-from railhead.errors import Stop
-from railhead.settings import Settings, load
+from app import board, database, errors, health, members, projects, request_id, security, sign_in, tasks, words
+from models import Base
+from railhead import Settings, Stop, load, log_to
+from railhead.contrib.flask import Railhead
 from utils.migrate import PROJECT, migrate_on_startup
 
 SAMPLE = (board, tasks, projects, members)
@@ -38,11 +36,16 @@ def create_app(settings: Settings | None = None) -> Flask:
     wrong or the schema could not be brought to head.
     """
     settings = settings or _load()
-    logs.configure(settings, sys.stdout)
-    if _is_serving():
-        settings = migrate_on_startup(settings)
-
+    log_to(settings, sys.stdout)
     app = Flask(__name__)
+    settings = Railhead().init_app(
+        app,
+        Base.metadata,
+        settings=settings,
+        migrate=migrate_on_startup,
+        allowed=sign_in.sees_console,
+        layout="base.html",
+    )
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.config.from_mapping(_configuration(settings))
     request_id.init_app(app, settings)
@@ -51,10 +54,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     errors.init_app(app)
     CSRFProtect(app)
     sign_in.init_app(app)
-    schema.init_app(app)
     words.init_app(app)
     app.jinja_env.globals["pages"] = PAGES
-    for noun in (*SAMPLE, sign_in, schema, health):
+    for noun in (*SAMPLE, sign_in, health):
         app.register_blueprint(noun.blueprint)
     return app
 
@@ -76,17 +78,23 @@ def _configuration(settings: Settings) -> dict[str, object]:
     }
 
 
-def _is_serving() -> bool:
-    """Tell whether requests will follow: not so under `flask routes`, `flask shell`, `flask --help` and the like."""
-    context = click.get_current_context(silent=True)
-    if context is None or context.info_name == "run":
-        return True
-    return not isinstance(context.find_root().command, FlaskGroup)
-
-
 def _load() -> Settings:
     try:
-        return load(PROJECT)
+        settings = load(PROJECT)
+        _assert_signed(settings)
     except Stop as stop:
         sys.stderr.write(stop.render() + "\n")
         raise SystemExit(stop.exit_code) from None
+    return settings
+
+
+def _assert_signed(settings: Settings) -> None:
+    """Raise Stop(`settings`) where workers and restarts would not agree on who has signed in."""
+    if settings.production and settings.admin_password and not settings.secret_key:
+        raise Stop(
+            "settings",
+            "a setting is wrong",
+            facts=[("setting", "SECRET_KEY is required in production when ADMIN_PASSWORD is set")],
+            database="not touched",
+            next_step="write a long random text into SECRET_KEY, then start again",
+        )

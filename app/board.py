@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, CompoundSelect, Row, func, or_, select, un
 
 from app.board_forms import STATUS_TITLES, FilterForm
 from app.database import session
-from app.paging import Page
 from models import Member, Project, Task, TaskStatus
+from railhead.contrib.flask.paging import Page
 
 PAGE = 20
 """Cards in one page of a column."""

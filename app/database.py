@@ -7,27 +7,22 @@ found again by itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 import psycopg2
 from flask import Flask, abort, current_app, g
-from psycopg2 import errorcodes, extensions
-from psycopg2.sql import Composable
+from psycopg2 import errorcodes
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
+import railhead
 from models import Base
-from railhead.devserver import shared
-from railhead.dsn import Dsn
-from railhead.postgres import interrupts
-from railhead.settings import Settings
+from railhead import PatientConnection, Settings
 
 T = TypeVar("T", bound=Base)
-Values = Sequence[object] | Mapping[str, object] | None
 
 POOL = 5
 """Connections a worker may hold: one for each of its threads, and one to spare."""
@@ -37,19 +32,6 @@ LONGEST_STATEMENT = 8
 
 PATIENCE = LONGEST_STATEMENT + 1.0
 """Seconds, kept by us: a server that is stopped, or behind a dead network, keeps nothing and says nothing."""
-
-SHORT_PATIENCE = 3.0
-"""The same for a question that costs nothing: does anybody answer?"""
-
-_REACH = {
-    "client_encoding": "UTF8",
-    "connect_timeout": "3",
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "2",
-    "tcp_user_timeout": "6000",
-}
-"""So that a server that vanished is noticed within seconds, the last of which libpq takes in milliseconds."""
 
 _SILENCE = 2.0
 """Seconds without a word after which a connection that fails has met nobody: who is there and refuses does so at once."""
@@ -65,41 +47,12 @@ _UNFIT = {errorcodes.UNDEFINED_TABLE, errorcodes.UNDEFINED_COLUMN, errorcodes.UN
 _REFUSED = {errorcodes.LOCK_NOT_AVAILABLE, errorcodes.INSUFFICIENT_PRIVILEGE}
 
 
-class Patient(extensions.connection):
-    """A connection on which a server that says nothing for `patience` seconds counts as lost; nobody waits for ever."""
-
-    patience = SHORT_PATIENCE
-
-    def commit(self) -> None:
-        """Commit. Raises psycopg2.OperationalError when nobody answers; what became of it is not known then."""
-        with interrupts.guard(self, self.patience):
-            super().commit()
-
-    def rollback(self) -> None:
-        """Roll back. Raises psycopg2.OperationalError when nobody answers."""
-        with interrupts.guard(self, self.patience):
-            super().rollback()
-
-
-class _Cursor(extensions.cursor):
-    """Asks on such a connection."""
-
-    def execute(self, query: str | bytes | Composable, vars: Values = None) -> None:  # noqa: A002  psycopg2's name
-        assert isinstance(self.connection, Patient)
-        with interrupts.guard(self.connection, self.connection.patience):
-            super().execute(query, vars)
-
-
-def connect(settings: Settings, **more: str) -> Patient:
-    """Return a connection that waits for nobody for long; `more` are parameters of libpq. Read-only.
+def connect(settings: Settings) -> PatientConnection:
+    """Return a connection that waits for nobody for long. Read-only.
 
     Without a name, as in `flask shell`, it leads to the embedded server, which then starts. Raises psycopg2.OperationalError.
     """
-    named = shared.fill(settings).database
-    assert named is not None
-    name = {"application_name": f"railhead web @ {settings.replica}"}
-    dsn = Dsn.of(**{**_REACH, **name, **named.parameters(), **more})
-    return psycopg2.connect(dsn, connection_factory=Patient, cursor_factory=_Cursor)
+    return railhead.connect(settings, "web")
 
 
 class _Door:
@@ -113,7 +66,7 @@ class _Door:
         self._silent = False
         self._closed_until = 0.0
 
-    def open(self) -> Patient:
+    def open(self) -> PatientConnection:
         """Return a connection. Raises psycopg2.OperationalError."""
         began = time.monotonic()
         if began < self._closed_until:
@@ -197,11 +150,11 @@ def _work(connection: object, *_: object) -> None:
 
 def _rest(connection: object, *_: object) -> None:
     """The next question will be whether anybody answers."""
-    _have_patience(connection, SHORT_PATIENCE)
+    _have_patience(connection, PatientConnection.patience)
 
 
 def _have_patience(connection: object, seconds: float) -> None:
-    if isinstance(connection, Patient):  # there is none once it is lost
+    if isinstance(connection, PatientConnection):  # there is none once it is lost
         connection.patience = seconds
 
 

@@ -10,10 +10,10 @@ from sqlalchemy import func, select
 from app.board_forms import ProjectForm
 from app.database import found, session
 from app.forms import ConfirmForm
-from app.paging import Page
 from app.sign_in import writers_only
 from app.tasks import IDENTITY
 from models import Project, Task
+from railhead.contrib.flask.paging import Page
 
 PAGE = 50
 

@@ -8,8 +8,7 @@ import uuid
 
 from flask import Flask, Response, g, has_request_context, request
 
-from railhead import logs
-from railhead.settings import Settings
+from railhead import Settings
 
 _FIT_TO_KEEP = re.compile(r"[A-Za-z0-9._-]{8,64}")
 
@@ -19,7 +18,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     app.before_request(_take)
     app.after_request(_show)
     if not logging.getLogger().handlers:  # gunicorn.conf.py gives the root one, and twice would be too much
-        app.logger.handlers[:] = logs.log.handlers
+        app.logger.handlers[:] = logging.getLogger("railhead").handlers
     app.logger.setLevel(settings.log_level.upper())
     app.logger.addFilter(_name_the_request)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from railhead.settings import Settings
+from railhead import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

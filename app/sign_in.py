@@ -32,7 +32,7 @@ from app.database import session
 from app.forms import SignInForm
 from app.security import local_path
 from models import SignInAttempt
-from railhead.settings import Settings
+from railhead import Settings
 
 FREE_TRIES = 5
 """Wrong passwords that cost no waiting: people mistype."""
@@ -72,7 +72,11 @@ def init_app(app: Flask) -> None:
 
     @app.context_processor
     def who() -> dict[str, object]:
-        return {"access": access(), "may_write": access().may_write}
+        return {
+            "access": access(),
+            "may_write": access().may_write,
+            "has_console": access() is not Access.READ_ONLY,
+        }
 
 
 def access() -> Access:
@@ -85,6 +89,12 @@ def access() -> Access:
     return Access.SIGNED_IN if signed_in else Access.VISITOR
 
 
+def sees_console() -> bool | ResponseReturnValue:
+    """Tell whether this request may see the schema console: whoever may write. Where nobody can sign in there is none."""
+    allowed = access()
+    return allowed.may_write if allowed is not Access.VISITOR else _sent_to_sign_in()
+
+
 def writers_only(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
     """Let `view` answer only those who may change the board; send others to sign in."""
 
@@ -95,12 +105,16 @@ def writers_only(view: Callable[P, ResponseReturnValue]) -> Callable[P, Response
             return view(*args, **kwargs)
         if allowed is Access.READ_ONLY:
             abort(403)
-        if errors.wants_json():
-            abort(401)
-        back = request.full_path if request.method == "GET" else None
-        return redirect(url_for("sign_in.sign_in", next=back), 303)
+        return _sent_to_sign_in()
 
     return guarded
+
+
+def _sent_to_sign_in() -> ResponseReturnValue:
+    if errors.wants_json():
+        abort(401)
+    back = request.full_path if request.method == "GET" else None
+    return redirect(url_for("sign_in.sign_in", next=back), 303)
 
 
 @blueprint.route("/sign-in", methods=["GET", "POST"])

@@ -73,6 +73,15 @@ def is_migrating() -> bool:
     return any(work.revisions and _is_inside(work) for work in _works)
 
 
+def is_in_flask_command() -> bool:
+    """Tell whether a command of flask's makes the application, after which no request follows: `flask routes`, `flask shell`, `flask db`."""
+    click = sys.modules.get("click")
+    context = click.get_current_context(silent=True) if click and "flask.cli" in sys.modules else None
+    if context is None or context.info_name == "run":
+        return False
+    return isinstance(context.find_root().command, sys.modules["flask.cli"].FlaskGroup)
+
+
 def tried_on() -> str | None:
     """Return the database on which revisions are only tried, None when they run where the settings say."""
     return next((work.tried_on for work in reversed(_works) if work.tried_on is not None and _is_inside(work)), None)

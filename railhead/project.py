@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -121,6 +121,8 @@ class Project(NamedTuple):
     """Returns what the schema should be. Called only where that matters: importing models is not free, and they may be broken."""
     command: str = "railhead"
     """What people type to get here, for messages and help texts."""
+    configuration: Callable[[], Mapping[str, object]] = dict
+    """Returns what the application's own configuration says of settings, by their names. The environment goes first, but for the database."""
 
     def spoken(self, text: str) -> str:
         """Return a text in which every command is as it is typed in this project, and every file where it is."""
@@ -135,6 +137,11 @@ class Project(NamedTuple):
                 return place
         below = (place for place in sorted(self.root.glob(f"*/{_INI}")) if (place.parent / "env.py").is_file())
         return next(below, self.root / _INI)
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """What `[railhead]` in alembic.ini says."""
+        return _options(_text_of(self.alembic_ini), "railhead")
 
     @property
     def scripts(self) -> Path:

@@ -37,6 +37,15 @@ _PART_OF_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 _LONGEST = 2_147_483.0
 """Seconds that PostgreSQL can count in its milliseconds: 24 days."""
 
+_FLASKS = "SQLALCHEMY_DATABASE_URI"
+"""Flask-SQLAlchemy's name for DATABASE_URL."""
+_CONFIGURABLE = {
+    *("MIGRATE_DATABASE_URL", "MIGRATE_ON_START", "MIGRATE_WAIT_DATABASE", "MIGRATE_WAIT_LOCK", "MIGRATE_LOCK_TIMEOUT"),
+    *("MIGRATE_STATEMENT_TIMEOUT", "MIGRATE_IDLE_TIMEOUT", "MIGRATE_HAZARDS", "MIGRATE_LARGE_TABLE"),
+    *("APP_ENV", "APP_RELEASE", "ADMIN_PASSWORD", "DEV_CREATE_TABLES"),
+}
+"""Settings that an application's configuration may give; all but those that describe its server."""
+
 _MOST_WORKERS = 1024
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -111,8 +120,6 @@ class Settings(NamedTuple):
         production, why = _environment(read, {database_variable: database, migrate_variable: migrate_database})
         admin_password = read.secret("ADMIN_PASSWORD")
         secret_key = read.secret("SECRET_KEY")
-        if production and admin_password and not secret_key:
-            read.wrong("SECRET_KEY", "is required in production when ADMIN_PASSWORD is set; write a long random text")
         settings = cls(
             project=project,
             database=database,
@@ -160,7 +167,20 @@ def load(project: Project = HERE) -> Settings:
     dotenv_file = project.root / ".env"
     if dotenv_file.is_file():
         _load(dotenv_file)
-    return Settings.from_env(os.environ, project)
+    return Settings.from_env(_configured(project.configuration(), os.environ), project)
+
+
+def _configured(said: Mapping[str, object], environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with what an application's configuration adds. The database that it names is the one that it uses."""
+    if not said:
+        return environ
+    ours = {name: str(value) for name, value in said.items() if value is not None and name in _CONFIGURABLE}
+    url = said.get("SQLALCHEMY_DATABASE_URI")
+    if not url:
+        return {**ours, **environ}
+    whole: Callable[..., object] = getattr(url, "render_as_string", lambda **_: url)  # an URL object hides its password
+    silent = dict.fromkeys(("DATABASE_URL", *PG_VARIABLES), "")
+    return {**ours, **environ, **silent, _FLASKS: str(whole(hide_password=False))}
 
 
 def duration(text: str) -> float:
@@ -336,6 +356,8 @@ class _Reader:
 def _database(read: _Reader) -> tuple[Dsn | None, str]:
     if read.text("DATABASE_URL"):
         return read.url("DATABASE_URL"), "DATABASE_URL"
+    if read.text(_FLASKS):
+        return read.url(_FLASKS), _FLASKS
     named = read.pg_variables()
     if not any(value.strip() for value in named.values()):
         return None, "DATABASE_URL"

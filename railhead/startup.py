@@ -35,7 +35,10 @@ def migrate_on_startup(settings: Settings) -> Settings:
 
     Waits for the database, for another migrator and for table locks, as the settings say. Ends the process with status 3
     after one message when the schema is not one that this code can serve; with 143 or 130 when it is told to stop.
+    Under flask's commands no requests follow, so nothing is done there, but for `flask run`.
     """
+    if nesting.is_in_flask_command():
+        return settings
     with (
         ending_the_process("start"),
         interrupts.watching(),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+import sqlalchemy
 from psycopg2.extensions import parse_dsn
 
 from railhead.dsn import Dsn, parse_url
@@ -428,11 +429,34 @@ def test_wrong_pg_variable_is_told() -> None:
     assert "has a port that is not a number" in refusal(PGHOST="db", PGPORT="x").facts[0][1]
 
 
-def test_password_without_a_key_to_sign_is_refused_in_production() -> None:
-    """ADMIN_PASSWORD needs SECRET_KEY in production: workers and restarts must agree on it."""
-    assert refusal(APP_ENV="production", ADMIN_PASSWORD="x").facts[0][1].startswith("SECRET_KEY is required")
-    assert given(APP_ENV="production", ADMIN_PASSWORD="x", SECRET_KEY="y").admin_password == "x"
-    assert given(ADMIN_PASSWORD="x").secret_key is None
+def test_configuration_of_an_application_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database that the application's configuration names is the one that is migrated; else the environment goes first."""
+    url = sqlalchemy.make_url("postgresql+psycopg2://me:s3cret@localhost/shop")
+    said = {
+        "SQLALCHEMY_DATABASE_URI": url,
+        "MIGRATE_WAIT_LOCK": "5s",
+        "MIGRATE_HAZARDS": "warn",
+        "PORT": "x",
+        "FLASK": 1,
+    }
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/other")
+    monkeypatch.setenv("MIGRATE_HAZARDS", "ignore")
+    settings = load(Project(root=tmp_path, configuration=lambda: said))
+    assert (settings.application.dsn.name, settings.application.dsn.parameters()["password"]) == ("shop", "s3cret")
+    assert settings.migrations.variable == "SQLALCHEMY_DATABASE_URI"
+    assert (settings.wait_lock, settings.hazards, settings.doubts) == (5.0, "ignore", ())
+    monkeypatch.setenv("MIGRATE_DATABASE_URL", "postgresql://owner@localhost/shop")
+    assert load(Project(root=tmp_path, configuration=lambda: said)).migrations.variable == "MIGRATE_DATABASE_URL"
+
+
+def test_what_an_application_keeps_in_its_environment_refuses_nothing() -> None:
+    """Names that are not ours alone may hold anything; none of them stops a migration."""
+    others = {"LOG_FORMAT": "%(message)s", "LOG_LEVEL": "loud", "PORT": "tcp://10.0.0.1:80", "APP_ENV": "blue"}
+    settings = given(**others, ADMIN_PASSWORD="x", WEB_CONCURRENCY="many")
+    assert (settings.log_level, settings.port, settings.admin_password, settings.secret_key) == ("info", 80, "x", None)
+    assert given(SQLALCHEMY_DATABASE_URI="postgresql:///shop").application.dsn.name == "shop"
+    both = given(SQLALCHEMY_DATABASE_URI="postgresql:///shop", DATABASE_URL="postgresql:///app")
+    assert both.application.dsn.name == "app"
 
 
 def test_release_comes_from_railway() -> None:

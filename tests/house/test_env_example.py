@@ -12,8 +12,13 @@ from railhead.errors import Stop
 from railhead.settings import Settings
 from tests.project_tree import ROOT
 
-GIVEN_BY_PLATFORMS = {"DATABASE_UNPOOLED_URL", "RAILWAY_GIT_COMMIT_SHA", "RAILWAY_REPLICA_ID"}
-"""Read where a platform sets them; nobody writes them into a file."""
+GIVEN_BY_PLATFORMS = {
+    "DATABASE_UNPOOLED_URL",
+    "RAILWAY_GIT_COMMIT_SHA",
+    "RAILWAY_REPLICA_ID",
+    "SQLALCHEMY_DATABASE_URI",
+}
+"""Read where a platform, or an application with Flask-SQLAlchemy, sets them; nobody writes them into this file."""
 LIBPQS = {"PGHOSTADDR", "PGSERVICE"}
 """Reach libpq as usual; we only have to know where they lead."""
 

@@ -5,8 +5,8 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.picture import WIDTH, Box, draw
-from app.tables import Column, Constraint, Table
+from railhead.contrib.flask.picture import WIDTH, Box, draw
+from railhead.contrib.flask.tables import Column, Constraint, Table
 
 
 def table(name: str, *targets: str, columns: int = 2) -> Table:

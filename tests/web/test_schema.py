@@ -13,7 +13,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from psycopg2.extensions import connection as Connection
 
-from app import create_app, schema
+from app import create_app
+from railhead.contrib.flask import words as words_of
 from railhead.dsn import Dsn
 from railhead.postgres.advisory_lock import Lock
 from railhead.settings import Settings
@@ -398,7 +399,7 @@ def test_partitions_are_part_of_their_table(own: Settings) -> None:
 )
 def test_sizes_are_for_people(count: int, words: str) -> None:
     """A size has at most four digits and its unit."""
-    assert schema.size(count) == words
+    assert words_of.size(count) == words
 
 
 @pytest.mark.parametrize(
@@ -406,4 +407,4 @@ def test_sizes_are_for_people(count: int, words: str) -> None:
 )
 def test_durations_are_for_people(spent: int, words: str) -> None:
     """A duration has one or two units."""
-    assert schema.seconds(spent) == words
+    assert words_of.seconds(spent) == words

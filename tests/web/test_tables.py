@@ -6,7 +6,7 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from app import tables
+from railhead.contrib.flask import tables
 from railhead.dsn import Dsn
 from tests.databases import rows_of
 from tests.processes import eventually

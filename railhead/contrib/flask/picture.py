@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from app.tables import Table
+from railhead.contrib.flask.tables import Table
 
 WIDTH = 216
 """Of a box; all measures are pixels."""

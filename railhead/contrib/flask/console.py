@@ -1,7 +1,7 @@
 """What does the console show? The engine's overview, the tables, and the pages that the ledger and the revisions are cut into.
 
 Read-only. Imports the engine's modules, and with them Alembic, so the views import this module when they are first asked:
-whoever only serves the board does not pay for it.
+whoever only serves does not pay for it.
 """
 
 from __future__ import annotations
@@ -9,23 +9,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
-from sqlalchemy import MetaData
 
-from app import tables
-from app.database import PATIENCE, Patient, connect
-from app.paging import Page
-from app.tables import Table
-from models import Base
 from railhead.autogenerate import model_diff
 from railhead.autogenerate.model_diff import Difference
 from railhead.commands.overview import Milestone, Overview, overview, unless_locked
+from railhead.contrib.flask import tables
+from railhead.contrib.flask.paging import Page
+from railhead.contrib.flask.tables import Table
+from railhead.devserver import shared
 from railhead.history import loader
 from railhead.history.graph import History
-from railhead.postgres import failures
+from railhead.postgres import failures, patient
 from railhead.postgres.connection import is_pooled
 from railhead.project import Project
 from railhead.schema.catalog import Catalog
@@ -34,6 +33,9 @@ from railhead.state.ledger import Filter
 
 CONNECT_TIMEOUT = "3"
 """Seconds: nobody who looks at a page, no health check either, waits for longer."""
+
+PATIENCE = 9.0
+"""Seconds after which a server that says nothing counts as lost."""
 
 LEDGER_PAGE = 25
 REVISIONS_PAGE = 25
@@ -59,22 +61,17 @@ class Console(NamedTuple):
 
 
 _once = threading.Lock()
-_known: dict[str, History] = {}
-_compared: dict[str, list[Difference]] = {}
-"""By the fingerprint of the schema: while this process lives, models.py and the revisions do not change."""
+_known: dict[Path, History] = {}
+_compared: dict[tuple[Path, str], list[Difference]] = {}
+"""By project and the fingerprint of the schema: while this process lives, models and revisions do not change."""
 
 
 def history(project: Project) -> History:
     """Return the revisions on disk; read once."""
     with _once:  # Alembic loads modules, which is not for two threads at once
-        if "history" not in _known:
-            _known["history"] = loader.history(project)
-        return _known["history"]
-
-
-def models() -> MetaData:
-    """Return what models.py says."""
-    return Base.metadata
+        if project.root not in _known:
+            _known[project.root] = loader.history(project)
+        return _known[project.root]
 
 
 @contextmanager
@@ -93,12 +90,13 @@ def observing(settings: Settings) -> Iterator[Connection]:
         connection.close()
 
 
-def _open(settings: Settings) -> Patient:
-    name = settings.application.session_name("console")
+def _open(settings: Settings) -> patient.Patient:
+    address = shared.fill(settings).application
+    name = address.session_name("console")
     try:
-        connection = connect(settings, connect_timeout=CONNECT_TIMEOUT, application_name=name)
+        connection = patient.connect(address.dsn, connect_timeout=CONNECT_TIMEOUT, application_name=name)
     except psycopg2.OperationalError as error:
-        raise failures.cannot_connect(error, settings.application) from error
+        raise failures.cannot_connect(error, address) from error
     connection.autocommit = True
     connection.patience = PATIENCE
     return connection
@@ -117,7 +115,7 @@ def read(settings: Settings, only: Filter) -> Console:
             connection,
             settings,
             revisions,
-            models,
+            settings.project.models,
             compare=compare,
             only=only,
             window=lambda total: _window(_ledger_page(total)),
@@ -143,7 +141,8 @@ def _window(page: Page) -> tuple[int, int]:
 def _models_ahead(connection: Connection, project: Project, there: Catalog) -> list[Difference]:
     """Alembic asks table by table, so for one schema it is asked once. Ends the connection's transaction."""
     with _once:
-        if there.fingerprint not in _compared:
+        key = (project.root, there.fingerprint)
+        if key not in _compared:
             _compared.clear()
-            _compared[there.fingerprint] = model_diff.models_ahead(project, models(), connection)
-        return _compared[there.fingerprint]
+            _compared[key] = model_diff.models_ahead(project, project.models(), connection)
+        return _compared[key]
