@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from railhead.errors import IMPOSSIBLE, Stop
 from railhead.project import Project
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 DEFAULT = "models:Base.metadata"
 """Where they are when alembic.ini says nothing else."""
+
+OF_APPLICATION = "railhead.contrib.flask:models"
+"""What asks an application for them. By name, because the engine knows no Flask."""
 
 
 def named(project: Project) -> str | None:
@@ -34,9 +37,7 @@ def source(project: Project) -> Callable[[], MetaData]:
         try:
             parts = [metadata_of(imported(part.strip())) for part in text.split(",")]
             if None in parts:
-                from railhead.contrib.flask import application  # what stands there makes an application
-
-                return application.models()
+                return cast("MetaData", imported(OF_APPLICATION)())  # type: ignore[operator]
         except (ImportError, AttributeError, ValueError, RuntimeError) as error:
             raise _no_models(text, error) from error
         return together(part for part in parts if part is not None)

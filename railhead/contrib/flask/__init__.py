@@ -10,30 +10,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from flask import Flask
-from flask.typing import ResponseReturnValue
 
 from railhead import logs, startup
 from railhead.contrib.flask.application import around, models, offered
+from railhead.contrib.flask.state import Access, State
 from railhead.errors import Stop
 from railhead.project import Project
 from railhead.project import around as project_around
 from railhead.settings import Settings, load
 
 __all__ = ["Access", "Railhead", "State", "around", "models"]
-
-Access = bool | ResponseReturnValue
-"""Whether somebody may see the console: True, False (there is no such page), or the answer that she gets instead."""
-
-
-class State(NamedTuple):
-    """What an application that has Railhead keeps in `app.extensions["railhead"]`."""
-
-    settings: Settings
-    allowed: Callable[[], Access]
-    layout: str
 
 
 class Railhead:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
-from railhead.contrib.flask import State
+from railhead.contrib.flask.state import state
 
 
 @click.command("railhead", context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -18,5 +17,4 @@ def railhead(arguments: tuple[str, ...]) -> None:
     """Bring the database to head, or say where it is; `flask railhead --help` lists what else."""
     from railhead import cli
 
-    state: State = current_app.extensions["railhead"]
-    sys.exit(cli.main(state.settings.project, arguments))
+    sys.exit(cli.main(state().settings.project, arguments))

@@ -5,18 +5,16 @@ from __future__ import annotations
 import functools
 import hmac
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec
+from typing import ParamSpec
 
 import psycopg2
 from flask import Blueprint, Response, abort, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from railhead.contrib.flask.state import Access, state
 from railhead.contrib.flask.words import FILTERS
 from railhead.errors import Stop
 from railhead.settings import Settings
-
-if TYPE_CHECKING:
-    from railhead.contrib.flask import Access, State
 
 P = ParamSpec("P")
 
@@ -49,12 +47,6 @@ def blueprint(console: str | None, readyz: str | None) -> Blueprint:
         made.add_url_rule(readyz, "readyz", _readyz)
     made.after_request(_protect)
     return made
-
-
-def state() -> State:
-    """Return what this application keeps."""
-    kept: State = current_app.extensions["railhead"]
-    return kept
 
 
 def knows_password(settings: Settings) -> Access:

@@ -9,8 +9,9 @@ from flask import Response, current_app, g, make_response, render_template, requ
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ServiceUnavailable
 
-from railhead.contrib.flask import State, console, picture
+from railhead.contrib.flask import console, picture
 from railhead.contrib.flask.console import Console
+from railhead.contrib.flask.state import State
 from railhead.errors import Stop
 from railhead.postgres import failures
 from railhead.state import ledger
