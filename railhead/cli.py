@@ -10,7 +10,8 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from contextlib import redirect_stdout
+from typing import NamedTuple, TextIO
 
 from railhead import errors, logs, nesting
 from railhead.errors import Stop
@@ -27,6 +28,8 @@ class Call(NamedTuple):
 
     arguments: argparse.Namespace
     settings: Settings
+    answers: TextIO
+    """Standard output, which is for answers alone: what a revision prints must not get into JSON."""
 
     @property
     def project(self) -> Project:
@@ -35,7 +38,7 @@ class Call(NamedTuple):
 
     def say(self, text: object, *, error: bool = False) -> None:
         """Write an answer to standard output, or a remark to standard error, with commands as they are typed here."""
-        print(self.project.spoken(str(text)), file=sys.stderr if error else sys.stdout)
+        print(self.project.spoken(str(text)), file=sys.stderr if error else self.answers)
 
 
 Command = Callable[[Call], int]
@@ -52,8 +55,9 @@ def main(project: Project, arguments: Sequence[str] | None = None) -> int:
             settings = load(project) if parsed.alone else with_database(load(project))
             logs.configure(settings)
             run: Command = parsed.run
-            with nesting.at_work():
-                code = run(Call(parsed, settings))
+            call = Call(parsed, settings, sys.stdout)
+            with nesting.at_work(), redirect_stdout(sys.stderr):
+                code = run(call)
             sys.stdout.flush()
             return code
     except BrokenPipeError:  # `| head -1` has read what it wanted
@@ -223,8 +227,8 @@ def _seal_from(call: Call) -> int:
     settings = call.settings if dump else with_database(call.settings)
     with baseline.made(settings, asked.start, dump, asked.rows or ()) as made:
         sealed = write(settings, look=not asked.no_replay, every=asked.all, advise=asked.advice, start=made)
-    print(report.sealed_text(sealed, advice=asked.advice))
-    print(baseline.description(loader.history(settings.project), made))
+    call.say(report.sealed_text(sealed, advice=asked.advice))
+    call.say(baseline.description(loader.history(settings.project), made))
     return errors.DONE
 
 

@@ -127,14 +127,22 @@ def loading(script: ScriptDirectory) -> Iterator[None]:
 
 def _not_loaded(error: BaseException, folder: Path, caught: list[warnings.WarningMessage]) -> Stop:
     """Return what is said of an error: of the file that was being loaded, or of how the files hang together."""
-    file = being_loaded(error)
-    if file is not None:
-        return bad_file(error, folder, files_of(folder).get(str(file), as_text(file.name)))
+    for cause in _causes(error):
+        if file := being_loaded(cause):
+            return bad_file(cause, folder, files_of(folder).get(str(file), as_text(file.name)))
     if isinstance(error, CycleDetected | RevisionError | CommandError):
         return no_history(str(error))
     if isinstance(error, KeyError):
         return no_history(_first(caught) or f"the parent {error} does not exist")
     return bad_file(error, folder)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it was made of: Python makes another of a StopIteration, Alembic of errors of its own classes."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def _is_of_history(warning: warnings.WarningMessage) -> bool:

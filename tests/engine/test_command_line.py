@@ -375,6 +375,16 @@ def in_folder(folder: Path, database: Dsn, *command: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.parametrize("command", ["status", "plan", "drift", "doctor"])
+def test_what_a_revision_prints_is_no_part_of_the_answer(bare: Workshop, command: str) -> None:
+    """Printed while it is loaded, tried or run, it goes to standard error, so that JSON stays JSON."""
+    table = "op.create_table('note', sa.Column('id', sa.Integer))"
+    bare.write("0001_note", f"print('at work')\n{table}", "op.drop_table('note')", extra="print('loaded')")
+    ended = bare.migrate(command, "--json")
+    assert json.loads(ended.stdout)
+    assert "loaded\n" in ended.stderr
+
+
 def test_it_runs_by_path_from_any_folder(project: Tree, database: Dsn, tmp_path: Path) -> None:
     """Started by path, by a link to it, or from its own folder, it finds its project."""
     link = tmp_path / "migrate"

@@ -78,6 +78,10 @@ def test_no_filter_of_pythons_makes_a_warning_an_error(project: Tree, database: 
         ("import absent_library", "ModuleNotFoundError: No module named 'absent_library'"),
         ("from broken import thing", "SyntaxError: '(' was never closed (broken.py, line 1)"),
         ("open('/absent/file')", "FileNotFoundError: [Errno 2]"),
+        ("next(number for number in ())", "StopIteration: "),
+        ("from alembic.script.revision import MultipleHeads as Of; raise Of(('a', 'b'), 'c')", "MultipleHeads: "),
+        ("raise ExceptionGroup('many', [ValueError(1)])", "ExceptionGroup: many (1 sub-exception)"),
+        ("raise MemoryError", "MemoryError: "),
     ],
 )
 def test_an_error_at_import_is_told_with_its_place(bare: Workshop, code: str, words: str) -> None:
