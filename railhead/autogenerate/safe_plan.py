@@ -26,18 +26,23 @@ from railhead.postgres.quoting import literal
 
 def changes(context: MigrationContext, proposed: ops.UpgradeOps) -> list[ProposedChange]:
     """Return what is to be done, in order. Read-only."""
-    return _Proposal(context, proposed).changes()
+    return _Proposal(context, proposed, Probe(context)).changes()
+
+
+def safe_form(context: MigrationContext, operation: MigrateOperation, server: Probe) -> list[ProposedChange]:
+    """Return what is done in the place of one operation on a table that is in use, in order; `server` knows what it would do. Read-only."""
+    return _Proposal(context, ops.UpgradeOps([operation]), server).changes()
 
 
 class _Proposal:
     """One proposal, and what is known of its tables."""
 
-    def __init__(self, context: MigrationContext, proposed: ops.UpgradeOps) -> None:
+    def __init__(self, context: MigrationContext, proposed: ops.UpgradeOps, server: Probe) -> None:
         self._context = context
         self._proposed = [_named(one) for one in foreign_key_cycles.opened(_flat(proposed.ops))]
         self._created = {key(one) for one in self._proposed if isinstance(one, ops.CreateTableOp)}
         self._dropped = {key(one) for one in self._proposed if isinstance(one, ops.DropTableOp)}
-        self._server = Probe(context)
+        self._server = server
         self._partitioned = self._server.partitioned()
         self._replaced = _replaced(self._proposed)
 
@@ -335,6 +340,8 @@ def _named(operation: MigrateOperation) -> MigrateOperation:
         operation.constraint_name = "_".join([operation.source_table, *operation.local_cols, "fkey"])[:63]
     if isinstance(operation, ops.CreateUniqueConstraintOp) and operation.constraint_name is None:
         operation.constraint_name = "_".join([operation.table_name, *operation.columns, "key"])[:63]
+    if isinstance(operation, ops.CreateCheckConstraintOp) and operation.constraint_name is None:
+        operation.constraint_name = f"{operation.table_name}_check"[:63]
     return operation
 
 

@@ -197,9 +197,8 @@ def sealed_text(sealed: Sealed, *, advice: bool = False) -> str:
     count = f"{sealed.revisions} revision{'' if sealed.revisions == 1 else 's'} in migrations/manifest.txt"
     done = f", {len(sealed.replayed)} replayed" if sealed.replayed else "" if sealed.changed else ", as before"
     hurting = dict.fromkeys(one.id for one, _ in sealed.found)
-    is_short = len(hurting) <= _FEW
-    lines = [f"seal: {count}{done}", *_adopted(sealed), *([] if is_short else _counted(sealed))]
-    for revision in hurting if advice or is_short else ():
+    lines = [f"seal: {count}{done}", *_adopted(sealed), *([] if sealed.is_short else _counted(sealed))]
+    for revision in hurting if advice or sealed.is_short else ():
         lines += ["", *_found(sealed, revision)]
     for file, what in sealed.not_seen:
         lines += labelled("not seen", f"migrations/versions/{file}: {what}")
@@ -215,7 +214,7 @@ def some(names: Sequence[str]) -> str:
 
 
 _FEW = 5
-"""Of how many revisions `seal` tells everything unasked."""
+"""Of how many names each is told."""
 
 
 def _adopted(sealed: Sealed) -> Iterator[str]:
@@ -243,9 +242,8 @@ def _found(sealed: Sealed, name: str) -> Iterator[str]:
     yield f"migrations/versions/{revision.file}"
     for finding in own:
         yield from labelled("hazard", f"{finding}\n{finding.danger}")
-    worst = [one for one in own if one.hazard.blocking or one.hazard.destroys or one.slug == "not-repeatable"]
-    if worst:
-        yield from labelled("next", gate.rewritten(revision, sealed.history, worst))
+    if name in sealed.instead:
+        yield from labelled("next", sealed.instead[name])
 
 
 def _in_short(finding: Finding, amount: str | None) -> str:

@@ -8,7 +8,7 @@ Checking never writes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,9 +46,16 @@ class Sealed(NamedTuple):
     """What `accepted_hazards` names and no hazard is called."""
     not_seen: tuple[tuple[str, str], ...]
     """Files of the replayed ones that ask tables for rows which a replay has not, and what was not seen because of that."""
+    instead: Mapping[str, str]
+    """What to write instead of each revision that is told of; of many revisions only when that is asked for."""
     history: History
     drawn: bool
     """Whether this has drawn the line up to which revisions are adopted, or moved it."""
+
+    @property
+    def is_short(self) -> bool:
+        """Tell whether so few revisions could hurt that everything is told of each unasked."""
+        return _are_few(self.found)
 
 
 FIRST_SEAL = "the first seal"
@@ -97,21 +104,36 @@ def write(
         project.manifest, manifest.render((entries[one] for one in history.by_id), project.versions, origin)
     )
     pairs = [(one, finding) for one in history.by_id.values() for finding in found.get(one.id, ())]
+    hurting = tuple((one, finding) for one, finding in pairs if rules.accepted_in_file(one, finding) is None)
     return Sealed(
         revisions=len(entries),
         replayed=tuple(footprints),
         unseen=tuple(one.id for one in history.by_id.values() if not (one.adopted or entries[one.id].is_replayed)),
         changed=changed,
-        found=tuple((one, finding) for one, finding in pairs if rules.accepted_in_file(one, finding) is None),
+        found=hurting,
         unknown=tuple((one, name) for one in history.by_id.values() for name in rules.unknown_slugs(one)),
         not_seen=tuple(
             (history.by_id[one].file, what)
             for one, footprint in footprints.items()
             if (what := unseen.words(history.by_id[one].path, footprint))
         ),
+        instead=_instead(history, hurting, advise=advise),
         history=history,
         drawn=drawn,
     )
+
+
+def _are_few(hurting: Iterable[tuple[Revision, Finding]]) -> bool:
+    return len({revision.id for revision, _ in hurting}) <= 5
+
+
+def _instead(history: History, hurting: Sequence[tuple[Revision, Finding]], *, advise: bool) -> dict[str, str]:
+    """Return what to write instead of each revision that blocks, loses something, or cannot be run again."""
+    worst: dict[str, list[Finding]] = {}
+    for revision, finding in hurting if advise or _are_few(hurting) else ():
+        is_bad = finding.hazard.blocking or finding.hazard.destroys or finding.slug == "not-repeatable"
+        worst.setdefault(revision.id, []).extend([finding] * is_bad)
+    return {name: gate.rewritten(history.by_id[name], history, bad) for name, bad in worst.items() if bad}
 
 
 def _origin(history: History, origin: Origin, line: str | None) -> Origin:

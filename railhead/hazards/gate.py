@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from railhead.diagnosis import refusals
@@ -296,15 +296,15 @@ def not_repeatable(revision: Revision, history: History, place: str, action: str
 
 
 def rewritten(revision: Revision, history: History, found: Sequence[Finding]) -> str:
-    """Return what to write instead, made from the revision's own file where that is possible."""
-    from railhead.hazards import rewrite  # 5 ms that only those pay who are refused
+    """Return what to write instead: the revision's own file written anew, or why that is not possible, with what to do by hand."""
+    from railhead.hazards import recording, rewrite  # Alembic, which only those pay who are refused
 
+    words = "\n".join(dict.fromkeys(one.instead for one in found))
     numbers = [naming.number(one) or 0 for one in history.by_id]
-    remedy = None
-    with suppress(SyntaxError, OSError, ValueError, IndexError):
-        source = source_of(revision.path)
-        successors = {one.file: source_of(one.path) for one in history.by_id.values() if revision.id in one.parents}
+    source = source_of(revision.path)
+    successors = {one.file: source_of(one.path) for one in history.by_id.values() if revision.id in one.parents}
+    try:
         remedy = rewrite.remedy(source, revision.file, found, max(numbers, default=0) + 1, successors, history.by_id)
-    if remedy:
-        return f"write it so:\n\n{remedy.text}"
-    return "\n".join(dict.fromkeys(one.instead for one in found))
+    except recording.NotRewritten as reason:
+        return f"{words}\n\nits file cannot be written anew here: {reason}"
+    return f"write it so:\n\n{remedy.text}" if remedy else words

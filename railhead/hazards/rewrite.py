@@ -12,15 +12,16 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from railhead.hazards import hand_ends, steps
+from railhead.hazards import hand_ends, statements
+from railhead.hazards.recording import NotRewritten
 from railhead.hazards.rewriting import Rewriting
 from railhead.hazards.rules import Finding
-from railhead.hazards.steps import RewriteStep
-from railhead.history.files import bound, declared, parents_of
+from railhead.hazards.statements import Step
+from railhead.history.files import UNKNOWN, Declared, bound, declared, parents_of
 from railhead.history.graph import syntax
 from railhead.history.loader import without_warnings
 from railhead.history.naming import LONGEST_ID
-from railhead.history.relabel import Name, relabelled, statement
+from railhead.history.relabel import Name, NotRelabelled, relabelled, statement
 
 
 class RewrittenRevision(NamedTuple):
@@ -67,33 +68,50 @@ def remedy(
     """Return what a revision file becomes, None when there is nothing to rewrite and nothing to say.
 
     `number` is the first that no revision has, `successors` are the files that build on this revision, with their sources, `taken` the
-    ids of all. What it returns loads, and has the names that it uses. Raises ValueError or SyntaxError where that cannot be had.
+    ids of all. What it returns loads, and has the names that it uses. Raises NotRewritten, which says why, where that cannot be had.
     """
+    try:
+        return _remedy(source, file, found, number, successors or {}, taken)
+    except NotRelabelled as error:
+        raise NotRewritten(str(error)) from error
+
+
+def _remedy(
+    source: str,
+    file: str,
+    found: Collection[Finding],
+    number: int,
+    successors: Mapping[str, str],
+    taken: Collection[str],
+) -> Remedy | None:
     plain = hand_ends.without_ends(source, "upgrade")
     if plain is None:
         return None
-    tree = syntax(plain)
-    rewriting = Rewriting(plain, found)
-    upgrade, downgrade = (_function(tree, name) for name in ("upgrade", "downgrade"))
+    rewriting = Rewriting(plain, file, found)
+    upgrade, downgrade = (statements.function_of(plain, name) for name in ("upgrade", "downgrade"))
     if upgrade is None:
         return None
-    groups, idle = steps.groups_of(rewriting.upgrade(upgrade))
+    groups, idle = statements.groups_of(rewriting.upgrade(upgrade))
     rewriting.leave_out(idle)
+    words = [*rewriting.forms.words, *rewriting.words]
     if not rewriting.changed and len(groups) < 2 and not idle:
-        return Remedy((), tuple(rewriting.words), left=rewriting.left) if rewriting.words else None
+        return Remedy((), tuple(words), left=rewriting.forms.left) if words else None
     _assert_at_home(groups)
     backwards = rewriting.downgrade(downgrade, groups) if downgrade else [[] for _ in groups]
-    names = [*_names(source, file, number, len(groups), successors or {}, taken)]
+    names = [*_names(source, file, number, len(groups), successors, taken)]
     parts = []
     for index, (group, back) in enumerate(zip(groups, backwards, strict=True)):
         functions = f"{_defined('upgrade', group)}\n\n\n{_defined('downgrade', back)}\n"
+        missing = _unknown(_replaced(plain, upgrade, downgrade, functions)) - _unknown(plain)
+        functions = "\n".join([*rewriting.forms.imports(missing, functions), functions])
         whole = _replaced(plain, upgrade, downgrade, functions)
         if index:
             whole = _as_new(whole, names[index][0], names[index - 1][0])
         _assert_whole(whole, names[index][0], plain)
         parts.append(RewrittenRevision(names[index][1], bool(index), whole, functions))
-    follow = _following(successors or {}, names[0][0], names[-1][0]) if len(parts) > 1 else ()
-    return Remedy(tuple(parts), tuple(rewriting.words), tuple(follow), rewriting.left)
+    follow = _following(successors, names[0][0], names[-1][0]) if len(parts) > 1 else ()
+    words = [*rewriting.forms.words, *rewriting.words]
+    return Remedy(tuple(parts), tuple(words), tuple(follow), rewriting.forms.left)
 
 
 def _names(
@@ -131,15 +149,17 @@ def _declared(source: str, name: str) -> str | None:
 def _following(successors: Mapping[str, str], was: str, now: str) -> Iterator[tuple[str, str]]:
     """Yield each file that builds on a revision, with the statement that says on what from now on."""
     for file, source in successors.items():
-        parents = parents_of(declared(syntax(source))["down_revision"].value) or ()
+        parents = parents_of(declared(syntax(source)).get("down_revision", Declared(UNKNOWN)).value)
+        if parents is None:
+            raise NotRewritten(f"it cannot be read what {file} builds on")
         new = tuple(now if one == was else str(one) for one in parents)
         changed = relabelled(source, {"down_revision": new[0] if len(new) == 1 else new})
         yield file, statement(changed, "down_revision")
 
 
-def _defined(name: str, group: Sequence[RewriteStep]) -> str:
-    body = "\n".join(step.code for step in group) or "pass"
-    return f"def {name}() -> None:\n{steps.indented(body)}"
+def _defined(name: str, group: Sequence[Step]) -> str:
+    body = "\n".join(step.code for step in group) or "    pass"
+    return f"def {name}() -> None:\n{body}"
 
 
 def _replaced(source: str, upgrade: ast.FunctionDef, downgrade: ast.FunctionDef | None, functions: str) -> str:
@@ -168,11 +188,11 @@ def _as_new(source: str, revision: str, parent: str) -> str:
     return f'"""{title} (goes on)."""\n\n{source}'
 
 
-def _assert_at_home(groups: Sequence[Sequence[RewriteStep]]) -> None:
+def _assert_at_home(groups: Sequence[Sequence[Step]]) -> None:
     """Raise ValueError where names would be looked up elsewhere than the file says."""
-    leaves = any(steps.is_outside(one for one in group if one.works) for group in groups)
+    leaves = any(statements.is_outside(one for one in group if one.works) for group in groups)
     if leaves and any(_ELSEWHERE.search(step.code) for group in groups for step in group):
-        raise ValueError("it sets the search_path, or the role, for its transaction only")
+        raise NotRewritten("it sets the search_path, or the role, for its transaction only")
 
 
 _ELSEWHERE = re.compile(r"\bSET\s+LOCAL\s+(?:search_path|role)\b|\bset_config\(.*search_path.*true", re.IGNORECASE)
@@ -183,7 +203,7 @@ def _assert_whole(source: str, revision: str, origin: str) -> None:
     with without_warnings():
         compile(source, revision, "exec", dont_inherit=True)
     if _declared(source, "revision") not in {revision, None} or not _unknown(source) <= _unknown(origin):
-        raise ValueError("what is rewritten would not run")
+        raise NotRewritten("what is rewritten would not run")
 
 
 def _unknown(source: str) -> set[str]:
@@ -204,7 +224,3 @@ def _used(function: ast.FunctionDef) -> set[str]:
 def _bound_in(function: ast.FunctionDef) -> set[str]:
     own = {name for node in function.body for inner in ast.walk(node) for name in bound(inner)}
     return own | {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
-
-
-def _function(tree: ast.Module, name: str) -> ast.FunctionDef | None:
-    return next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import alembic
 import alembic.context
+import alembic.op
+from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import HeadMaintainer, MigrationContext, _ProxyTransaction
 from alembic.script import base
@@ -67,3 +70,31 @@ def one_each(context: MigrationContext) -> AbstractContextManager[object]:
     """Let each revision have its own transaction from here on, and return what ends the one that we are in."""
     context._transaction_per_migration = True  # noqa: SLF001
     return _ProxyTransaction(context)
+
+
+@contextmanager
+def answering(operations: Operations) -> Iterator[None]:
+    """Let `alembic.op` speak to these operations in this thread; every other thread speaks to whom it spoke before."""
+    module = vars(alembic.op)
+    with _SPEAKS:
+        was = {"_proxy": module["_proxy"]} if "_proxy" in module else {}
+        module["_proxy"] = _ByThread(operations, was.get("_proxy"))
+        try:
+            yield
+        finally:
+            del module["_proxy"]
+            module.update(was)
+
+
+_SPEAKS = threading.Lock()
+
+
+class _ByThread:
+    """Operations of the thread that made it, and those of all others."""
+
+    def __init__(self, ours: Operations, others: Operations | None) -> None:
+        self._thread = threading.get_ident()
+        self._ours, self._others = ours, others
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._ours if threading.get_ident() == self._thread else self._others, name)

@@ -12,11 +12,16 @@ from railhead.history.checksum import parsed
 from railhead.history.files import Declared, declared
 from railhead.history.graph import syntax
 
+
+class NotRelabelled(ValueError):
+    """Why a file cannot be told another name, in words."""
+
+
 Name = str | tuple[str, ...] | None
 
 
 def relabelled(source: str, names: Mapping[str, Name]) -> str:
-    """Return the source of a file that gives other values to these names. Raises SyntaxError or ValueError where that fails."""
+    """Return the source of a file that gives other values to these names. Raises NotRelabelled where that fails."""
     known = declared(parsed(source))
     changed, added = source, list[tuple[int, str]]()
     spans = [(known.get(name, Declared(None)), name, value) for name, value in names.items()]
@@ -31,7 +36,7 @@ def relabelled(source: str, names: Mapping[str, Name]) -> str:
     changed = "".join(lines)
     now = declared(parsed(changed))
     if any(name not in now or now[name].value != value for name, value in names.items()):
-        raise ValueError("it cannot be read what the file says of itself")
+        raise NotRelabelled("it cannot be read what the file says of itself")
     return changed
 
 
@@ -41,7 +46,7 @@ def statement(source: str, name: str) -> str:
     for node in syntax(source).body:
         if node.lineno <= known.end <= (node.end_lineno or 0):
             return ast.get_source_segment(source, node) or ""
-    raise ValueError(f"{name} is said nowhere")
+    raise NotRelabelled(f"{name} is said nowhere")
 
 
 def literal(source: str, node: ast.expr, value: Name) -> str:

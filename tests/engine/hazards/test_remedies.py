@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from textwrap import dedent
 
@@ -10,6 +11,7 @@ import pytest
 
 from railhead.dsn import Dsn
 from railhead.hazards import rewrite, rules
+from railhead.hazards.recording import NotRewritten
 from railhead.hazards.rewrite import Remedy
 from railhead.hazards.rules import HAZARDS, Finding
 from tests.databases import rows_of
@@ -182,12 +184,32 @@ def test_an_update_becomes_a_backfill(sql: str, backfill: str) -> None:
         'op.execute("UPDATE task SET price = 0 RETURNING id")',
         'op.execute("UPDATE task SET price = 0 WHERE price IS NULL RETURNING id")',
         'op.execute("UPDATE task SET (price, note) = (1, title)")',
-        "op.execute(some.function())",
     ],
 )
 def test_what_cannot_tell_its_done_rows_is_left_to_words(statement: str) -> None:
     """Where nobody can see which rows are done there is no rewriting, and none is made up."""
     assert rewrite.remedy(file(statement), "0002_it.py", EVERYWHERE, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("op.execute(some.function())", "run without a database, its upgrade() ends with NameError: name 'some' is not defined"),
+        ('for (name,) in op.get_bind().execute(sa.text("SELECT 1")):\n    op.drop_table(name)', "it reads the database"),
+        ('if op.get_bind().scalar(sa.text("SELECT 1")) == 1:\n    op.drop_table("task")', "it reads the database"),
+        ("op.get_bind().connection.set_session()", "it asks its connection for `connection`"),
+        ('sa.create_engine("postgresql+psycopg2://nowhere").connect()', "it opens a connection of its own"),
+        ("import what_is_not_there", "run without a database, its upgrade() ends with ModuleNotFoundError: No module named 'what_is_not_there'"),
+        (
+            'for name in ("a", "b"):\n    op.create_table(name)\n    if True:\n        op.create_index_concurrently(name, "task", [name])',
+            "its line 11 works inside its transaction and outside of it",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_recorded_says_why(statement: str, why: str) -> None:
+    """What a revision does is only known without a database where it asks none; everything else is said, and nothing made up."""
+    with pytest.raises(NotRewritten, match=re.escape(why)):
+        rewrite.remedy(file(statement), "0002_it.py", EVERYWHERE, 3)
 
 
 @pytest.mark.parametrize(

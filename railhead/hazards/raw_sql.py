@@ -1,15 +1,24 @@
-"""How does one UPDATE read as batches, each committed by itself?
+"""Which operation does a statement stand for that is written in SQL?
 
-Only where the condition can tell which rows are done, on rows with NULL too: what it cannot read it does not promise.
+An index on plain columns, and an UPDATE where the condition can tell which rows are done, on rows with NULL too: then it can be
+done in batches. What it cannot read it does not promise.
 """
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
+from alembic.operations import ops
+
+from railhead.autogenerate.render import Verb
 from railhead.hazards.table_names import of_sql
 
+_PART = r'(?:"(?:[^"]|"")+"|\w+)'
+_CREATE_INDEX = re.compile(
+    rf"\s*CREATE\s+(?P<unique>UNIQUE\s+)?INDEX\s+(?:IF\s+NOT\s+EXISTS\s+)?(?P<name>{_PART})\s+ON\s+(?:(?P<schema>{_PART})\.)?(?P<table>{_PART})"
+    rf"\s*\((?P<columns>\s*{_PART}(?:\s*,\s*{_PART})*\s*)\)\s*;?\s*",
+    re.IGNORECASE,
+)
 _UPDATE = re.compile(
     r'\s*UPDATE\s+(?:(?P<schema>"[^"]+"|\w+)\.)?(?P<table>"[^"]+"|\w+)\s+SET\s+(?P<set>.+?)(?:\s+WHERE\s+(?P<where>.+?))?\s*;?\s*',
     re.IGNORECASE | re.DOTALL,
@@ -37,17 +46,19 @@ then to_jsonb trim trunc upper values when where char decimal numeric varchar
 _CHANGING = re.compile(r"\b(?:current_\w+|localtime|localtimestamp|session_user|user|default)\b", re.IGNORECASE)
 
 
-class Batches(NamedTuple):
-    """What `op.backfill` is to be told."""
+def index(sql: str) -> ops.CreateIndexOp | None:
+    """Return the operation that builds the same index, None where this is no such statement."""
+    match = _CREATE_INDEX.fullmatch(sql)
+    if match is None:
+        return None
+    columns = [of_sql(column) for column in re.findall(_PART, match["columns"])]
+    schema = of_sql(match["schema"]) if match["schema"] else None
+    unique = bool(match["unique"])
+    return ops.CreateIndexOp(of_sql(match["name"]), of_sql(match["table"]), columns, schema=schema, unique=unique)
 
-    table: str
-    assignment: str
-    where: str
-    schema: str | None = None
 
-
-def of(sql: str) -> Batches | None:
-    """Return the batches of an UPDATE that can tell the rows that it has done, else None."""
+def backfill(sql: str) -> Verb | None:
+    """Return the verb that does an UPDATE in batches; None where the rows that are done cannot be told from the others."""
     match = _UPDATE.fullmatch(sql)
     if (
         match is None
@@ -72,7 +83,7 @@ def of(sql: str) -> Batches | None:
         several = f"({undone})" if len(pairs) > 1 and where else undone
         where = f"({where}) AND {several}" if where else several
     schema = of_sql(match["schema"]) if match["schema"] else None
-    return Batches(of_sql(match["table"]), _on_one_line(match["set"]), where, schema)
+    return Verb("backfill", of_sql(match["table"]), _on_one_line(match["set"]), where, schema=schema)
 
 
 def _is_steady(value: str) -> bool:
