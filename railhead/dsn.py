@@ -6,6 +6,8 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 
+from railhead import url_habits
+
 _DEFAULT_PORT = "5432"
 
 
@@ -91,7 +93,13 @@ def parse_url(text: str) -> Dsn:
     As forgiving as it can be with passwords that nobody escaped: the last `@` before the query ends them, and a percent
     sign that starts no escape stands for itself. Raises ValueError, without any part of the URL that could be a secret.
     """
-    scheme, separator, rest = text.strip().partition("://")
+    url, mistakes = url_habits.unwrapped(text)
+    mistakes += url_habits.unfilled(url)
+    scheme, separator, rest = url.partition("://")
+    if mistakes and not separator:
+        raise ValueError(_listed(mistakes))
+    if not separator and re.match(r"\s*(?:host|hostaddr|port|dbname|user|service)\s*=", url):
+        raise ValueError("is in libpq's key=value form, and a URL is wanted")
     if not separator or not re.fullmatch(r"[\w+.-]*", scheme):
         raise ValueError("is not a URL")
     dialect = scheme.partition("+")[0].lower()
@@ -102,10 +110,20 @@ def parse_url(text: str) -> Dsn:
     authority, _, dbname = location.partition("/")
     user, _, password = user_info.partition(":")
     parameters = {"user": unquote(user), "password": unquote(password)}
-    parameters["host"], parameters["port"] = _hosts(authority.split(","))
+    try:
+        parameters["host"], parameters["port"] = _hosts(authority.split(","))
+    except ValueError:
+        if not mistakes:
+            raise
     parameters["dbname"] = unquote(dbname)
-    _add_query(parameters, query)
+    mistakes += _add_query(parameters, query)
+    if mistakes:
+        raise ValueError(_listed(mistakes))
     return checked(Dsn.of(**parameters))
+
+
+def _listed(mistakes: list[str]) -> str:
+    return f"cannot be used as it is: {'; '.join(mistakes)}"
 
 
 def _hosts(places: list[str]) -> tuple[str, str]:
@@ -120,16 +138,32 @@ def _hosts(places: list[str]) -> tuple[str, str]:
     return (",".join(hosts) if any(hosts) else ""), (",".join(ports) if any(ports) else "")
 
 
-def _add_query(parameters: dict[str, str], query: str) -> None:
+def _add_query(parameters: dict[str, str], query: str) -> list[str]:
+    """Add what stands behind the question mark, and return what is wrong with it."""
     # As libpq reads it: a plus sign stands for itself, and `ssl=true` for `sslmode=require`.
     pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
     pairs = [("sslmode", "require") if pair == ("ssl", "true") else pair for pair in pairs]
     if not all(re.fullmatch(r"\w+", key) for key, _ in pairs):
         raise ValueError("has a part after the question mark that cannot be read (a ? in a password is written %3F)")
+    mistakes = url_habits.options(pairs, _libpq_knows)
+    if mistakes:
+        return mistakes
     hosts = [value for key, value in pairs if key == "host"]
     parameters.update(pairs)
     if len(hosts) > 1:  # SQLAlchemy's way of naming several hosts
         parameters["host"], parameters["port"] = _hosts(hosts)
+    return []
+
+
+def _libpq_knows(key: str) -> bool:
+    from psycopg2 import ProgrammingError  # settings alone must not cost the driver
+    from psycopg2.extensions import parse_dsn
+
+    try:
+        parse_dsn(f"{key}=''")
+    except (ProgrammingError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def checked(dsn: Dsn) -> Dsn:

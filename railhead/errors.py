@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Final, Self
 
+from railhead.masking import masked
+
 DONE, NO, USAGE, IMPOSSIBLE, BUSY, ROLLED_BACK, LEFT_BEHIND = range(7)
 
 EXIT_CODES = {
@@ -74,16 +76,18 @@ class Stop(Exception):
         told = [line for label, text in facts for line in labelled(label, text)]
         steps = labelled("next", self.next_step)
         steps[-1] = f"{steps[-1]:<65}  [{self.slug}]"
-        return "\n".join([f"{doing} stopped: {self.headline}", "", *told, "", *steps])
+        return masked("\n".join([f"{doing} stopped: {self.headline}", "", *told, "", *steps]))
 
     def record(self) -> dict[str, object]:
         """Return the same parts for JSON."""
         return {
             "error": self.slug,
-            "headline": self.headline,
-            "facts": {label: "\n".join(text for name, text in self.facts if name == label) for label, _ in self.facts},
-            "database": self.database,
-            "next": self.next_step,
+            "headline": masked(self.headline),
+            "facts": {
+                label: masked("\n".join(text for name, text in self.facts if name == label)) for label, _ in self.facts
+            },
+            "database": masked(self.database),
+            "next": masked(self.next_step),
             "exit_code": self.exit_code,
         }
 

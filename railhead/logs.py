@@ -12,7 +12,7 @@ import sys
 from typing import TextIO
 
 from railhead import nesting
-from railhead.dsn import Dsn
+from railhead.masking import MASK, masked
 from railhead.project import HERE, Project
 from railhead.settings import Secret, Settings
 
@@ -42,7 +42,7 @@ class JsonFormatter(logging.Formatter):
         facts: dict[str, object] = getattr(record, "facts", {})
         line |= {name: _open(value) for name, value in facts.items() if name not in line}
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = masked(self.formatException(record.exc_info))
         return _writable(json.dumps(line, ensure_ascii=False, default=str))
 
 
@@ -59,7 +59,9 @@ class TextFormatter(logging.Formatter):
         message = self._project.spoken(record.getMessage())
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         text = f"{self.formatTime(record, '%H:%M:%S')} {level}{message}"
-        return _writable(f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text)
+        if record.exc_info:
+            text = f"{text}\n{masked(self.formatException(record.exc_info))}"
+        return _writable(text)
 
 
 def formatter(settings: Settings) -> logging.Formatter:
@@ -85,7 +87,9 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
 def _open(value: object) -> object:
     """Return what may be shown of a value: JSON would write a connection string with its password."""
-    return str(value) if isinstance(value, Dsn) else "***" if isinstance(value, Secret) else value
+    if isinstance(value, Secret):
+        return MASK
+    return masked(str(value)) if isinstance(value, str) else value
 
 
 def _writable(text: str) -> str:

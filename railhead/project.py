@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from railhead.masking import masked
+
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
@@ -125,8 +127,8 @@ class Project(NamedTuple):
     """Returns what the application's own configuration says of settings, by their names. The environment goes first, but for the database."""
 
     def spoken(self, text: str) -> str:
-        """Return a text in which every command is as it is typed in this project, and every file where it is."""
-        text = text.replace(TEMPLATE_COMMAND, self.command)
+        """Return a text for people: every command as it is typed in this project, every file where it is, and no secret."""
+        text = masked(text).replace(TEMPLATE_COMMAND, self.command)
         return _placed(text, self) if "migrations/" in text else text
 
     @property

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from railhead import platforms
+from railhead import masking, platforms
 from railhead.dsn import Address, Dsn, checked, parse_url
 from railhead.errors import Stop
 from railhead.project import HERE, Project, work_on
@@ -114,6 +114,7 @@ class Settings(NamedTuple):
     @classmethod
     def from_env(cls, environ: Mapping[str, str], project: Project = HERE) -> Settings:
         """Return the settings that `environ` gives. Raises Stop(`settings`) that lists every wrong one at once."""
+        masking.know(environ)
         read = _Reader(environ)
         database, database_variable = _database(read)
         migrate_database, migrate_variable = _migrate_database(read, database, database_variable)

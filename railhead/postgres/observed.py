@@ -15,6 +15,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import Composable
 
+from railhead.masking import learn
 from railhead.postgres import sql_text
 from railhead.postgres.sql_text import End
 
@@ -134,6 +135,7 @@ class _ObservedCursor(Cursor):
         self._send(_text(query, self), vars_list, many=True)
 
     def _send(self, text: str, values: Any, *, many: bool) -> None:
+        learn(text)  # an error of it may quote a password
         with self.connection.unobserved() as observer:
             instead = observer.before(self.connection, text, values, many=many)
         try:

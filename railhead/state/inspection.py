@@ -125,7 +125,8 @@ def on_top(connection: Connection, seen: Snapshot, history: History) -> tuple[st
 
 
 def _entry(row: dict[str, object]) -> ledger.LedgerRow:
-    return ledger.LedgerRow(**{**row, "started_at": datetime.fromisoformat(str(row["started_at"]))})  # type: ignore[arg-type]
+    told = ledger.LedgerRow(**{**row, "started_at": datetime.fromisoformat(str(row["started_at"]))})  # type: ignore[arg-type]
+    return ledger.readable(told)
 
 
 _OF_SOMEBODY = f"""

@@ -15,6 +15,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from railhead.errors import Stop
+from railhead.masking import masked
 from railhead.postgres import failures, session_limits
 from railhead.postgres.connection import IN_NO_QUEUE, fetch_all, fetch_value
 from railhead.settings import Settings
@@ -206,7 +207,7 @@ def note(
                 round(row.duration * 1000),
                 round(row.waited * 1000),
                 row.attempts,
-                error,
+                None if error is None else masked(error),
                 catalog,
             ),
         )
@@ -251,7 +252,12 @@ def arrivals(connection: Connection) -> dict[str, LedgerRow]:
 
 
 def _entries(found: list[tuple[object, ...]]) -> list[LedgerRow]:
-    return [LedgerRow(*row) for row in found]  # type: ignore[arg-type]  # the columns are Entry's, in its order
+    return [readable(LedgerRow(*row)) for row in found]  # type: ignore[arg-type]  # the columns are LedgerRow's, in its order
+
+
+def readable(row: LedgerRow) -> LedgerRow:
+    """Return a row without secrets: an older release may have written what an error quoted."""
+    return row._replace(error=masked(row.error)) if row.error else row
 
 
 def _condition(only: Filter) -> tuple[str, tuple[str, ...]]:

@@ -14,8 +14,8 @@ from railhead.errors import NobodyAnswers, Stop
 from railhead.postgres import answers, failures
 from railhead.postgres.connection import reach
 from railhead.postgres.retry_budget import Allowance
+from tests.forked_tree import Workshop
 from tests.refusing import error_response, refusing
-from tests.workshop import Workshop
 
 
 class Refusal(NamedTuple):
