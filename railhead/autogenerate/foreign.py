@@ -16,7 +16,8 @@ from psycopg2.extensions import connection as Driver
 
 from railhead.errors import Stop
 from railhead.history import env_file
-from railhead.history.made_objects import RELATION, TYPE, made
+from railhead.history.made_by_sql import RELATION, TYPE
+from railhead.history.made_objects import made
 from railhead.logs import log
 from railhead.schema.ownership import Ownership, few, ownership
 

@@ -21,7 +21,7 @@ from railhead.autogenerate.dialect import PLUGIN, compare_json_default
 from railhead.autogenerate.revision_files import body, headline, is_check, needed, proposals
 from railhead.history import env_file
 from railhead.history.env_file import EnvArguments
-from railhead.history.made_objects import RELATION
+from railhead.history.made_by_sql import RELATION
 from railhead.logs import log
 from railhead.project import own_tables
 from railhead.schema.ownership import Ownership

@@ -33,7 +33,7 @@ from railhead.dsn import Address
 from railhead.errors import Stop
 from railhead.history import loader
 from railhead.history.graph import History
-from railhead.history.made_objects import RELATION
+from railhead.history.made_by_sql import RELATION
 from railhead.postgres import failures
 from railhead.postgres.connection import database_identity, fetch_all, fetch_value, is_pooled, open_now, server_version
 from railhead.project import own_tables, version_table

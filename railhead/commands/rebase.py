@@ -16,6 +16,7 @@ from railhead.commands import seal
 from railhead.errors import Stop
 from railhead.history import checksum, loader, naming, relabel
 from railhead.history.checksum import parsed
+from railhead.history.errors import no_history
 from railhead.history.files import as_name, as_text, declared, parents_of, revision_files
 from railhead.history.naming import LONGEST_ID
 from railhead.postgres.connection import open_now
@@ -243,13 +244,7 @@ def _edited(file: Path, one: Moved, names: dict[str, str]) -> str:
 
 
 def _broken(why: str) -> Stop:
-    return Stop(
-        "revision-file",
-        "the revision files do not form a history that could be put in line",
-        facts=[("because", why)],
-        database="not touched",
-        next_step="correct `revision` and `down_revision` in migrations/versions/",
-    )
+    return no_history(why, "because", " that could be put in line")
 
 
 def _shared(chosen: File, heads: Sequence[File]) -> Stop:

@@ -28,8 +28,8 @@ def ends_by_hand(source: str, function: str) -> bool:
     """Tell whether `upgrade` or `downgrade` of a revision's source commits, or lets each statement commit itself."""
     if not _SUSPICIOUS.search(source):
         return False
-    bodies = _reached(syntax(source), function)
-    names = _Names(bodies)
+    bodies = reached(syntax(source), function)
+    names = Names(bodies)
     return any(is_end(node, names) for node in _nodes(bodies))
 
 
@@ -37,8 +37,8 @@ def without_ends(source: str, function: str) -> str | None:
     """Return the source without the statements of a function that end its transaction; None when some are part of others."""
     if not _SUSPICIOUS.search(source):
         return source
-    bodies = _reached(syntax(source), function)
-    names = _Names(bodies)
+    bodies = reached(syntax(source), function)
+    names = Names(bodies)
     lines = source.splitlines()
     ends = [(node, body) for body in bodies for node in body.body if _only_ends(node, names)]
     for node, body in sorted(ends, key=lambda pair: -pair[0].lineno):
@@ -47,13 +47,13 @@ def without_ends(source: str, function: str) -> str | None:
     return None if ends_by_hand(text, function) else text
 
 
-def _only_ends(node: ast.stmt, names: _Names) -> bool:
+def _only_ends(node: ast.stmt, names: Names) -> bool:
     value = node.value if isinstance(node, ast.Expr) else node
     texts = list(_texts(value.args[0], names)) if isinstance(value, ast.Call) and value.args else []
     return is_end(value, names) and all(piece.end for text in texts for piece in sql_text.pieces(text))
 
 
-class _Names:
+class Names:
     """What the names in some functions stand for."""
 
     def __init__(self, bodies: list[ast.FunctionDef | ast.Module]) -> None:
@@ -85,7 +85,7 @@ class _Names:
         return isinstance(node, ast.Attribute) and node.attr not in _GIVES_OTHERS and self.is_ours(node.value)
 
 
-def is_end(node: ast.AST, names: _Names) -> bool:
+def is_end(node: ast.AST, names: Names) -> bool:
     """Tell whether a piece of code ends the transaction of the migration."""
     if isinstance(node, ast.Assign):
         switched = any(isinstance(one, ast.Attribute) and one.attr == "autocommit" for one in node.targets)
@@ -104,7 +104,7 @@ def _ends(sql: str) -> bool:
     return any(piece.end for piece in sql_text.pieces(sql))
 
 
-def _texts(node: ast.expr, names: _Names) -> Iterator[str]:
+def _texts(node: ast.expr, names: Names) -> Iterator[str]:
     for part in ast.walk(node):
         if isinstance(part, ast.Constant) and isinstance(part.value, str):
             yield part.value
@@ -112,7 +112,7 @@ def _texts(node: ast.expr, names: _Names) -> Iterator[str]:
             yield names.texts[part.id]
 
 
-def _reached(module: ast.Module, function: str) -> list[ast.FunctionDef | ast.Module]:
+def reached(module: ast.Module, function: str) -> list[ast.FunctionDef | ast.Module]:
     """Return a function, those of the file that it calls, and the module's own assignments."""
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
     reached: dict[str, ast.FunctionDef] = {}

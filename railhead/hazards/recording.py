@@ -67,7 +67,7 @@ class Recording:
 
     calls: tuple[Call, ...]
     stopped: Place | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def recorded(source: str, function: str, file: str) -> Recording:
@@ -81,7 +81,7 @@ def recorded(source: str, function: str, file: str) -> Recording:
             with alembic_quirks.answering(_Recorder(notes)):
                 notes.code = module[function].__code__
                 module[function]()
-        except Exception as error:  # anybody's code
+        except (Exception, SystemExit) as error:  # anybody's code
             if notes.problem is None:
                 return Recording(tuple(notes.calls), _place(error, notes.code), error)
     if notes.problem is not None:
@@ -89,7 +89,7 @@ def recorded(source: str, function: str, file: str) -> Recording:
     return Recording(tuple(notes.calls))
 
 
-def _place(error: Exception, code: CodeType | None) -> Place:
+def _place(error: BaseException, code: CodeType | None) -> Place:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code is not code:
         trace = trace.tb_next

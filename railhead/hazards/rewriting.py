@@ -74,7 +74,7 @@ class Rewriting:
                 f"{listed}"
             )
 
-    def _asked(self, function: ast.FunctionDef) -> tuple[list[Asked], Exception | None]:
+    def _asked(self, function: ast.FunctionDef) -> tuple[list[Asked], BaseException | None]:
         """Return the statements of a function up to where it stopped, each with what it asked for."""
         found = recording.recorded(self._source, function.name, self._file)
         calls = list(found.calls)
@@ -163,5 +163,5 @@ class Rewriting:
         return next((self._backs[key] for key in keys(call.operation) if key in self._backs), ())
 
 
-def _named(error: Exception) -> str:
+def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -16,12 +16,12 @@ from railhead.project import version_table
 _ENGINE = Path(__file__).resolve().parent.parent
 
 
-def no_history(why: str) -> Stop:
-    """Return what is said of files that Alembic can make no history of."""
+def no_history(why: str, reason: str = "Alembic", more: str = "") -> Stop:
+    """Return what is said of files that are no history, or not the one that is needed (`more`), with the reason and whose it is."""
     return Stop(
         "revision-file",
-        "the revision files do not form a history",
-        facts=[("Alembic", why)],
+        f"the revision files do not form a history{more}",
+        facts=[(reason, why)],
         database="not touched",
         next_step="correct `revision` and `down_revision` in migrations/versions/",
     )

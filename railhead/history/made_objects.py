@@ -1,39 +1,31 @@
 """What has this history made, by what stands in the files of its revisions?
 
-Syntax only: no revision is run, because running one may do more. What cannot be read there was made by nobody: to leave alone what is
-ours is told and harmless, to drop what is somebody else's is neither.
+Syntax only: no revision is run, because running one may do more. What it surely has made (`made`) may be dropped; what cannot be read was
+made by nobody: to leave alone what is ours is told and harmless, to drop what is somebody else's is neither. What it may have made
+(`may_make`) is not taken for a stranger's: where a name cannot be read, every text of the file may be it.
 """
 
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from railhead.history import manifest
 from railhead.history.expressions import UNKNOWN, Expressions
 from railhead.history.graph import History, source_of, syntax
-
-RELATION, TYPE, ROUTINE, SCHEMA, EXTENSION = "relation", "type", "routine", "schema", "extension"
-
-ANYWHERE = "*"
-"""The schema of what is made in one that cannot be read."""
-
-
-class MadeObject(NamedTuple):
-    """Something that a revision makes; `schema` is None where it says none."""
-
-    kind: str
-    schema: str | None
-    name: str
-
-
-class _Event(NamedTuple):
-    made: bool
-    object: MadeObject
+from railhead.history.made_by_sql import (
+    ANYWHERE,
+    RELATION,
+    ROUTINE,
+    SCHEMA,
+    TYPE,
+    Event,
+    MadeObject,
+    SqlReader,
+    ends_before_a_name,
+)
 
 
 class MadeObjects(frozenset[MadeObject]):
@@ -71,7 +63,59 @@ def made_at(history: History, versions: Iterable[str] | None = None) -> MadeObje
     return made(files, history.project.manifest.parent)
 
 
-def _events(files: Iterable[Path], folder: Path) -> Iterator[_Event]:
+def may_make(history: History, tables: Iterable[str]) -> set[str]:
+    """Return those of `tables`, names without a schema, that a revision may make, or the baseline of the history.
+
+    Reads files only, and closely those that name one.
+    """
+    named = {*tables}
+    baseline = history.project.baseline
+    ours = named & {*_tables_in_sql(baseline.read_text(encoding="utf-8"))} if baseline.is_file() else set()
+    for revision in history.by_id.values():
+        source = source_of(revision.path)
+        folded = source.casefold()
+        if any(name.casefold() in folded for name in named - ours):
+            ours |= named & {*tables_in(source)}
+    return ours
+
+
+def tables_in(source: str) -> Iterator[str]:
+    """Yield the names of the tables that a revision's source makes, and every text in it when one of them cannot be read."""
+    nodes = [*ast.walk(syntax(source))]
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    names = [name for node in nodes if isinstance(node, ast.Call) for name in _tables_of_call(node)]
+    names += [name for text in texts for name in _tables_in_sql(text)]
+    yield from (name for name in names if name)
+    if None in names:
+        yield from texts
+
+
+def _tables_in_sql(text: str) -> Iterator[str | None]:
+    """Yield the names of the relations that SQL makes, None where one is to follow."""
+    yield from (event.object.name for event in SqlReader().events(text) if event.made and event.object.kind == RELATION)
+    if ends_before_a_name(text):
+        yield None
+
+
+def _tables_of_call(call: ast.Call) -> Iterator[str | None]:
+    """Yield the name that a call gives to a relation, None when it is not written out."""
+    verb = _verb(call)
+    if verb == "rename_table":
+        node = _argument(call, 1, ("new_table_name",))
+    elif verb in _NAMED_AT and _NAMED_AT[verb][2]:
+        node = _argument(call, *_NAMED_AT[verb][:2])
+    else:
+        return
+    if isinstance(node, ast.Call) and len(node.args) == 1:  # op.f("name"), quoted_name("name")
+        node = node.args[0]
+    yield str(node.value) if isinstance(node, ast.Constant) else None
+
+
+def _verb(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _events(files: Iterable[Path], folder: Path) -> Iterator[Event]:
     if manifest.origin(folder / "manifest.txt").baseline:
         yield from _of_sql_file(folder / "baseline.sql")
     for file in files:
@@ -87,102 +131,25 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8192)
-def _of_file(path: Path, *_state: int) -> tuple[_Event, ...]:
+def _of_file(path: Path, *_state: int) -> tuple[Event, ...]:
     try:
         return tuple(_File(syntax(source_of(path)), path.parent).events())
     except (OSError, SyntaxError, ValueError):
         return ()
 
 
-def _of_sql_file(path: Path) -> list[_Event]:
+def _of_sql_file(path: Path) -> list[Event]:
     try:
-        return list(_Sql().events(path.read_text(encoding="utf-8")))
+        return list(SqlReader().events(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError):
         return []
-
-
-_KINDS = {
-    "TABLE": RELATION,
-    "VIEW": RELATION,
-    "SEQUENCE": RELATION,
-    "TYPE": TYPE,
-    "DOMAIN": TYPE,
-    "FUNCTION": ROUTINE,
-    "PROCEDURE": ROUTINE,
-    "AGGREGATE": ROUTINE,
-    "SCHEMA": SCHEMA,
-    "EXTENSION": EXTENSION,
-}
-_KIND = rf"(?P<kind>{'|'.join(_KINDS)})"
-_WORD = r'(?:"(?:[^"]|"")+"|[\w$\0]+)'
-_NAME = rf"(?:{_WORD}\s*\.\s*)?{_WORD}"
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
-_STATEMENT = re.compile(
-    rf"""\bCREATE\s+(?P<adjectives>(?:(?:OR\s+REPLACE|UNLOGGED|FOREIGN|MATERIALIZED|RECURSIVE|GLOBAL|LOCAL|TEMP|TEMPORARY)\s+)*)
-         {_KIND}\s+(?:IF\s+NOT\s+EXISTS\s+)?(?P<created>{_NAME})
-    | \bSELECT\b[^;]*?\bINTO\s+(?:UNLOGGED\s+|TABLE\s+)*(?P<selected>{_NAME})\s+FROM\b
-    | \bALTER\s+(?:FOREIGN\s+|MATERIALIZED\s+)?(?P<altered>{"|".join(_KINDS)})\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?(?P<old>{_NAME})
-         (?:\s*\([^)]*\))?\s+(?:RENAME\s+TO\s+(?P<new>{_WORD})|SET\s+SCHEMA\s+(?P<moved>{_WORD}))
-    | \bDROP\s+(?:FOREIGN\s+|MATERIALIZED\s+)?(?P<dropped>{"|".join(_KINDS)})\s+(?:IF\s+EXISTS\s+)?(?P<gone>{_NAME}(?:\s*,\s*{_NAME})*)
-    | \bSET\s+(?:LOCAL\s+|SESSION\s+)?search_path\s*(?:TO|=)\s*(?P<path>[^;\n]+)
-    """,
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
-)
-
-
-class _Sql:
-    """Reads statements, and remembers where the search_path that they set leads."""
-
-    def __init__(self) -> None:
-        self._path: list[str] = []
-
-    def events(self, text: str) -> Iterator[_Event]:
-        for match in _STATEMENT.finditer(_COMMENT.sub(" ", text)):
-            groups = match.groupdict()
-            if groups["path"]:
-                names = [_plain(word.strip().strip("'")) for word in groups["path"].split(",")]
-                self._path = [name for name in names if UNKNOWN not in name and not name.startswith("$")]
-            elif groups["created"] and "TEMP" not in groups["adjectives"].upper():
-                yield from self._event(True, _KINDS[groups["kind"].upper()], *split_name(groups["created"]))
-            elif groups["selected"]:
-                yield from self._event(True, RELATION, *split_name(groups["selected"]))
-            elif groups["altered"]:
-                yield from self._altered(groups)
-            elif groups["dropped"]:
-                for name in re.findall(_NAME, groups["gone"]):
-                    yield from self._event(False, _KINDS[groups["dropped"].upper()], *split_name(name))
-
-    def _altered(self, groups: dict[str, str]) -> Iterator[_Event]:
-        kind, (schema, name) = _KINDS[groups["altered"].upper()], split_name(groups["old"])
-        yield from self._event(False, kind, schema, name)
-        if groups["new"]:
-            yield from self._event(True, kind, schema, _plain(groups["new"]))
-        else:
-            yield from self._event(True, kind, _plain(groups["moved"]), name)
-
-    def _event(self, made: bool, kind: str, schema: str | None, name: str) -> Iterator[_Event]:
-        if UNKNOWN in name:
-            return
-        if schema and UNKNOWN in schema:
-            schema = ANYWHERE
-        for place in (schema, *(self._path if schema is None else ())):
-            yield _Event(made, MadeObject(kind, place, name))
-
-
-def split_name(name: str) -> tuple[str | None, str]:
-    """Return the schema, if there is one, and the name, as PostgreSQL understands them."""
-    words = [_plain(word) for word in re.findall(_WORD, name)]
-    return (words[0], words[1]) if len(words) > 1 else (None, words[0])
-
-
-def _plain(word: str) -> str:
-    return word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
 
 
 _NAMED_AT = {
     "create_table": (0, ("table_name", "name"), True),
     "drop_table": (0, ("table_name", "name"), False),
     "Sequence": (0, ("name",), True),
+    "Table": (0, ("name",), True),
 }
 """Calls that make or drop a relation: at which place its name stands, or under which names of an argument."""
 
@@ -196,11 +163,11 @@ class _File:
         self._functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         self._expressions = Expressions()
         self._constants: set[str] = set()
-        self._sql = _Sql()
+        self._sql = SqlReader()
         self._inside: list[str] = []
         self._creates = False
 
-    def events(self) -> Iterator[_Event]:
+    def events(self) -> Iterator[Event]:
         """Yield what is made and dropped, in the order in which that happens."""
         rest = [node for node in self._tree.body if not isinstance(node, ast.FunctionDef)]
         for node in rest:
@@ -223,11 +190,11 @@ class _File:
             for node in ast.walk(function)
         )
 
-    def _all(self, nodes: Iterable[ast.AST]) -> Iterator[_Event]:
+    def _all(self, nodes: Iterable[ast.AST]) -> Iterator[Event]:
         for node in nodes:
             yield from self._walk(node)
 
-    def _walk(self, node: ast.AST) -> Iterator[_Event]:
+    def _walk(self, node: ast.AST) -> Iterator[Event]:
         self._give(node)
         match node:
             case ast.FunctionDef(name=name):
@@ -261,13 +228,13 @@ class _File:
                 for loop in loops:
                     self._give(loop)
 
-    def _said(self, node: ast.AST) -> Iterator[_Event]:
+    def _said(self, node: ast.AST) -> Iterator[Event]:
         for text in self._expressions.texts(node):
             yield from self._sql.events(text)
             if text.endswith(".sql") and UNKNOWN not in text:
                 yield from self._in_file(text)
 
-    def _in_file(self, name: str) -> Iterator[_Event]:
+    def _in_file(self, name: str) -> Iterator[Event]:
         """Yield what a file of SQL does that a revision names: beside it, or anywhere below the folder of migrations."""
         for path in sorted(self._folder.parent.rglob(Path(name).name)):
             try:
@@ -275,8 +242,8 @@ class _File:
             except (OSError, UnicodeDecodeError):
                 continue
 
-    def _called(self, call: ast.Call) -> Iterator[_Event]:
-        verb = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    def _called(self, call: ast.Call) -> Iterator[Event]:
+        verb = _verb(call)
         if verb in self._functions and isinstance(call.func, ast.Name) and verb not in self._inside:
             yield from self._all([*call.args, *(keyword.value for keyword in call.keywords)])
             function, before = self._functions[verb], self._expressions.given
@@ -286,13 +253,13 @@ class _File:
         elif verb == "format" and self._expressions.texts(call):
             yield from self._said(call)
         else:
-            yield from self._verb(verb, call)
+            yield from self._of_verb(verb, call)
             yield from self._all(ast.iter_child_nodes(call))
 
-    def _verb(self, verb: str, call: ast.Call) -> Iterator[_Event]:
+    def _of_verb(self, verb: str, call: ast.Call) -> Iterator[Event]:
         schema = _argument(call, None, ("schema",))
-        if verb in _NAMED_AT or (verb == "Table" and self._creates and _has_columns(call)):
-            place, names, is_made = _NAMED_AT.get(verb, (0, ("name",), True))
+        if verb in _NAMED_AT and (verb != "Table" or (self._creates and _has_columns(call))):
+            place, names, is_made = _NAMED_AT[verb]
             yield from self._named(is_made, RELATION, _argument(call, place, names), schema)
         elif verb == "rename_table":
             yield from self._named(False, RELATION, _argument(call, 0, ("old_table_name",)), schema)
@@ -305,14 +272,14 @@ class _File:
             for kind in (RELATION, ROUTINE):
                 yield from self._named(True, kind, signature, schema)
 
-    def _named(self, made: bool, kind: str, name: ast.expr | None, schema: ast.expr | None) -> Iterator[_Event]:
+    def _named(self, made: bool, kind: str, name: ast.expr | None, schema: ast.expr | None) -> Iterator[Event]:
         is_said = schema is not None and not (isinstance(schema, ast.Constant) and schema.value is None)
         schemas: list[str | None] = [*(self._expressions.texts(schema) or [ANYWHERE])] if is_said else [None]
         for text in self._expressions.texts(name):
             for place in schemas:
-                yield from self._sql._event(made, kind, place, text.partition("(")[0])  # noqa: SLF001
+                yield from self._sql.event(made, kind, place, text.partition("(")[0])
 
-    def _declared(self, body: list[ast.stmt]) -> Iterator[_Event]:
+    def _declared(self, body: list[ast.stmt]) -> Iterator[Event]:
         """Yield the table of a declarative class."""
         given = {
             target.id: node.value
@@ -335,7 +302,7 @@ class _File:
             for name, value in given.items()
         }
 
-    def _inlined(self, name: str, body: Iterable[ast.AST]) -> Iterator[_Event]:
+    def _inlined(self, name: str, body: Iterable[ast.AST]) -> Iterator[Event]:
         self._inside.append(name)
         try:
             yield from self._all(list(body))
@@ -355,6 +322,5 @@ def _has_columns(call: ast.Call) -> bool:
 
 def _declares_a_table(node: ast.AST) -> bool:
     return isinstance(node, ast.ClassDef) or any(
-        isinstance(inner, ast.Call) and getattr(inner.func, "attr", getattr(inner.func, "id", "")) == "Table"
-        for inner in ast.walk(node)
+        isinstance(inner, ast.Call) and _verb(inner) == "Table" for inner in ast.walk(node)
     )

@@ -156,9 +156,7 @@ class Verbs(MigrateOperation):
         cls, operations: Operations, constraint_name: str, table_name: str, *, schema: str | None = None
     ) -> None:
         """Check the rows that were there before a NOT VALID constraint, while the table is read and written."""
-        table = Table(table_name, schema)
-        with autocommit(operations) as session:
-            session.change(table, f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(constraint_name)}")
+        _alter(operations, Table(table_name, schema), f"VALIDATE CONSTRAINT {quoted(constraint_name)}")
 
     @classmethod
     def drop_constraint_if_exists(
@@ -207,9 +205,7 @@ class Verbs(MigrateOperation):
         cls, operations: Operations, table_name: str, column_name: str, *, schema: str | None = None
     ) -> None:
         """Let a column be NULL; the way back from `set_not_null`."""
-        table = Table(table_name, schema)
-        with autocommit(operations) as session:
-            session.change(table, f"ALTER TABLE {table} ALTER COLUMN {quoted(column_name)} DROP NOT NULL")
+        _alter(operations, Table(table_name, schema), f"ALTER COLUMN {quoted(column_name)} DROP NOT NULL")
 
     @classmethod
     def backfill(
@@ -241,6 +237,11 @@ class Verbs(MigrateOperation):
 
 for _name_of_verb in sorted(REPEATABLE):
     Operations.register_operation(_name_of_verb)(Verbs)
+
+
+def _alter(operations: Operations, table: Table, change: str) -> None:
+    with autocommit(operations) as session:
+        session.change(table, f"ALTER TABLE {table} {change}")
 
 
 def _put(

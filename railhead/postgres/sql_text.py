@@ -38,11 +38,6 @@ def commits(sql: str) -> bool:
     return any(piece.end == "COMMIT" for piece in pieces(sql))
 
 
-def rolls_back(sql: str) -> bool:
-    """Tell whether a statement in it is ROLLBACK, and not to a savepoint."""
-    return any(piece.end == "ROLLBACK" for piece in pieces(sql))
-
-
 def pieces(sql: str) -> list[Piece]:
     """Return the text cut at each statement that ends a transaction; in one piece where there is none."""
     if not _SUSPICIOUS.search(sql):  # nearly all are told by that

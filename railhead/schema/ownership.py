@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg2.extensions import connection as Connection
 
-from railhead.history.made_objects import EXTENSION, RELATION, ROUTINE, SCHEMA, TYPE, MadeObjects, split_name
+from railhead.history.made_by_sql import EXTENSION, RELATION, ROUTINE, SCHEMA, TYPE, split_name
+from railhead.history.made_objects import MadeObjects
 from railhead.postgres.connection import fetch_all
 from railhead.postgres.quoting import full_name
 from railhead.project import IS_OWN

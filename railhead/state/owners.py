@@ -12,7 +12,6 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.history import made_objects
 from railhead.history.graph import History
-from railhead.history.made_tables import made
 from railhead.logs import log
 from railhead.project import Project
 from railhead.schema.ownership import Ownership, ownership
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 def ours(tables: Sequence[str], history: History) -> tuple[str, ...]:
     """Return those of `tables` that a revision makes or a model knows, in their order. Loads the models only if need be."""
-    found = made(history, tables)
+    found = made_objects.may_make(history, tables)
     if not found.issuperset(tables):
         found |= {*tables} & _known_to_models(history.project)
     return tuple(table for table in tables if table in found)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from railhead.dsn import Dsn
-from railhead.hazards import repeatability
+from railhead.hazards import repeatability, rewrite, rules
 from railhead.history import manifest
 from tests.databases import rows_of
 from tests.forked_tree import Workshop
@@ -179,3 +179,29 @@ def test_what_only_prepares_does_not_mix(tmp_path: Path, upgrade: str, mixed: bo
     body = "\n".join(f"    {line}" for line in upgrade.splitlines())
     file.write_text(f"def upgrade():\n{body}\n")
     assert repeatability.mixes(file, "upgrade") is mixed
+
+
+INDEX = 'op.create_index_concurrently("ix_t", "task", ["title"])'
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "mixed"),
+    [
+        (f"{INDEX}\nop.get_bind().execute(sa.text(\"UPDATE task SET title = ''\"))", True),
+        (f"bind = op.get_bind()\nbind.exec_driver_sql(\"UPDATE task SET title = ''\")\n{INDEX}", True),
+        (f"bind = op.get_bind()\nbind.exec_driver_sql('SET lock_timeout = 0')\n{INDEX}", False),
+        (f"def add():\n    op.add_column('task', sa.Column('x', sa.Text()))\nadd()\n{INDEX}", True),
+        (f"{INDEX}\nop.drop_index_concurrently('ix_t')", False),
+        (f"op.add_column('task', sa.Column('x', sa.Text()))\n{INDEX}", True),
+        ("op.add_column('task', sa.Column('x', sa.Text()))\nop.get_bind().execute(sa.text('SELECT 1'))", False),
+    ],
+)
+def test_start_and_remedy_agree_on_what_leaves_its_transaction(tmp_path: Path, upgrade: str, mixed: bool) -> None:
+    """What the start says works on both sides is what the remedy splits, and nothing else is."""
+    file = tmp_path / "0002_it.py"
+    body = "\n".join(f"    {line}" for line in upgrade.splitlines())
+    head = "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0002_it'\ndown_revision = None\n"
+    file.write_text(f"{head}\n\ndef upgrade():\n{body}\n\n\ndef downgrade():\n    pass\n")
+    remedy = rewrite.remedy(file.read_text(), file.name, [rules.Finding("not-repeatable")], 3)
+    assert repeatability.mixes(file, "upgrade") is mixed
+    assert (remedy is not None and len(remedy.parts) == 2) is mixed

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from railhead.dsn import Dsn
-from railhead.history.made_tables import names_in
+from railhead.history.made_objects import tables_in
 from tests.databases import rows_of, url_of
 from tests.forked_tree import Workshop
 
@@ -205,4 +205,4 @@ def test_tables_after_everything_was_taken_back_are_nobodys_business(at_head: Wo
 )
 def test_the_tables_that_a_file_makes_are_read(code: str, names: set[str]) -> None:
     """By Alembic's verbs, by SQLAlchemy's tables and by SQL; where the name is not written out, every text may be it."""
-    assert {*names_in(code)} == names
+    assert {*tables_in(code)} == names
