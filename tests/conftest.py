@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import gc
 import os
 import shutil
@@ -20,13 +19,12 @@ from psycopg2.extensions import connection as Connection
 from railhead.devserver import shared
 from railhead.dsn import Dsn, parse_url
 from railhead.errors import Stop
-from railhead.execution import entry
 from railhead.platforms import platform
 from railhead.settings import Settings
 from tests.databases import Databases, memory, rows_of
-from tests.forked_tree import Workshop
+from tests.forked_tree import Workshop, database_at_head, opened, renewed
 from tests.processes import eventually
-from tests.project_tree import Tree, copy_project
+from tests.project_tree import PROJECT, Tree, compiled, copy_project, planted
 
 _NOT_SAFE = {
     "autovacuum": "off",  # it comes when a test does not expect it, and takes locks
@@ -174,11 +172,9 @@ def templates(pytestconfig: pytest.Config) -> Iterator[Databases]:
 
 
 @pytest.fixture(scope="session")
-def head(templates: Databases) -> str:
-    """The name of a database at head of our own migrations, to be copied."""
-    dsn = templates.new()
-    entry.migrate("upgrade", "head", Settings(database=dsn, migrate_database=dsn))
-    return dsn.parameters()["dbname"]
+def head(templates: Databases, _workshop: Workshop) -> str:
+    """The name of a database at head of the migrations of the tests' own project, to be copied."""
+    return database_at_head(templates, _workshop)
 
 
 @pytest.fixture
@@ -192,7 +188,7 @@ def database(databases: Databases, request: pytest.FixtureRequest) -> Dsn:
 @pytest.fixture
 def settings(database: Dsn) -> Settings:
     """The settings of a development machine whose DATABASE_URL names `database`."""
-    return Settings(database=database, migrate_database=database)
+    return Settings(database=database, migrate_database=database, project=PROJECT)
 
 
 @pytest.fixture
@@ -216,50 +212,33 @@ def _connected(dsn: Dsn, *, autocommit: bool = True) -> Iterator[Connection]:
 
 @pytest.fixture(scope="session")
 def _pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One copy of the project, compiled; each test's tree is a copy of it."""
-    root = tmp_path_factory.mktemp("pristine")
-    copy_project(root)
-    compileall.compile_dir(root, quiet=2)
-    return root
+    """The project of the tests, compiled; each test's tree is a copy of it."""
+    return compiled(tmp_path_factory.mktemp("pristine"), copy_project)
 
 
 @pytest.fixture
 def project(_pristine: Path, tmp_path: Path, database: Dsn) -> Iterator[Tree]:
-    """A copy of the project as it is, whose commands are told `database`."""
-    root = tmp_path / "tree"
-    root.mkdir()
-    copy_project(root, _pristine)
-    tree = Tree(root, database)
-    yield tree
-    tree.end()
+    """A copy of the project of the tests as it is, whose commands are told `database`."""
+    yield from planted(_pristine, tmp_path / "tree", database)
 
 
 @pytest.fixture
 def tree(project: Tree) -> Tree:
     """The same with an empty revision folder, to be filled by `tree.write`."""
-    shutil.rmtree(project.versions)
-    project.versions.mkdir()
-    (project.root / "migrations" / "manifest.txt").unlink(missing_ok=True)
+    project.clear()
     return project
 
 
 @pytest.fixture(scope="session")
 def _workshop(tmp_path_factory: pytest.TempPathFactory, _pristine: Path) -> Iterator[Workshop]:
     """One for each worker; its place stays, its files are put back for each test."""
-    root = tmp_path_factory.mktemp("workshop") / "tree"
-    shutil.copytree(_pristine, root)
-    workshop = Workshop(root, _pristine)
-    yield workshop
-    workshop.close()
+    yield from opened(tmp_path_factory.mktemp("workshop") / "tree", _pristine)
 
 
 @pytest.fixture
 def workshop(_workshop: Workshop, database: Dsn) -> Iterator[Workshop]:
-    """A copy of the project as it is, whose commands are told `database` and start in no time."""
-    _workshop.renew()
-    _workshop.database = database
-    yield _workshop
-    _workshop.end()
+    """A copy of the project of the tests as it is, whose commands are told `database` and start in no time."""
+    yield from renewed(_workshop, database)
 
 
 @pytest.fixture
@@ -271,7 +250,5 @@ def at_head(workshop: Workshop) -> Workshop:
 @pytest.fixture
 def bare(workshop: Workshop) -> Workshop:
     """The same with an empty revision folder, to be filled by `bare.write`."""
-    shutil.rmtree(workshop.versions)
-    workshop.versions.mkdir()
-    (workshop.root / "migrations" / "manifest.txt").unlink(missing_ok=True)
+    workshop.clear()
     return workshop

@@ -14,7 +14,7 @@ from railhead.hazards.footprint import Footprint
 from railhead.hazards.rules import Finding
 from railhead.history import loader
 from railhead.history.graph import History
-from utils.migrate import PROJECT
+from tests.project_tree import PROJECT
 
 EXAMPLES = Path(__file__).with_name("examples")
 SCHEMA = EXAMPLES / "0001_schema.py"

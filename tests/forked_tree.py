@@ -17,11 +17,14 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from railhead.devserver import shared
+from railhead.dsn import Dsn
+from tests.databases import Databases
 from tests.processes import environment, eventually
 from tests.project_tree import ALEMBIC, MIGRATE, ROOT, Tree
 
@@ -98,6 +101,31 @@ class Workshop(Tree):
         assert self._process.stdout
         ready, _, _ = select.select([self._process.stdout], [], [], within)
         return _line(self._process.stdout.fileno()) if ready else None
+
+
+def opened(root: Path, source: Path) -> Iterator[Workshop]:
+    """Give a workshop in `root`, a copy of `source`; its processes end with it."""
+    shutil.copytree(source, root)
+    workshop = Workshop(root, source)
+    yield workshop
+    workshop.close()
+
+
+def renewed(workshop: Workshop, database: Dsn) -> Iterator[Workshop]:
+    """Give the workshop as it was in the beginning; its commands are told `database`."""
+    workshop.renew()
+    workshop.database = database
+    yield workshop
+    workshop.end()
+
+
+def database_at_head(templates: Databases, workshop: Workshop) -> str:
+    """Return the name of a database that the workshop's project has migrated."""
+    workshop.renew()
+    workshop.database = templates.new()
+    ended = workshop.migrate()
+    assert ended.returncode == 0, ended.stderr
+    return workshop.database.parameters()["dbname"]
 
 
 def _as_code(command: tuple[str, ...]) -> tuple[str | None, list[str]]:

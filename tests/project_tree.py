@@ -1,20 +1,46 @@
-"""Where do the commands of a test run? In a copy of a project, as real processes."""
+"""Where do the commands of a test run? In a copy of a project, as real processes.
+
+Tests of the engine have a project of their own in `tests/project`; only those of the application copy the sample.
+"""
 
 from __future__ import annotations
 
+import compileall
 import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from railhead.dsn import Dsn
+from railhead.project import TEMPLATE_COMMAND, Project
 from tests.processes import Running, environment
 
-ROOT = Path(__file__).resolve().parent.parent
-"""The folder of the project."""
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
 
-_COPIED = ("railhead", "utils", "app", "migrations", "models.py", "alembic.ini", "gunicorn.conf.py", "Procfile")
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder of the repository: the engine, the template, and the sample application."""
+
+OWN = Path(__file__).with_name("project")
+"""What is particular in the project of the engine's tests; the rest of a copy is the template's."""
+
+
+def _models() -> MetaData:
+    from tests.project.models import Base
+
+    return Base.metadata
+
+
+PROJECT = Project(root=OWN, models=_models, command=TEMPLATE_COMMAND)
+"""That project where it stands, for tests that ask the engine in their own process."""
+
+_ENGINE = ("railhead", "utils", "alembic.ini", "gunicorn.conf.py", "Procfile")
+_SAMPLE = ("app", "migrations", "models.py")
+_TEMPLATE = ("env.py", "script.py.mako")
+_IGNORED = shutil.ignore_patterns("__pycache__")
 
 _REVISION = '''\
 """{message}"""
@@ -36,10 +62,10 @@ def downgrade() -> None:
 
 
 class Tree:
-    """A copy of the project in a folder of its own, in which commands run as real processes."""
+    """A copy of a project in a folder of its own, in which commands run as real processes."""
 
     def __init__(self, root: Path, database: Dsn | None = None) -> None:
-        """Take `root`, a copy made by `copy_project`, and the database that its commands are told."""
+        """Take `root`, a copy of a project, and the database that its commands are told."""
         self.root = root
         self.database = database
         self.versions = root / "migrations" / "versions"
@@ -71,6 +97,12 @@ class Tree:
         )
         self._last = revision
         return path
+
+    def clear(self) -> None:
+        """Take the revisions away, with what was sealed of them."""
+        shutil.rmtree(self.versions)
+        self.versions.mkdir()
+        (self.root / "migrations" / "manifest.txt").unlink(missing_ok=True)
 
     def run(
         self, *command: str, within: float = 60.0, text: str = "", **variables: str
@@ -113,10 +145,37 @@ ALEMBIC = (str(Path(sys.executable).with_name("alembic")),)
 GUNICORN = (str(Path(sys.executable).with_name("gunicorn")),)
 
 
-def copy_project(target: Path, source: Path = ROOT) -> None:
-    """Copy what the application is made of; byte code that goes with it saves every process its compiling."""
-    for name in _COPIED:
+def planted(source: Path, root: Path, database: Dsn) -> Iterator[Tree]:
+    """Give a copy of the project in `source`, whose commands are told `database`."""
+    shutil.copytree(source, root)
+    tree = Tree(root, database)
+    yield tree
+    tree.end()
+
+
+def compiled(root: Path, copy: Callable[[Path], None]) -> Path:
+    """Return `root` with a project in it; byte code that is copied with it saves every process its compiling."""
+    copy(root)
+    compileall.compile_dir(root, quiet=2)
+    return root
+
+
+def copy_project(target: Path) -> None:
+    """Make the project of the engine's tests: the engine, the template's files, and what `tests/project` has of its own."""
+    _copy(ROOT, _ENGINE, target)
+    shutil.copytree(OWN, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "alembic.ini"))
+    for name in _TEMPLATE:
+        shutil.copy2(ROOT / "migrations" / name, target / "migrations" / name)
+
+
+def copy_sample(target: Path) -> None:
+    """Make a copy of what the sample application is made of."""
+    _copy(ROOT, (*_ENGINE, *_SAMPLE), target)
+
+
+def _copy(source: Path, names: tuple[str, ...], target: Path) -> None:
+    for name in names:
         if (source / name).is_dir():
-            shutil.copytree(source / name, target / name, copy_function=shutil.copy2)
-        elif (source / name).exists():
+            shutil.copytree(source / name, target / name, ignore=_IGNORED)
+        else:
             shutil.copy2(source / name, target / name)

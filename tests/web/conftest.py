@@ -15,13 +15,14 @@ from app.database import make_engine
 from railhead.dsn import Dsn
 from railhead.settings import Secret, Settings
 from tests.databases import Databases
+from tests.web.sample import _sample, _sample_workshop, head, project, workshop  # noqa: F401
 from tests.web.visitor import Visitor
 
 PASSWORD = "correct horse battery staple"
 
 
 @pytest.fixture(scope="session")
-def migrated(server: Dsn, head: str) -> Iterator[Settings]:
+def migrated(server: Dsn, head: str) -> Iterator[Settings]:  # noqa: F811  pytest finds it by its name
     """The settings of a development machine, with a database at head."""
     databases = Databases(server, f"railhead_web_{uuid.uuid4().hex[:8]}")
     dsn = databases.new(head)

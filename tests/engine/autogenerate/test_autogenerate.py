@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from alembic import command
 from sqlalchemy.dialects import postgresql as pg
 
-from models import NAMES, Base
 from railhead.dsn import Dsn
 from railhead.history import naming
 from railhead.operations import verbs
@@ -24,6 +23,7 @@ from railhead.state import ledger
 from tests.databases import rows_of
 from tests.desk import Desk
 from tests.forked_tree import Workshop
+from tests.project.models import NAMES, Base
 from tests.project_tree import ROOT
 
 

@@ -14,7 +14,6 @@ import psycopg2
 import pytest
 from sqlalchemy import MetaData
 
-from models import Base
 from railhead.commands import doctor
 from railhead.commands.doctor import CheckMessage
 from railhead.dsn import Dsn
@@ -22,6 +21,8 @@ from railhead.settings import Secret, Settings
 from tests.databases import Databases, rows_of
 from tests.forked_tree import Workshop
 from tests.processes import eventually
+from tests.project.models import Base
+from tests.project_tree import PROJECT
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def metadata() -> MetaData:
 
 def found(dsn: Dsn, **given: object) -> list[CheckMessage]:
     """Return what the doctor finds in a database, without what the files of the day may add."""
-    settings = Settings(database=dsn, migrate_database=dsn)._replace(**given)  # type: ignore[arg-type]
+    settings = Settings(database=dsn, migrate_database=dsn, project=PROJECT)._replace(**given)  # type: ignore[arg-type]
     return [one for one in doctor.examine(settings, metadata, long=0.05) if one.slug != "stale-manifest"]
 
 

@@ -12,7 +12,6 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection as Connection
 
-from models import Base
 from railhead.commands import create_tables, wait
 from railhead.dsn import Dsn
 from railhead.errors import Stop
@@ -22,6 +21,7 @@ from railhead.settings import Settings
 from tests.databases import named, rows_of, url_of
 from tests.forked_tree import Workshop
 from tests.processes import eventually
+from tests.project.models import Base
 from tests.project_tree import ALEMBIC
 
 HEAD = "0002_add_task_due_on"
@@ -392,7 +392,7 @@ def test_wait_says_what_it_waits_for(workshop: Workshop, held: advisory_lock.Loc
 
 def test_tables_can_be_made_twice(settings: Settings, database: Dsn) -> None:
     """`create_tables` adds what is missing and leaves the rest alone."""
-    from models import Base
+    from tests.project.models import Base
 
     for _ in range(2):
         create_tables.create_tables(settings, Base.metadata)

@@ -15,11 +15,12 @@ from railhead.execution.failure_report import FailureReport
 from railhead.history.planner import MigrationPlan
 from railhead.settings import Settings
 from railhead.state import ledger
+from tests.project_tree import PROJECT
 
 
 def account_of(dsn: Dsn) -> FailureReport:
     """Return the account of a run that asks this database, and has no way to go."""
-    settings = Settings(database=dsn, migrate_database=dsn)
+    settings = Settings(database=dsn, migrate_database=dsn, project=PROJECT)
     return FailureReport(cast("MigrationPlan", None), settings, ledger.new_run("upgrade", settings))
 
 

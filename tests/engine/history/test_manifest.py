@@ -17,8 +17,7 @@ from railhead.history.manifest import SealedRevision
 from tests.databases import rows_of
 from tests.forked_tree import Workshop
 from tests.processes import environment
-from tests.project_tree import ROOT
-from utils.migrate import PROJECT
+from tests.project_tree import PROJECT, ROOT
 
 FIRST = SealedRevision("0001_a.py", "0001_a", "-", "c1")
 SECOND = SealedRevision("0002_b.py", "0002_b", "0001_a", "c2", "fingerprint", "breaks", "rewrites-table:task")

@@ -32,7 +32,6 @@ from sqlalchemy import (
     Uuid,
 )
 
-from models import Base
 from railhead.autogenerate import model_diff
 from railhead.dsn import Dsn
 from railhead.history import loader
@@ -42,7 +41,8 @@ from railhead.settings import Settings
 from railhead.state import drift, ledger, status
 from tests.databases import Databases, rows_of
 from tests.forked_tree import Workshop
-from utils.migrate import PROJECT
+from tests.project.models import Base
+from tests.project_tree import PROJECT
 
 MADE = """
     CREATE TYPE status AS ENUM ('todo', 'done');
@@ -427,7 +427,7 @@ def test_status_costs_at_most_three_queries_when_current(at_head: Workshop) -> N
     """At head, with nothing drifted, `status` asks three questions: what is there, what it says, and the catalog."""
     assert at_head.database
     dsn = at_head.database
-    settings, history = Settings(database=dsn, migrate_database=dsn), loader.history(PROJECT)
+    settings, history = Settings(database=dsn, migrate_database=dsn, project=PROJECT), loader.history(PROJECT)
     with closing(psycopg2.connect(dsn, connection_factory=Counted)) as connection:
         connection.autocommit = True
         found = status.status_of(connection, settings, history, lambda: Base.metadata)

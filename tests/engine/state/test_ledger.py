@@ -17,7 +17,7 @@ from railhead.settings import Settings
 from railhead.state import drift, ledger, status
 from tests.databases import rows_of
 from tests.forked_tree import Workshop
-from tests.project_tree import ALEMBIC, MIGRATE
+from tests.project_tree import ALEMBIC, MIGRATE, PROJECT
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
 BOTH = [("upgrade", "0001_baseline", None), ("upgrade", "0002_add_task_due_on", "0001_baseline")]
@@ -208,7 +208,7 @@ def test_work_outside_the_transaction_is_announced(bare: Workshop, database: Dsn
 
 def test_tables_made_without_migrations_are_written(settings: Settings, database: Dsn) -> None:
     """`create_tables` leaves a row of its own, with the catalog that it made."""
-    from models import Base
+    from tests.project.models import Base
 
     create_tables.create_tables(settings, Base.metadata)
     rows = rows_of(database, "SELECT action, outcome, revision, catalog LIKE '%task%' FROM migration_ledger")
@@ -219,7 +219,7 @@ def test_tables_are_made_by_one_process_at_a_time(
     settings: Settings, database: Dsn, other_session: psycopg2.extensions.connection
 ) -> None:
     """Two workers that fall back together do not make the same tables at once: who does not get the lock says who has it."""
-    from models import Base
+    from tests.project.models import Base
 
     other_session.cursor().execute(f"SELECT pg_advisory_xact_lock({advisory_lock.KEY})")
     with pytest.raises(Stop) as stopped:
@@ -285,7 +285,7 @@ def test_asking_is_read_only(settings: Settings, database: Dsn, there: bool) -> 
     assert len(ledger.entries(connection)) == int(there)
     assert (ledger.last_catalog(connection) is not None) == there
     connection.close()
-    assert status.read(Settings(database=reading, migrate_database=reading)).state == "behind"
+    assert status.read(Settings(database=reading, migrate_database=reading, project=PROJECT)).state == "behind"
     assert relations(database) == before
 
 

@@ -15,8 +15,8 @@ from psycopg2.extensions import connection as Connection
 from railhead.dsn import Dsn
 from railhead.postgres.advisory_lock import Lock
 from tests.chaos import server_state
-from tests.chaos.browser_input import HANDS, SIZES, Keyboard, Mouse
-from tests.chaos.page_checks import DESK, OPPOSITE, Scheme, colour, contrast, faults
+from tests.chaos.web.browser_input import HANDS, SIZES, Keyboard, Mouse
+from tests.chaos.web.page_checks import DESK, OPPOSITE, Scheme, colour, contrast, faults
 from tests.databases import rows_of
 from tests.engine.state import test_states as states
 from tests.forked_tree import Workshop

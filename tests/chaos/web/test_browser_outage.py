@@ -16,8 +16,8 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.devserver.server import Server
 from railhead.dsn import Dsn
-from tests.chaos import load
 from tests.chaos.proxy import Proxy
+from tests.chaos.web import load
 from tests.databases import memory, rows_of
 from tests.processes import eventually
 from tests.project_tree import Tree

@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from tests.chaos import load
+from tests.chaos.web import load
 from tests.databases import rows_of
 from tests.processes import eventually
 from tests.project_tree import Tree

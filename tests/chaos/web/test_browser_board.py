@@ -7,8 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos.browser_input import HANDS, SIZES, Keyboard, Mouse
-from tests.chaos.page_checks import PHONE, Scheme, faults, listen
+from tests.chaos.web.browser_input import HANDS, SIZES, Keyboard, Mouse
+from tests.chaos.web.page_checks import PHONE, Scheme, faults, listen
 from tests.databases import rows_of
 from tests.project_tree import Tree
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.chaos.page_checks import OPPOSITE
+from tests.chaos.web.page_checks import OPPOSITE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
