@@ -232,6 +232,28 @@ def _seal_from(call: Call) -> int:
     return errors.DONE
 
 
+def _init(call: Call) -> int:
+    from pathlib import Path
+
+    from railhead.init import command
+
+    asked = call.arguments
+    if asked.undo:
+        command.take_back(call.project, call.say)
+        return errors.DONE
+    settings = call.settings
+    if asked.new:
+        settings = settings._replace(project=call.project._replace(root=Path.cwd()))
+
+    def agree() -> None:
+        if not asked.yes:
+            _agree(call, "init", "init", danger="init replaces files")
+
+    init = command.Init(settings, call.say, agree, dry=asked.dry_run, replay=not asked.no_replay)
+    (command.new if asked.new else command.existing)(init)
+    return errors.DONE
+
+
 def _rebase(call: Call) -> int:
     from railhead.commands import rebase, report
     from railhead.state.status import assert_one_database
@@ -289,12 +311,12 @@ def _agree_by_name(call: Call, name: str) -> None:
     )
 
 
-def _agree(call: Call, what: str, typed: str) -> None:
+def _agree(call: Call, what: str, typed: str, danger: str | None = None) -> None:
     """Raise Stop unless somebody at a terminal says yes. In production nobody is asked: it takes `--yes`."""
     if call.settings.production or not sys.stdin.isatty():
         raise Stop(
             "not-agreed",
-            f"{what} may lose data, and nobody agreed",
+            f"{danger or f'{what} may lose data'}, and nobody agreed",
             facts=[("asked", "nobody: this is production" if call.settings.production else "nobody: no terminal")],
             database="unchanged",
             next_step=f"{call.project.command} {typed} --yes",
@@ -364,6 +386,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
     seal.add_argument("--rows", action="append", metavar="TABLE", help="with --from: keep this table's rows, too")
     seal.add_argument("--all", action="store_true", help="judge what is older than the first seal, too")
     seal.add_argument("--advice", action="store_true", help="tell of every finding what to write instead")
+    init = add("init", _init, "bring Railhead into an application that exists")
+    init.set_defaults(alone=True)
+    init.add_argument("--yes", action="store_true", help="do not ask")
+    init.add_argument("--dry-run", action="store_true", help="show what would be written")
+    init.add_argument("--new", action="store_true", help="make a small application in an empty folder")
+    init.add_argument("--undo", action="store_true", help="give back every file as it was")
+    init.add_argument("--no-replay", action="store_true", help="seal without trying the revisions")
     add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")
     rebase = add("rebase", _rebase, "put a branch on top of the other head: new numbers, new parent, new file names")
     rebase.add_argument("revision", metavar="REVISION", help="id or file of the revision to move")

@@ -21,7 +21,8 @@ DEFAULT = "models:Base.metadata"
 """Where they are when alembic.ini says nothing else."""
 
 OF_APPLICATION = "railhead.contrib.flask:models"
-"""What asks an application for them. By name, because the engine knows no Flask."""
+CONFIGURATION = "railhead.contrib.flask:configuration"
+"""What asks an application for them, and for its settings. By name, because the engine knows no Flask."""
 
 
 def named(project: Project) -> str | None:

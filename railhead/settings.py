@@ -171,6 +171,11 @@ def load(project: Project = HERE) -> Settings:
     return Settings.from_env(_configured(project.configuration(), os.environ), project)
 
 
+def names_a_database() -> bool:
+    """Tell whether the environment says where the application's database is."""
+    return any(os.environ.get(name, "").strip() for name in ("DATABASE_URL", _FLASKS, *PG_VARIABLES))
+
+
 def _configured(said: Mapping[str, object], environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return the environment with what an application's configuration adds. The database that it names is the one that it uses."""
     if not said:

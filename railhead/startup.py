@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import psycopg2
 
-from railhead import errors, nesting
+from railhead import errors, logs, nesting
 from railhead.dsn import Dsn
 from railhead.errors import Stop
 from railhead.fast_path import at_head
 from railhead.logs import log
 from railhead.postgres import interrupts
 from railhead.project import Project, work_on
-from railhead.settings import Settings
+from railhead.settings import Settings, load
 
 if TYPE_CHECKING:
     from railhead.state.status import Status
@@ -30,13 +30,16 @@ def say_where(settings: Settings) -> None:
     log.info("start: %s, because %s", "production" if settings.production else "development", settings.why)
 
 
-def migrate_on_startup(settings: Settings) -> Settings:
+def migrate_on_startup(settings: Settings | None = None) -> Settings:
     """Return the settings, completed, when the application may serve. Changes the schema, writes the ledger.
+
+    Without settings they are those of the environment, for the project around the current folder.
 
     Waits for the database, for another migrator and for table locks, as the settings say. Ends the process with status 3
     after one message when the schema is not one that this code can serve; with 143 or 130 when it is told to stop.
     Under flask's commands no requests follow, so nothing is done there, but for `flask run`.
     """
+    settings = settings or _settings_here()
     if nesting.is_in_flask_command():
         return settings
     with (
@@ -58,6 +61,17 @@ def migrate_on_startup(settings: Settings) -> Settings:
                 raise
             log.error("%s", stop.render("start"))
             create_tables(settings)
+    return settings
+
+
+def _settings_here() -> Settings:
+    """Return what the environment says of the project in which somebody stands, and let the engine be heard on standard error."""
+    from railhead import here
+
+    with ending_the_process("start"):
+        settings = load(here.project())
+    if not log.handlers:
+        logs.configure(settings)
     return settings
 
 

@@ -7,6 +7,7 @@ of them are the same story. The other functions are what the front door asks for
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,22 @@ from railhead.state import inspection
 from railhead.state.status import Models
 
 
-def enter(environment: EnvironmentContext, models: Models, **said: Any) -> None:
+def enter(
+    environment: EnvironmentContext,
+    models: Models,
+    *,
+    configuration: Callable[[], Mapping[str, object]] = dict,
+    **said: Any,
+) -> None:
     """Carry out what was typed at Alembic, or called through `run`. Changes the schema, if that is what was asked.
 
     `said` is what else the project has to say, in the words of Alembic's `context.configure`: see `EnvArguments`. Typed by hand, a
-    failure is printed in the usual form and ends the process with the usual code; called, it is raised.
+    failure is printed in the usual form and ends the process with the usual code; called, it is raised. `configuration` is what the
+    application says of settings, its database before all: see `Project`.
     """
     called = "settings" in environment.config.attributes or env_file.is_only_asked(environment)
     settings: Settings | None = environment.config.attributes.get("settings")
-    project = settings.project if settings else _project(environment, models)
+    project = settings.project if settings else _project(environment, models, configuration)
     doing = _typed(environment)
     try:
         arguments = env_file.arguments_of(project, said)
@@ -122,11 +130,18 @@ def _typed(environment: EnvironmentContext) -> str:
     return f"alembic {run.__name__}" if run else "alembic"
 
 
-def _project(environment: EnvironmentContext, models: Models) -> Project:
+def _project(
+    environment: EnvironmentContext, models: Models, configuration: Callable[[], Mapping[str, object]]
+) -> Project:
     """Return the project whose alembic.ini was named, or found where somebody stood."""
     root = root_of(Path(environment.config.config_file_name or "alembic.ini"))
-    command = TEMPLATE_COMMAND if (root / "utils" / "migrate.py").is_file() else "railhead"
-    return Project(root, models, command)
+    command = TEMPLATE_COMMAND if _is_template(root / "utils" / "migrate.py") else "railhead"
+    return Project(root, models, command, configuration)
+
+
+def _is_template(front_door: Path) -> bool:
+    """Tell whether this is the front door of the template: an application may have a file of that name, too."""
+    return front_door.is_file() and "railhead" in front_door.read_text(encoding="utf-8", errors="replace")
 
 
 def _settings_of_hand(project: Project) -> Settings:

@@ -120,6 +120,11 @@ def target_metadata(config: Config, script: ScriptDirectory) -> MetaData | None:
     return cast("MetaData", _Late(cast("Callable[[], MetaData]", models))) if models else None
 
 
+def models_of(config: Config, script: ScriptDirectory) -> Callable[[], MetaData] | None:
+    """Return what imports the models that env.py hands in, None where it hands in none. Raises what env.py raises."""
+    return cast("Callable[[], MetaData] | None", _asked(config, script).attributes.get(_MODELS))
+
+
 class _Late:
     """The models, imported when an operation asks for their naming convention: of raw SQL none does, and SQLAlchemy's ORM takes 100 ms."""
 

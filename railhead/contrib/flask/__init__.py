@@ -14,14 +14,14 @@ from pathlib import Path
 from flask import Flask
 
 from railhead import logs, startup
-from railhead.contrib.flask.application import around, models, offered
+from railhead.contrib.flask.application import around, configuration, enter, models, offered
 from railhead.contrib.flask.state import Access, State
 from railhead.errors import Stop
 from railhead.project import Project
 from railhead.project import around as project_around
 from railhead.settings import Settings, load
 
-__all__ = ["Access", "Railhead", "State", "around", "models"]
+__all__ = ["Access", "Railhead", "State", "around", "configuration", "enter", "models"]
 
 
 class Railhead:
@@ -51,7 +51,7 @@ class Railhead:
         Nothing is migrated while the application is tested (`TESTING`), nor under flask's commands but `run`. Ends the process with
         status 3 after one message when a setting is wrong or the database is not one that this code can serve.
         """
-        offered.append((app, db))
+        offered[app] = db
         settings = settings or _settings(app)
         if not app.testing:
             settings = migrate(settings)

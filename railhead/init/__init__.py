@@ -1,0 +1,1 @@
+"""How does the engine come into an application that exists? What is there is looked at, never imported, and kept when it is replaced."""
