@@ -20,7 +20,7 @@ GUIDE = (ROOT / "docs" / "migrations.md").read_text(encoding="utf-8")
 
 COMMAND = re.compile(r"^python utils/migrate\.py (\w+)((?: [\[\]A-Z]+)?) {2,}(.+)$", re.MULTILINE)
 
-RUN = {"downgrade": ["-1", "--yes"], "rebase": ["0002_add_task_due_on"], "adopt": ["0001"]}
+RUN = {"downgrade": ["-1", "--yes"], "rebase": ["0002_add_task_due_on"], "adopt": ["0001"], "init": ["--dry-run"]}
 """What stands in the place of REV and REVISION, and of somebody at a terminal."""
 
 ANSWERS = {"rebase": 3, "adopt": 3}
