@@ -13,7 +13,7 @@ ifneq ($(shell cat $(INSTALLED) 2>/dev/null),$(CURDIR))
 .PHONY: $(INSTALLED)
 endif
 
-.PHONY: help run test chaos check bench seal clean
+.PHONY: help run test chaos check bench seal new-app clean
 
 help:
 	@echo "make run    migrate and serve on http://127.0.0.1:8000, with a PostgreSQL of its own unless DATABASE_URL names one"
@@ -22,6 +22,7 @@ help:
 	@echo "make check  style, types, and whether the manifest is sealed"
 	@echo "make seal   replay new migrations and write migrations/manifest.txt"
 	@echo "make bench  measure Railhead beside its peers and write docs/benchmarks.md"
+	@echo "make new-app NAME=shop  put an application of your own in the place of the sample"
 	@echo "make clean  remove what can be made again; the development data in .data/ stay"
 
 run: $(INSTALLED)
@@ -45,6 +46,9 @@ seal: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@$(PYTHON) -m benchmarks
+
+new-app: $(INSTALLED)
+	@$(PYTHON) -m utils.new_app $(if $(YES),--yes) -- '$(NAME)'
 
 clean:
 	rm -rf .venv .hypothesis .import_linter_cache .grimp_cache .mypy_cache .pytest_cache .ruff_cache
