@@ -71,9 +71,8 @@ def _whose(connection: Connection, history: History) -> Ownership:
 
 def _ours(here: Catalog, whose: Ownership, there: Catalog | None = None) -> Catalog:
     """Return the schema without what is somebody else's; whatever is `there` after a revision is ours, too."""
-    made = there.definitions if there else {}
-    lines = [line for line in here.lines if (name := line.partition("\t")[0]) in made or whose.owns(name)]
-    return here._replace(lines=tuple(lines))
+    made = there.objects if there else {}
+    return here.only(lambda identity: identity in made or whose.owns(identity))
 
 
 def choose(connection: Connection, settings: Settings, history: History, seen: Snapshot) -> str:

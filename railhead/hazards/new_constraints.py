@@ -9,45 +9,48 @@ import re
 from collections.abc import Iterable, Iterator
 
 from railhead.hazards.footprint import Footprint
-from railhead.schema import catalog
+from railhead.schema.objects import CatalogObject, Column, Constraint, Index, identity
+from railhead.schema.phrases import Rule, without_texts
 
 
 def rejecting(footprint: Footprint) -> Iterator[tuple[str, str]]:
     """Yield each table that has a new rule, and the rule in words. Under another name a rule is not new."""
-    old, new = footprint.before.definitions, footprint.after.definitions
-    standing = {(catalog.split_identity(thing)[1], _rule(text)) for thing, text in old.items() if _is_rule(thing, text)}
-    for thing in sorted(new.keys() - old.keys()):
-        noun, table, name = catalog.split_identity(thing)
-        if not _is_rule(thing, new[thing]) or (table, _rule(new[thing])) in standing:
+    old, new = footprint.before.objects, footprint.after.objects
+    standing = {(thing.place, _rejected(rule)) for thing in old.values() if (rule := _rule(thing))}
+    for thing in (new[name] for name in sorted(new.keys() - old.keys())):
+        rule, table = _rule(thing), identity("table", thing.place)
+        if rule is None or (thing.place, _rejected(rule)) in standing or not (table in old and table in new):
             continue
-        definition = new[thing]
-        if f"table {table}" in old and f"table {table}" in new:
-            columns = [
-                column for kind, place, column in map(catalog.split_identity, old) if (kind, place) == ("column", table)
-            ]
-            if _speaks_of(definition, columns) or _has_default(definition, table, new, old):
-                yield table, f"the {'constraint' if noun == 'constraint' else 'unique index'} {name}"
+        columns = [each.name for each in old.values() if each.kind == "column" and each.place == thing.place]
+        fresh = [new[name] for name in new.keys() - old.keys() if new[name].place == thing.place]
+        if _speaks_of(rule, columns) or (rule.kind != "CHECK" and _speaks_of(rule, _with_default(fresh))):
+            yield thing.place, f"the {'constraint' if thing.kind == 'constraint' else 'unique index'} {thing.name}"
 
 
-def _is_rule(thing: str, definition: str) -> bool:
-    return thing.startswith("constraint ") or (thing.startswith("index ") and definition.startswith("CREATE UNIQUE"))
+def _rule(thing: CatalogObject) -> Rule | None:
+    """Return what a constraint or a unique index asks for; None for anything else."""
+    rule = thing.facts.rule if isinstance(thing.facts, Constraint | Index) else None
+    return None if rule and rule.kind == "INDEX" else rule
 
 
-def _rule(definition: str) -> str:
-    """Return what a rule rejects, in words that are the same under another name, for an index and a constraint, and for new rows only."""
-    ruled = re.sub(r"^(?:CREATE UNIQUE INDEX .*? USING btree|UNIQUE|PRIMARY KEY) (?=\(|NULLS )", "UNIQUE ", definition)
-    return re.sub(
-        r" (?:ON (?:DELETE|UPDATE) (?:[A-Z]+ )?[A-Z]+(?: \(.*?\))?|NOT VALID|DEFERRABLE|INITIALLY DEFERRED)", "", ruled
+def _rejected(rule: Rule) -> Rule:
+    """Return what a rule rejects: the same for an index and a constraint, and for new rows only."""
+    is_unique = rule.kind in {"UNIQUE", "PRIMARY KEY"}
+    return Rule(
+        "UNIQUE" if is_unique else rule.kind,
+        rule.keys,
+        "" if is_unique else rule.method,
+        condition=rule.condition,
+        references=rule.references,
+        nulls_not_distinct=rule.nulls_not_distinct,
     )
 
 
-def _speaks_of(definition: str, columns: Iterable[str]) -> bool:
+def _speaks_of(rule: Rule, columns: Iterable[str]) -> bool:
     """Tell whether a rule is about columns that were there before: on new ones the previous release writes nothing."""
-    ruled = re.sub(r"'(?:[^']|'')*'| REFERENCES .*|^CREATE UNIQUE INDEX .*? USING \w+ ", "", definition)
-    return any(re.search(rf'(?<![\w"]){re.escape(column)}(?![\w"])', ruled) for column in columns)
+    words = without_texts(" ".join([*rule.keys, rule.condition or ""]))
+    return any(re.search(rf'(?<![\w"]){re.escape(column)}(?![\w"])', words) for column in columns)
 
 
-def _has_default(definition: str, table: str, new: dict[str, str], old: dict[str, str]) -> bool:
-    fresh = {thing: text for thing, text in new.items() if thing not in old and thing.startswith(f"column {table}.")}
-    with_default = [catalog.split_identity(thing)[2] for thing, text in fresh.items() if " default " in text]
-    return not definition.startswith("CHECK") and _speaks_of(definition, with_default)
+def _with_default(things: Iterable[CatalogObject]) -> list[str]:
+    return [thing.name for thing in things if isinstance(thing.facts, Column) and thing.facts.default is not None]

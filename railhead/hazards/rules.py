@@ -15,7 +15,8 @@ from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Stat
 from railhead.hazards.loss import Loss
 from railhead.hazards.table_names import in_words
 from railhead.history.graph import Revision
-from railhead.schema import catalog, compatibility
+from railhead.schema import compatibility
+from railhead.schema.objects import Column
 
 Hit = tuple[str, str]
 """A table (empty where it is about the revision as a whole), and what in it is meant, in words."""
@@ -147,13 +148,14 @@ def _zoned(footprint: Footprint) -> set[str]:
 
     Where `TimeZone` is UTC, as on a scratch database, PostgreSQL need not write the rows: anywhere else it does.
     """
-    old, new = footprint.before.definitions, footprint.after.definitions
-    kinds = ((old[thing], new[thing], catalog.split_identity(thing)) for thing in old.keys() & new.keys())
+    old, new = footprint.before.objects, footprint.after.objects
+    both = ((new[name].place, old[name].facts, new[name].facts) for name in old.keys() & new.keys())
     return {
         table
-        for was, now, (noun, table, _) in kinds
-        if noun == "column" and was.startswith("timestamp") and now.startswith("timestamp")
-        if (" with time zone" in was) != (" with time zone" in now)
+        for table, was, now in both
+        if isinstance(was, Column) and isinstance(now, Column)
+        if was.type.startswith("timestamp") and now.type.startswith("timestamp")
+        if (" with time zone" in was.type) != (" with time zone" in now.type)
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from railhead.diagnosis.violations import python
 from railhead.postgres.quoting import unquoted
-from railhead.schema.catalog import split_identity
+from railhead.schema.kept_lines import split_identity
 
 
 def parts(table: str) -> tuple[str | None, str]:

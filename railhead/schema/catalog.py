@@ -8,20 +8,23 @@ nothing of models or revisions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Self
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import STRINGARRAY, TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from railhead.errors import TableBusy
 from railhead.postgres import blockers, failures
+from railhead.schema import kept_lines, objects
+from railhead.schema.objects import COMMENT, CatalogObject, Facts, Text
 
 FORMAT = 1
 """Grows when the same schema gives other lines than before: catalogs of two formats cannot be compared."""
@@ -53,52 +56,45 @@ KEPT_PLAN = "railhead_catalog"
 
 _OWN_TRANSACTION = "TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
-_ATTEMPTS = 10
+_ATTEMPTS = 30
 """How often to begin anew when another session drops what we look at. PostgreSQL then says "cache lookup failed"."""
 
-_OBJECT = re.compile(r'(materialized view|\w+) (?:(.*)\.)?((?:"(?:[^"]|"")*"|[^".()]+)(?:\(.*\))?)', re.DOTALL)
+_FACTS: dict[str, Callable[..., Facts]] = {
+    "table": objects.Table,
+    "column": objects.Column,
+    "constraint": objects.Constraint,
+    "index": objects.Index,
+    "view": objects.View.of,
+    "materialized view": objects.View.of,
+    "sequence": objects.FreeSequence,
+    "trigger": objects.Trigger,
+    "rule": objects.RewriteRule,
+    "policy": objects.Policy,
+    "enum": objects.Enum.of,
+    "domain": objects.Domain.of,
+    "type": objects.Composite.of,
+}
+"""What is made of the facts that catalog.sql gives, by kind; of all others it gives one."""
 
-_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-_UNESCAPES = {escaped[1]: plain for plain, escaped in _ESCAPES.items()}
-
-
-class CatalogLine(NamedTuple):
-    """The fields of a line, between tabs; what they mean is told in catalog.sql."""
-
-    identity: str
-    definition: str = ""
-    here: str = ""
-    origin: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> CatalogLine:
-        """Return the fields of a line as the catalog keeps it."""
-        identity, *rest = text.split("\t")
-        return cls(identity, *(_unescaped(field) for field in rest[:2]), *rest[2:3])
-
-    def __str__(self) -> str:
-        fields = (self.identity, _escaped(self.definition), _escaped(self.here), self.origin)
-        return "\t".join(fields).rstrip("\t")
-
-    def words(self) -> str:
-        """Return how the object is made, with what only this server says of it."""
-        return f"{self.definition}\n{self.here}" if self.definition and self.here else self.definition or self.here
+_HAS_DEFAULT, _EXPRESSION = 3, 4
 
 
-class Catalog(NamedTuple):
+@dataclass(frozen=True)
+class Catalog:
     """A schema: one line for each object, sorted, and the major version of the server that told them."""
 
     lines: tuple[str, ...]
     server: int = 0
     format: int = FORMAT
+    told: Mapping[str, CatalogObject] | None = field(default=None, compare=False, repr=False)
+    """The objects as their server has told them; None where only the lines were kept."""
 
-    @property
-    def definitions(self) -> dict[str, str]:
-        """Return how each object is made, by what it is called: `column task.title` is `text not null`. It may take many lines."""
-        return dict(map(_definition, self.lines))
+    def __getstate__(self) -> dict[str, object]:
+        """Leave to another process what the lines say: it is a third of it."""
+        return {"lines": self.lines, "server": self.server, "format": self.format, "told": None}
 
     @classmethod
-    def from_text(cls, text: str) -> Catalog:
+    def from_text(cls, text: str) -> Self:
         """Return the catalog that `text` holds. Raises ValueError when it is none."""
         head, *lines = text.split("\n")
         match = re.fullmatch(r"catalog format (\d+), PostgreSQL (\d+)", head)
@@ -110,6 +106,28 @@ class Catalog(NamedTuple):
     def text(self) -> str:
         """Return the form that can be kept: a heading, then the lines."""
         return "\n".join([f"catalog format {self.format}, PostgreSQL {self.server}", *self.lines])
+
+    @cached_property
+    def objects(self) -> Mapping[str, CatalogObject]:
+        """Return what there is, each by what it is called: `column task.title`."""
+        if self.told is not None:
+            return self.told
+        return {each.identity: each for each in map(kept_lines.parsed, self.lines)}
+
+    def object_of(self, line: str) -> CatalogObject:
+        """Return the object of one of the lines."""
+        return self.told[line.partition("\t")[0]] if self.told is not None else kept_lines.parsed(line)
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Return how each object is made: `column task.title` is `text not null`. It may take many lines."""
+        return {identity: each.definition for identity, each in self.objects.items()}
+
+    def only(self, is_meant: Callable[[str], bool]) -> Self:
+        """Return the part of it whose identities are meant."""
+        lines = tuple(line for line in self.lines if is_meant(line.partition("\t")[0]))
+        told = self.told and {line.partition("\t")[0]: self.object_of(line) for line in lines}
+        return replace(self, lines=lines, told=told)
 
     @property
     def fingerprint(self) -> str:
@@ -161,15 +179,6 @@ def told_who(connection: Connection) -> Iterator[None]:
         ) from error
 
 
-def split_identity(thing: str) -> tuple[str, str, str]:
-    """Return the noun of an object, where it is, and its name, both as SQL writes them.
-
-    `column archive.task.title` is ("column", "archive.task", "title"), and `table task` is ("table", "", "task").
-    """
-    match = _OBJECT.fullmatch(thing)
-    return (match[1], match[2] or "", match[3]) if match else ("", "", thing)
-
-
 class _DroppedMeanwhile(psycopg2.InternalError):
     """Another session dropped something while the catalog was read."""
 
@@ -181,8 +190,10 @@ def _read(connection: Connection, *, often: bool) -> Catalog:
             cursor.execute(f"{_PINNED} SELECT FROM pg_prepared_statements WHERE name = '{KEPT_PLAN}'")
             sql = f"EXECUTE {KEPT_PLAN}" if cursor.rowcount else f"PREPARE {KEPT_PLAN} AS {sql}; EXECUTE {KEPT_PLAN}"
         cursor.execute(_PINNED + sql)
-        lines = sorted(str(line) for row in cursor.fetchall() for line in _lines(*row))
-    return Catalog(tuple(lines), server=connection.info.server_version // 10000)
+        told = {each.identity: each for row in cursor.fetchall() for each in _objects(*row)}
+    return Catalog(
+        tuple(sorted([each.line for each in told.values()])), connection.info.server_version // 10000, told=told
+    )
 
 
 @contextmanager
@@ -206,28 +217,26 @@ def _undone(connection: Connection) -> Iterator[Cursor]:
                 connection.rollback()
 
 
-def _lines(
-    identity: str, definition: str | None, here: str | None, origin: str, comment: str | None
-) -> Iterator[CatalogLine]:
-    if definition is None or here is None:
-        raise _DroppedMeanwhile(f"{identity} was dropped while the catalog was read")
-    name = _escaped(identity)
-    yield CatalogLine(name, definition, here, _escaped(origin))
-    if comment:
-        yield CatalogLine(f"comment on {name}", comment)
-
-
 @lru_cache(maxsize=1 << 16)
-def _definition(text: str) -> tuple[str, str]:
-    """Return what a line is about, and how that is made. Remembered: a replay looks at the same lines hundreds of times."""
-    return CatalogLine.parse(text)[:2]
+def _objects(
+    kind: str, schema: str, table: str, name: str, facts: str | None, here: str | None, origin: str, comment: str | None
+) -> list[CatalogObject]:
+    """Return an object, and the comment on it. Remembered: a replay reads the same ones hundreds of times."""
+    fields = STRINGARRAY(facts, None)
+    if fields is None or here is None or _is_gone(kind, fields):
+        raise _DroppedMeanwhile(f"{kind} {name} was dropped while the catalog was read")
+    full = ".".join([part for part in (schema, table, name) if part])
+    told = [_object(kind, full, (schema, table, name), _FACTS.get(kind, Text)(*fields), here, origin)]
+    if comment:
+        told.append(_object(f"{COMMENT}{kind}", full, (schema, table, name), Text(comment), "", ""))
+    return told
 
 
-def _escaped(text: str) -> str:
-    return re.sub(r"[\\\n\t\r]", lambda match: _ESCAPES[match[0]], text)
+def _is_gone(kind: str, facts: list[str | None]) -> bool:
+    has_lost = kind == "column" and facts[_EXPRESSION] is None and facts[_HAS_DEFAULT] is not None
+    return has_lost or (bool(facts) and facts[0] is None)
 
 
-def _unescaped(text: str) -> str:
-    if "\\" not in text:
-        return text
-    return re.sub(r"\\(.)", lambda match: _UNESCAPES[match[1]], text)
+def _object(kind: str, full: str, names: tuple[str, str, str], facts: Facts, here: str, origin: str) -> CatalogObject:
+    line = objects.line(f"{kind} {full}", facts.definition, here, origin)
+    return CatalogObject(line, kind, *names, facts, here, objects.escaped(origin))

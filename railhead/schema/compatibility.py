@@ -7,15 +7,18 @@ database and no revision.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from railhead.schema import catalog
 from railhead.schema.catalog import Catalog
+from railhead.schema.objects import RELATIONS, CatalogObject, Column, Domain, Enum, Table, Text, View, identity
 
-_RELATIONS = ("table", "view", "materialized view")
 _USED = {"enum", "domain", "type", "range", "sequence", "function", "procedure", "aggregate", "extension"}
 """What code may name, beside tables and their columns."""
+
+_NOT_VALID = " NOT VALID"
+
+Objects = Mapping[str, CatalogObject]
 
 
 class Break(NamedTuple):
@@ -28,93 +31,75 @@ class Break(NamedTuple):
 
 def breaks(before: Catalog, after: Catalog) -> list[Break]:
     """Return what is gone or narrower than before, and what must be given a value now; nothing when the new schema serves both."""
-    old, new = before.definitions, after.definitions
-    found = [*_gone(old, new), *_narrower(old, new), *_demanding(old, new)]
-    return list(dict.fromkeys(found))
+    if before.lines == after.lines:
+        return []
+    old, new = before.objects, after.objects
+    misses = [*_gone(old, new), *_narrower(old, new), *_demanding(old, new)]
+    return list(dict.fromkeys(misses))
 
 
-def _gone(old: dict[str, str], new: dict[str, str]) -> Iterator[Break]:
-    for thing in old.keys() - new.keys():
-        noun, place, name = catalog.split_identity(thing)
-        if noun in _RELATIONS:
-            stand_in = next((one for one in _RELATIONS if f"{one} {_full(place, name)}" in new), None)
-            columns = view_columns(new[f"{stand_in} {_full(place, name)}"]) if stand_in else {}
-            if stand_in is None:
-                yield Break(_full(place, name), f"{thing} is gone")
-            elif stand_in != "table":
-                yield from (
-                    Break(_full(place, name), f"{stand_in} {_full(place, name)} lacks the column {column}")
-                    for column in _columns(old, _full(place, name))
-                    if column not in columns
-                )
-        elif noun == "column" and f"table {place}" in new:
-            yield Break(place, f"{thing} is gone")
-        elif noun in _USED and not _is_trigger_function(old[thing]):
-            yield Break(_full(place, name), f"{thing} is gone")
+def _gone(old: Objects, new: Objects) -> Iterator[Break]:
+    for thing in (old[gone] for gone in old.keys() - new.keys()):
+        if thing.kind in RELATIONS:
+            yield from _without_relation(thing, old, new)
+        elif thing.kind == "column" and identity("table", thing.place) in new:
+            yield Break(thing.place, f"{thing.identity} is gone")
+        elif thing.kind in _USED and not (isinstance(thing.facts, Text) and thing.facts.is_trigger_function):
+            yield Break(thing.full_name, f"{thing.identity} is gone")
 
 
-def _narrower(old: dict[str, str], new: dict[str, str]) -> Iterator[Break]:
-    for thing in sorted(old.keys() & new.keys()):
-        was, now = old[thing], new[thing]
-        if was == now:
-            continue
-        noun, place, name = catalog.split_identity(thing)
-        full = _full(place, name)
-        if noun == "column":
-            enums = {each.removeprefix("enum ") for each in old if each.startswith("enum ")}
-            yield from (Break(place, f"{thing} {why}") for why in _narrower_column(was, now, enums))
-        elif noun == "enum":
-            lost = [value for value in _values(was) if value not in _values(now)]
-            yield from (Break(full, f"value {value} of the enum {full} is gone") for value in lost)
-        elif noun == "domain" and len(now) >= len(was):
-            yield Break(full, f"{thing} is {now} now, not {was}")
-        elif noun == "table" and "row security" in now and "row security" not in was:
-            yield Break(full, f"{thing} shows and takes only the rows that its policies allow")
-        elif noun in {"view", "materialized view"}:
-            there = view_columns(now)
-            yield from (
-                Break(
-                    full, f"{thing} {'has lost' if column not in there else 'has another type in'} the column {column}"
-                )
-                for column, kind in view_columns(was).items()
-                if there.get(column) != kind
-            )
+def _without_relation(thing: CatalogObject, old: Objects, new: Objects) -> Iterator[Break]:
+    """Yield what is missed of a table or view that is gone: what stands in its place must have its columns."""
+    name = thing.full_name
+    stand_in = next(filter(None, (new.get(identity(kind, name)) for kind in RELATIONS)), None)
+    if stand_in is None:
+        yield Break(name, f"{thing.identity} is gone")
+    elif isinstance(stand_in.facts, View):
+        columns = dict(stand_in.facts.columns)
+        for column in _columns(old, name):
+            if column not in columns:
+                yield Break(name, f"{stand_in.kind} {name} lacks the column {column}")
 
 
-def _demanding(old: dict[str, str], new: dict[str, str]) -> Iterator[Break]:
-    for thing in sorted(new.keys() - old.keys()):
-        noun, table, _ = catalog.split_identity(thing)
-        if noun == "column" and f"table {table}" in old and f"table {table}" in new:
-            column = _Column.parse(new[thing])
-            if column.not_null and not column.gets_a_value:
-                yield Break(table, f"{thing} is new and must be given a value")
+def _narrower(old: Objects, new: Objects) -> Iterator[Break]:
+    enums = {thing.full_name for thing in old.values() if thing.kind == "enum"}
+    for name in sorted(old.keys() & new.keys()):
+        was, now = old[name], new[name]
+        if was.line != now.line:
+            place = now.place if now.kind == "column" else now.full_name
+            yield from (Break(place, why) for why in _lost(was, now, enums))
 
 
-class _Column(NamedTuple):
-    type: str
-    not_null: bool
-    has_default: bool
-    generated: str
-
-    @classmethod
-    def parse(cls, definition: str) -> _Column:
-        match = re.fullmatch(
-            r"(?P<type>.+?)(?P<null> not null(?: not valid)?)?"
-            r"(?P<default> default .+?)?(?P<generated> generated .+)?(?: sequence \(.*\))?",
-            definition,
-            re.DOTALL,
-        )
-        if match is None:
-            return cls(definition, not_null=False, has_default=False, generated="")
-        return cls(match["type"], bool(match["null"]), bool(match["default"]), (match["generated"] or "").strip())
-
-    @property
-    def gets_a_value(self) -> bool:
-        return self.has_default or bool(self.generated)
+def _lost(was: CatalogObject, now: CatalogObject, enums: set[str]) -> Iterator[str]:
+    """Yield what the previous release misses of an object that is there, in words that name it."""
+    match was.facts, now.facts:
+        case Column() as before, Column() as after:
+            yield from (f"{now.identity} {why}" for why in _narrower_column(before, after, enums))
+        case Enum(before), Enum(after):
+            yield from (f"value {label} of the enum {now.full_name} is gone" for label in before if label not in after)
+        case Domain() as before, Domain() as after:
+            if _is_narrower_domain(before, after):
+                yield f"{now.identity} is {now.definition} now, not {was.definition}"
+        case Table() as before, Table() as after:
+            if after.row_security and not before.row_security:
+                yield f"{now.identity} shows and takes only the rows that its policies allow"
+        case View(before), View(after):
+            columns = dict(after)
+            for column, type_ in before:
+                if columns.get(column) != type_:
+                    what = "has another type in" if column in columns else "has lost"
+                    yield f"{now.identity} {what} the column {column}"
 
 
-def _narrower_column(was: str, now: str, enums: set[str]) -> Iterator[str]:
-    old, new = _Column.parse(was), _Column.parse(now)
+def _demanding(old: Objects, new: Objects) -> Iterator[Break]:
+    for thing in (new[name] for name in sorted(new.keys() - old.keys())):
+        table = identity("table", thing.place)
+        must_be_given = isinstance(thing.facts, Column) and thing.facts.not_null and not thing.facts.gets_a_value
+        if must_be_given and table in old and table in new:
+            yield Break(thing.place, f"{thing.identity} is new and must be given a value")
+
+
+def _narrower_column(old: Column, new: Column, enums: set[str]) -> Iterator[str]:
     if not holds(new.type, old.type) and not (
         old.type.removeprefix("public.") in enums and new.type in {"text", "character varying"}
     ):
@@ -123,8 +108,15 @@ def _narrower_column(was: str, now: str, enums: set[str]) -> Iterator[str]:
         yield "must be given a value now"
     elif new.not_null and old.gets_a_value and not new.gets_a_value:
         yield "has lost its default"
-    if new.generated.startswith("generated always") and not old.generated.startswith("generated always"):
+    if new.takes_no_value and not old.takes_no_value:
         yield "can no longer be given a value"
+
+
+def _is_narrower_domain(old: Domain, new: Domain) -> bool:
+    """Tell whether a domain takes less than before, or gives something else."""
+    standing = {check.removesuffix(_NOT_VALID) for check in old.checks}
+    rejects = any(check.removesuffix(_NOT_VALID) not in standing for check in new.checks)
+    return rejects or bool(new.nullness and not old.nullness) or not holds(new.type, old.type)
 
 
 _NUMBERS = ("smallint", "integer", "bigint", "numeric")
@@ -167,27 +159,5 @@ def _size_holds(there: tuple[int, int] | None, needed: tuple[int, int] | None, *
     return there[0] >= needed[0]
 
 
-def _columns(definitions: dict[str, str], table: str) -> list[str]:
-    return [
-        name for noun, place, name in map(catalog.split_identity, definitions) if noun == "column" and place == table
-    ]
-
-
-def view_columns(definition: str) -> dict[str, str]:
-    """Return the columns of a view, `(id bigint, title text) uses ...`, each with its type."""
-    match = re.match(r"\((.*?)\)(?: with \(| uses |$)", definition, re.DOTALL)
-    columns = re.split(r", (?=(?:\"(?:[^\"]|\"\")+\"|\w+) )", match[1]) if match else []
-    parts = [re.fullmatch(r'("(?:[^"]|"")+"|\S+) (.+)', column) for column in columns]
-    return {part[1]: part[2] for part in parts if part}
-
-
-def _values(definition: str) -> list[str]:
-    return re.findall(r"'(?:[^']|'')*'", definition)
-
-
-def _is_trigger_function(definition: str) -> bool:
-    return bool(re.search(r"\bRETURNS (event_)?trigger\b", definition, re.IGNORECASE))
-
-
-def _full(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
+def _columns(objects: Objects, table: str) -> list[str]:
+    return [thing.name for thing in objects.values() if thing.kind == "column" and thing.place == table]

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 from typing import NamedTuple
 
-from railhead.schema.catalog import Catalog, CatalogLine, split_identity
+from railhead.schema.catalog import Catalog
+from railhead.schema.objects import COMMENT, RELATIONS, CatalogObject, Column, Constraint, Index, escaped, identity
 
-_BELONGINGS = {"column", "constraint", "index", "trigger", "rule", "policy"}
-_RELATIONS = ("table", "view", "materialized view")
 _PLURALS = {"index": "indexes", "policy": "policies"}
 _CAST = re.compile(
-    r'::(?:"(?:[^"]|"")*"\.|\w+\.)?'
+    r"(?P<text>'(?:[^']|'')*')"
+    r'|::(?:"(?:[^"]|"")*"\.|\w+\.)?'
     r'(?:character varying|bit varying|double precision|time(?:stamp)?(?:\(\d\))? with(?:out)? time zone|"(?:[^"]|"")*"|\w+)'
     r"(?:\(\d+(?:,\d+)?\))?(?:\[\])*|[()\s]"
 )
-"""A cast as PostgreSQL writes it, and the brackets and blanks that come and go with it."""
+"""A cast as PostgreSQL writes it, and the brackets and blanks that come and go with it; none of them in a text."""
 
 
 class Change(NamedTuple):
@@ -30,99 +29,102 @@ class Change(NamedTuple):
     after: str | None
     parts: tuple[Change, ...] = ()
     """What came or went with it: the columns of a table, the same change in each partition."""
-    was: CatalogLine = CatalogLine("")
-    """What the catalog said before, taken apart; empty where it was not there."""
-    now: CatalogLine = CatalogLine("")
+    was: CatalogObject | None = None
+    """What the catalog said before; None where it was not there."""
+    now: CatalogObject | None = None
+
+    @property
+    def thing(self) -> CatalogObject:
+        """Return what it is about, as it is now or as it was last."""
+        thing = self.now or self.was
+        assert thing
+        return thing
 
 
-def difference(before: Catalog | Iterable[str], after: Catalog | Iterable[str]) -> list[Change]:
+def difference(before: Catalog, after: Catalog) -> list[Change]:
     """Return what changed, sorted by object; nothing when the two are equal.
 
     A changed object is one change. What belongs to an added or removed table is part of that one change, and so is what
     partitions inherit of a change to their parent. Between servers of two major versions only the words that both use are
     compared.
     """
-    one, other = _catalog(before), _catalog(after)
-    if one.lines == other.lines:
-        return []  # so most comparisons end, and to take apart a thousand tables' lines costs more than to read them
-    portable = bool(one.server and other.server and one.server != other.server)
-    changes, origins = _changes(_by_identity(one, portable=portable), _by_identity(other, portable=portable))
-    return _gathered(changes, origins)
+    if before.lines == after.lines:
+        return []  # so most comparisons end
+    common = set(before.lines).intersection(after.lines)  # nearly all; the others alone are looked at
+    portable = bool(before.server and after.server and before.server != after.server)
+    changes = _changes(_differing(before, common, portable=portable), _differing(after, common, portable=portable))
+    return _gathered(changes)
 
 
-def _catalog(given: Catalog | Iterable[str]) -> Catalog:
-    return given if isinstance(given, Catalog) else Catalog(tuple(given))
+def _differing(catalog: Catalog, common: set[str], *, portable: bool) -> dict[str, CatalogObject]:
+    objects = (catalog.object_of(line) for line in catalog.lines if line not in common)
+    return {each.identity: each._replace(here="") if portable else each for each in objects}
 
 
-def _by_identity(catalog: Catalog, *, portable: bool) -> dict[str, CatalogLine]:
-    lines = map(CatalogLine.parse, catalog.lines)
-    return {line.identity: line._replace(here="") if portable else line for line in lines}
-
-
-def _changes(before: dict[str, CatalogLine], after: dict[str, CatalogLine]) -> tuple[dict[str, Change], dict[str, str]]:
-    """Return every line that differs, and the origin of each that has one; the origin itself is never a difference."""
-    changes, origins = {}, {}
-    for identity in sorted(before.keys() | after.keys()):
-        old, new = before.get(identity), after.get(identity)
-        if old and new and old.words() == new.words():
+def _changes(before: dict[str, CatalogObject], after: dict[str, CatalogObject]) -> dict[str, Change]:
+    """Return every object that differs; the origin of one is never a difference."""
+    changes = {}
+    for each in sorted(before.keys() | after.keys()):
+        was, now = before.get(each), after.get(each)
+        if was and now and was.words == now.words:
             continue
-        kind = "added" if old is None else "removed" if new is None else "changed"
-        was, now = old or CatalogLine(""), new or CatalogLine("")
-        changes[identity] = Change(
-            kind, identity, was.words() if old else None, now.words() if new else None, was=was, now=now
-        )
-        origins[identity] = (now if new else was).origin
-    return changes, origins
+        kind = "added" if was is None else "removed" if now is None else "changed"
+        changes[each] = Change(kind, each, was and was.words, now and now.words, was=was, now=now)
+    return changes
 
 
-def _gathered(changes: dict[str, Change], origins: dict[str, str]) -> list[Change]:
+def _gathered(changes: dict[str, Change]) -> list[Change]:
     """Return the changes that stand for themselves, each with the others as its parts."""
     parts: dict[str, list[Change]] = {}
     for change in changes.values():
-        owner = _owner(change, changes, origins)
+        owner = _owner(change, changes)
         if owner:
             parts.setdefault(owner, []).append(change)
 
     def whole(change: Change) -> Change:
         with_parts = change._replace(parts=tuple(whole(part) for part in parts.get(change.object, ())))
-        return _summed_up(with_parts) if change.object.startswith("table ") else with_parts
+        return _summed_up(with_parts) if change.thing.kind == "table" else with_parts
 
     owned = {change.object for group in parts.values() for change in group}
     return [whole(change) for change in changes.values() if change.object not in owned]
 
 
-def _owner(change: Change, changes: dict[str, Change], origins: dict[str, str]) -> str | None:
+def _owner(change: Change, changes: dict[str, Change]) -> str | None:
     """Return the object whose change says everything that this one would."""
-    for container in _containers(change.object):
+    for container in _containers(change.thing):
         around = changes.get(container)
         if around and around.kind == change.kind != "changed":
             return container
-    origin = changes.get(origins[change.object])
+    origin = changes.get(change.thing.origin)
     if origin and _same(change, origin):
         return origin.object
     return _retyped_column(change, changes)
 
 
-def _containers(identity: str) -> list[str]:
-    commented = identity.removeprefix("comment on ")
-    if commented != identity:
-        twin = commented.replace("index ", "constraint ", 1)  # the index of a constraint has its name
-        return [commented, twin, *_containers(commented)]
-    noun, place, _ = split_identity(identity)
-    return [f"{relation} {place}" for relation in _RELATIONS] if noun in _BELONGINGS else []
+def _containers(thing: CatalogObject) -> list[str]:
+    """Return the identities of what it comes and goes with."""
+    noun = thing.kind.removeprefix(COMMENT)
+    commented = [noun, *(["constraint"] if noun == "index" else [])]  # the index of a constraint has its name
+    containers = [identity(kind, thing.full_name) for kind in commented] if noun != thing.kind else []
+    return containers + ([identity(kind, thing.place) for kind in RELATIONS] if thing.table else [])
 
 
 def _retyped_column(change: Change, changes: dict[str, Change]) -> str | None:
     """Return the column whose new type gave other casts, and nothing else, to the index or constraint that changed."""
-    noun, table, _ = split_identity(change.object)
-    if change.kind != "changed" or noun not in {"index", "constraint"}:
+    if change.kind != "changed" or not isinstance(change.thing.facts, Index | Constraint):
         return None
-    if _CAST.sub("", change.before or "") != _CAST.sub("", change.after or ""):
+    if _without_casts(change.before or "") != _without_casts(change.after or ""):
         return None
-    for other in changes.values():
-        if other.kind == "changed" and split_identity(other.object)[:2] == ("column", table):
-            return other.object
+    for column in changes.values():
+        was, now = (column.was and column.was.facts), (column.now and column.now.facts)
+        is_retyped = isinstance(was, Column) and isinstance(now, Column) and was.type != now.type
+        if is_retyped and column.thing.place == change.thing.place:
+            return column.object
     return None
+
+
+def _without_casts(words: str) -> str:
+    return _CAST.sub(lambda match: match["text"] or "", words)
 
 
 def _same(change: Change, origin: Change) -> bool:
@@ -145,11 +147,10 @@ def _summed_up(change: Change) -> Change:
         return change
     columns, others = [], Counter[str]()
     for part in change.parts:
-        noun, _, name = part.object.partition(" ")
-        if noun == "column":
-            columns.append(f"{name[len(change.object) - len('table ') + 1 :]} {part.before or part.after}")
-        elif noun != "comment":
-            others[noun] += 1
+        if part.thing.kind == "column":
+            columns.append(f"{escaped(part.thing.name)} {part.before or part.after}")
+        elif not part.thing.kind.startswith(COMMENT):
+            others[part.thing.kind] += 1
     counted = [f"{count} {noun if count == 1 else _PLURALS.get(noun, f'{noun}s')}" for noun, count in others.items()]
     told = (change.before or change.after or "", ", ".join(columns) or "no columns", ", ".join(counted))
     words = "; ".join(filter(None, told))

@@ -17,7 +17,8 @@ from railhead.history.made_objects import MadeObjects
 from railhead.postgres.connection import fetch_all
 from railhead.postgres.quoting import full_name
 from railhead.project import IS_OWN
-from railhead.schema.catalog import split_identity
+from railhead.schema.kept_lines import split_identity
+from railhead.schema.objects import COMMENT
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -106,7 +107,7 @@ class Ownership:
 
     def owns(self, identity: str) -> bool:
         """Tell whether an object of the catalog is ours, or belongs to something that is."""
-        noun, place, name = split_identity(identity.removeprefix("comment on "))
+        noun, place, name = split_identity(identity.removeprefix(COMMENT))
         if noun in _BELONGINGS:
             return self.is_ours(RELATION, *self._placed(place))
         if noun in {"schema", "extension"}:

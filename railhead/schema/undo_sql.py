@@ -9,21 +9,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from railhead.schema import catalog
-from railhead.schema.catalog import CatalogLine
-from railhead.schema.compatibility import view_columns
+from railhead.postgres.quoting import literal
 from railhead.schema.diff import Change
+from railhead.schema.objects import (
+    COMMENT,
+    CatalogObject,
+    Column,
+    Constraint,
+    Enum,
+    Index,
+    Policy,
+    RewriteRule,
+    Table,
+    Trigger,
+    View,
+)
 
 KEEP = 'write it into models.py:  alembic revision --autogenerate -m "..."'
 """What can always be done: say that the change is wanted."""
 
-_COLUMN = re.compile(
-    r"(?P<type>.+?)(?P<null> not null)?(?: default (?P<default>.*?))?"
-    r"(?: generated (?P<identity>always|by default) as identity)?",
-    re.DOTALL,
-)
-_OWN_SEQUENCE = re.compile(r" sequence \(.*\)$")
-_STATES = {" DISABLED": "DISABLE", " ENABLED ON REPLICA": "ENABLE REPLICA", " ENABLED ALWAYS": "ENABLE ALWAYS"}
+_SWITCHES = {"DISABLED": "DISABLE", "ENABLED ON REPLICA": "ENABLE REPLICA", "ENABLED ALWAYS": "ENABLE ALWAYS"}
 """How the catalog marks a trigger or rule that is not simply switched on, and what switches it so."""
 
 _DEFAULTS = {
@@ -46,40 +51,36 @@ _DROPPED_BY_NAME = {
     "extension",
 }
 _DROPPED_BY_NAME |= {"schema", "statistics", "collation"}
-_ON_TABLE = {"trigger", "rule", "policy"}
+_ON_TABLE = {"trigger", "rule", "policy", "constraint"}
 
 
 def mend(change: Change) -> str:
     """Return SQL that takes a change back, one statement a line; where there is none that is safe to guess, what to do instead."""
-    if change.object.startswith("comment on "):
-        return _comment_back(change)
-    noun, place, name = catalog.split_identity(change.object)
-    back = _BACK.get(noun, _other_back)
-    return back(change, noun, place, name) or KEEP
+    thing = change.thing
+    if thing.kind.startswith(COMMENT):
+        return _comment_back(change, thing)
+    return _BACK.get(thing.kind, _other_back)(change, thing) or KEEP
 
 
-def _column_back(change: Change, _noun: str, table: str, name: str) -> str | None:
-    if change.kind == "added":
-        return f"ALTER TABLE {table} DROP COLUMN {name};  -- and its values"
-    if change.kind == "removed":
-        return f"ALTER TABLE {table} ADD COLUMN {name} {_OWN_SEQUENCE.sub('', change.was.definition)};"
-    before, after = _column_parts(change.was.definition), _column_parts(change.now.definition)
-    if before is None or after is None:
+def _column_back(change: Change, thing: CatalogObject) -> str | None:
+    was, now = change.was and change.was.facts, change.now and change.now.facts
+    if not isinstance(was, Column):
+        return f"ALTER TABLE {thing.place} DROP COLUMN {thing.name};  -- and its values"
+    if not isinstance(now, Column):
+        return f"ALTER TABLE {thing.place} ADD COLUMN {thing.name} {was.without_sequence};"
+    if not (_is_altered_by_parts(was) and _is_altered_by_parts(now)):
         return None
     alters = []
-    if before["type"] != after["type"]:
-        alters.append(f"TYPE {before['type']}")
-    if before["null"] != after["null"]:
-        alters.append("SET NOT NULL" if before["null"] else "DROP NOT NULL")
-    if before["default"] != after["default"]:
-        alters.append(f"SET DEFAULT {before['default']}" if before["default"] else "DROP DEFAULT")
-    if before["identity"] != after["identity"]:
-        alters.append(_identity_back(before["identity"], after["identity"]))
-    return (
-        f"ALTER TABLE {table} " + ", ".join(f"ALTER COLUMN {name} {alter}" for alter in alters) + ";"
-        if alters
-        else None
-    )
+    if (was.type, was.collation) != (now.type, now.collation):
+        alters.append(f"TYPE {was.type}{f' collate {was.collation}' if was.collation else ''}")
+    if was.not_null != now.not_null:
+        alters.append("SET NOT NULL" if was.not_null else "DROP NOT NULL")
+    if was.default != now.default:
+        alters.append(f"SET DEFAULT {was.default}" if was.default else "DROP DEFAULT")
+    if was.identity != now.identity:
+        alters.append(_identity_back(was.identity, now.identity))
+    alter = ", ".join(f"ALTER COLUMN {thing.name} {each}" for each in alters)
+    return f"ALTER TABLE {thing.place} {alter};" if alters else None
 
 
 def _identity_back(before: str | None, after: str | None) -> str:
@@ -88,98 +89,96 @@ def _identity_back(before: str | None, after: str | None) -> str:
     return f"SET GENERATED {before.upper()}" if after else f"ADD GENERATED {before.upper()} AS IDENTITY"
 
 
-def _column_parts(definition: str) -> dict[str, str | None] | None:
-    """Return type, NOT NULL, default and identity; None for what cannot be altered part by part."""
-    if " generated always as (" in definition or " sequence (" in definition or " not valid" in definition:
-        return None
-    match = _COLUMN.fullmatch(definition)
-    return match.groupdict() if match else None
+def _is_altered_by_parts(column: Column) -> bool:
+    return not (column.is_computed or column.sequence or column.nullness == "not null not valid")
 
 
-def _constraint_back(change: Change, _noun: str, table: str, name: str) -> str | None:
-    if change.after == f"{change.before} DISABLED":
-        return f"ALTER TABLE {table} ENABLE TRIGGER ALL;"
-    drop = f"ALTER TABLE {table} DROP CONSTRAINT {name};"
-    add = f"ALTER TABLE {table} ADD CONSTRAINT {name} {change.before};"
+def _constraint_back(change: Change, thing: CatalogObject) -> str | None:
+    was, now = change.was and change.was.facts, change.now and change.now.facts
+    if isinstance(was, Constraint) and isinstance(now, Constraint) and was._replace(disabled="DISABLED") == now:
+        return f"ALTER TABLE {thing.place} ENABLE TRIGGER ALL;"
+    drop = f"ALTER TABLE {thing.place} DROP CONSTRAINT {thing.name};"
+    add = (
+        f"ALTER TABLE {thing.place} ADD CONSTRAINT {thing.name} {was.statement if isinstance(was, Constraint) else ''};"
+    )
     return {"added": drop, "removed": add}.get(change.kind, f"{drop}\n{add}")
 
 
-def _index_back(change: Change, _noun: str, table: str, name: str) -> str | None:
-    full = f"{table.rpartition('.')[0]}.{name}" if "." in table else name
-    if change.after == f"{change.before} INVALID":
+def _index_back(change: Change, thing: CatalogObject) -> str | None:
+    was, now = change.was and change.was.facts, change.now and change.now.facts
+    full = f"{thing.schema}.{thing.name}" if thing.schema else thing.name
+    if isinstance(was, Index) and isinstance(now, Index) and was._replace(invalid="INVALID") == now:
         return f"REINDEX INDEX CONCURRENTLY {full};"
     drop = f"DROP INDEX CONCURRENTLY {full};"
-    create = re.sub(r"^CREATE (UNIQUE )?INDEX ", r"CREATE \1INDEX CONCURRENTLY ", change.before or "") + ";"
+    statement = was.statement if isinstance(was, Index) else ""
+    create = re.sub(r"^CREATE (UNIQUE )?INDEX ", r"CREATE \1INDEX CONCURRENTLY ", statement) + ";"
     return {"added": drop, "removed": create}.get(change.kind, f"{drop}\n{create}")
 
 
-def _view_back(change: Change, noun: str, place: str, name: str) -> str | None:
-    full = _full(place, name)
-    drop = f"DROP {noun.upper()} {full};"
-    if change.kind == "added":
+def _view_back(change: Change, thing: CatalogObject) -> str | None:
+    drop = f"DROP {thing.kind.upper()} {thing.full_name};"
+    if change.was is None:
         return drop
-    head, query = change.was.definition, change.was.here
-    if not query:
+    was, now = change.was.facts, change.now and change.now.facts
+    if not change.was.here or not isinstance(was, View):
         return None  # of another server, whose words would be others
-    options = re.search(r"\) (with \(.*?\))(?: uses |$)", head, re.DOTALL)
-    made = f"{full}{f' {options[1]}' if options else ''} AS {query.strip().removesuffix(';')};"
-    if change.kind == "removed":
-        return f"CREATE {noun.upper()} {made}"
-    columns, now = (view_columns(line.definition) for line in (change.was, change.now))
-    return (
-        f"CREATE OR REPLACE VIEW {made}"
-        if noun == "view" and [*columns.items()] == [*now.items()]
-        else f"{drop}\nCREATE {noun.upper()} {made}"
-    )
+    options = f" with ({was.options})" if was.options else ""
+    made = f"{thing.full_name}{options} AS {change.was.here.strip().removesuffix(';')};"
+    if not isinstance(now, View):
+        return f"CREATE {thing.kind.upper()} {made}"
+    if thing.kind == "view" and was.columns == now.columns:
+        return f"CREATE OR REPLACE VIEW {made}"
+    return f"{drop}\nCREATE {thing.kind.upper()} {made}"
 
 
-def _trigger_back(change: Change, noun: str, table: str, name: str) -> str | None:
+def _trigger_back(change: Change, thing: CatalogObject) -> str | None:
     """Of triggers and rules, which are switched on and off alike."""
-    drop = f"DROP {noun.upper()} {name} ON {table};"
-    if change.kind == "added":
+    drop = f"DROP {thing.kind.upper()} {thing.name} ON {thing.place};"
+    if change.was is None:
         return drop
-    before, switch = _switched(change.was, noun, table, name)
-    after, _ = _switched(change.now, noun, table, name)
+    before, state = _switched(change.was)
     if before is None:
         return None
-    if before == after:
-        return switch or f"ALTER TABLE {table} ENABLE {noun.upper()} {name};"
-    lines = [*([drop] if change.kind == "changed" else []), f"{before};", *([switch] if switch else [])]
+    switch = f"ALTER TABLE {thing.place} {_SWITCHES[state]} {thing.kind.upper()} {thing.name};" if state else None
+    if change.now and _switched(change.now)[0] == before:
+        return switch or f"ALTER TABLE {thing.place} ENABLE {thing.kind.upper()} {thing.name};"
+    lines = [*([drop] if change.now else []), f"{before};", *([switch] if switch else [])]
     return "\n".join(lines)
 
 
-def _switched(line: CatalogLine, noun: str, table: str, name: str) -> tuple[str | None, str | None]:
-    """Return the statement without the mark of its state, and what brings it into that state, None for simply on."""
-    statement = _statement(line)
-    for mark, verb in _STATES.items():
-        if statement and line.definition.endswith(mark):
-            return statement.removesuffix(mark).rstrip(";"), f"ALTER TABLE {table} {verb} {noun.upper()} {name};"
-    return statement and statement.rstrip(";"), None
+def _switched(thing: CatalogObject) -> tuple[str | None, str | None]:
+    """Return the statement of a trigger or rule, where it is known, and the state that it is in, None for simply on."""
+    if isinstance(thing.facts, Trigger):
+        return thing.facts.statement.rstrip(";"), thing.facts.state
+    return thing.here.rstrip(";") or None, thing.facts.state if isinstance(thing.facts, RewriteRule) else None
 
 
-def _policy_back(change: Change, _noun: str, table: str, name: str) -> str | None:
-    drop = f"DROP POLICY {name} ON {table};"
-    line = change.was
-    head = line.definition.rpartition(" uses ")[0] if line.here else line.definition
-    create = f"CREATE POLICY {name} ON {table} AS {' '.join(filter(None, (head, line.here)))};"
-    return {"added": drop, "removed": create}.get(change.kind, f"{drop}\n{create}")
+def _policy_back(change: Change, thing: CatalogObject) -> str | None:
+    drop = f"DROP POLICY {thing.name} ON {thing.place};"
+    if change.was is None or not isinstance(change.was.facts, Policy):
+        return drop
+    policy = change.was.facts
+    words = " ".join(filter(None, (policy.head, change.was.here or policy.condition)))
+    create = f"CREATE POLICY {thing.name} ON {thing.place} AS {words};"
+    return create if change.now is None else f"{drop}\n{create}"
 
 
-def _type_back(change: Change, noun: str, place: str, name: str) -> str | None:
-    full = _full(place, name)
-    if change.kind == "added":
-        return f"DROP TYPE {full};"
-    if noun == "enum" and change.kind == "removed":
-        return f"CREATE TYPE {full} AS ENUM ({change.before});"
-    if noun == "type" and change.kind == "removed":
-        return f"CREATE TYPE {full} AS {change.before};"
-    return _values_back(change, full) if noun == "enum" else None
+def _type_back(change: Change, thing: CatalogObject) -> str | None:
+    if change.was is None:
+        return f"DROP TYPE {thing.full_name};"
+    was, now = change.was.facts, change.now and change.now.facts
+    if isinstance(was, Enum) and isinstance(now, Enum):
+        return _values_back(was.labels, now.labels, thing.full_name)
+    if change.now is None and isinstance(was, Enum):
+        return f"CREATE TYPE {thing.full_name} AS ENUM ({was.definition});"
+    return (
+        f"CREATE TYPE {thing.full_name} AS {was.definition};" if change.now is None and thing.kind == "type" else None
+    )
 
 
-def _values_back(change: Change, name: str) -> str | None:
+def _values_back(before: tuple[str, ...], after: tuple[str, ...], name: str) -> str | None:
     """Return what gives back enum values that are gone. PostgreSQL can take none away."""
-    before, after = _labels(change.before), _labels(change.after)
-    if [label for label in before if label in after] != after:
+    if tuple(label for label in before if label in after) != after:
         return None
     lines = []
     for index, label in enumerate(before):
@@ -189,97 +188,82 @@ def _values_back(change: Change, name: str) -> str | None:
     return "\n".join(lines)
 
 
-def _labels(definition: str | None) -> list[str]:
-    return re.findall(r"'(?:[^']|'')*'", definition or "")
+def _sequence_back(change: Change, thing: CatalogObject) -> str | None:
+    if change.was is None:
+        return f"DROP SEQUENCE {thing.full_name};"
+    before = change.was.definition.removeprefix("unlogged ")
+    if change.now is None:
+        return f"CREATE SEQUENCE {thing.full_name} {before};"
+    had, has = before.split(), change.now.definition.split()
+    gone = [words for setting, words in _DEFAULTS.items() if setting in has and setting not in had]
+    return f"ALTER SEQUENCE {thing.full_name} {' '.join([before, *gone])};"
 
 
-def _sequence_back(change: Change, _noun: str, place: str, name: str) -> str | None:
-    full = _full(place, name)
-    if change.kind == "added":
-        return f"DROP SEQUENCE {full};"
-    before = (change.before or "").removeprefix("unlogged ")
-    if change.kind == "removed":
-        return f"CREATE SEQUENCE {full} {before};"
-    gone = [words for setting, words in _DEFAULTS.items() if _has(change.after, setting) and not _has(before, setting)]
-    return f"ALTER SEQUENCE {full} {' '.join([before, *gone])};"
-
-
-def _has(definition: str | None, setting: str) -> bool:
-    return setting in (definition or "").split()
-
-
-def _table_back(change: Change, _noun: str, place: str, name: str) -> str | None:
-    full = _full(place, name)
-    if change.kind == "added":
-        return f"DROP TABLE {full};  -- and its rows"
-    if change.kind == "removed":
-        return _table_again(change, full)
-    before, after = f" {change.before} ", f" {change.after} "
-    lines = []
-    for words, on, off in (
-        (" row security ", "ENABLE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY"),
-        (" forced row security ", "FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"),
-        (" unlogged ", "SET UNLOGGED", "SET LOGGED"),
-    ):
-        if (words in before) != (words in after):
-            lines.append(f"ALTER TABLE {full} {on if words in before else off};")
-        before, after = before.replace(words, " "), after.replace(words, " ")
-    return "\n".join(lines) if before == after else None
-
-
-def _table_again(change: Change, full: str) -> str | None:
-    """Return what makes a dropped ordinary table again, without its rows."""
-    if not (change.before or "").startswith("ordinary"):
+def _table_back(change: Change, thing: CatalogObject) -> str | None:
+    was, now = change.was and change.was.facts, change.now and change.now.facts
+    if not isinstance(was, Table):
+        return f"DROP TABLE {thing.full_name};  -- and its rows"
+    if not isinstance(now, Table):
+        return _table_again(change, thing.full_name) if was.is_ordinary else None
+    if _unswitched(was) != _unswitched(now):
         return None
-    columns = []
-    rest = []
+    switches = (
+        (was.row_security, now.row_security, "ENABLE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY"),
+        (was.forced, now.forced, "FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"),
+        (was.unlogged, now.unlogged, "SET UNLOGGED", "SET LOGGED"),
+    )
+    return "\n".join(
+        f"ALTER TABLE {thing.full_name} {on if before else off};"
+        for before, after, on, off in switches
+        if before != after
+    )
+
+
+def _unswitched(table: Table) -> Table:
+    return table._replace(unlogged=None, row_security=None, forced=None)
+
+
+def _table_again(change: Change, name: str) -> str:
+    """Return what makes a dropped ordinary table again, without its rows."""
+    columns, rest = [], []
     for part in change.parts:
-        noun, _, name = catalog.split_identity(part.object)
-        if noun == "column":
-            columns.append(f"{name} {_OWN_SEQUENCE.sub('', part.was.definition)}")
+        if part.was and isinstance(part.was.facts, Column):
+            columns.append(f"{part.was.name} {part.was.facts.without_sequence}")
         else:
             rest.append(mend(part).replace(" CONCURRENTLY", ""))
-    return "\n".join([f"CREATE TABLE {full} ({', '.join(columns)});", *(line for line in rest if line != KEEP)])
+    return "\n".join([f"CREATE TABLE {name} ({', '.join(columns)});", *(line for line in rest if line != KEEP)])
 
 
-def _extension_back(change: Change, _noun: str, _place: str, name: str) -> str | None:
-    if change.kind == "added":
-        return f"DROP EXTENSION {name};"
-    if change.kind == "removed":
-        return f"CREATE EXTENSION {name} {change.was.definition};"
-    return f"ALTER EXTENSION {name} UPDATE TO '{change.was.here.removeprefix('version ')}';"
+def _extension_back(change: Change, thing: CatalogObject) -> str | None:
+    if change.was is None:
+        return f"DROP EXTENSION {thing.name};"
+    if change.now is None:
+        return f"CREATE EXTENSION {thing.name} {change.was.definition};"
+    return f"ALTER EXTENSION {thing.name} UPDATE TO '{change.was.here.removeprefix('version ')}';"
 
 
-def _schema_back(change: Change, _noun: str, _place: str, name: str) -> str | None:
-    return f"DROP SCHEMA {name};" if change.kind == "added" else f"CREATE SCHEMA {name};"
+def _schema_back(change: Change, thing: CatalogObject) -> str | None:
+    return f"{'DROP' if change.was is None else 'CREATE'} SCHEMA {thing.name};"
 
 
-def _other_back(change: Change, noun: str, place: str, name: str) -> str | None:
-    if change.kind == "added":
-        return f"DROP {noun.upper()} {_full(place, name)};" if noun in _DROPPED_BY_NAME else None
-    statement = _statement(change.was)
+def _other_back(change: Change, thing: CatalogObject) -> str | None:
+    if change.was is None:
+        return f"DROP {thing.kind.upper()} {thing.full_name};" if thing.kind in _DROPPED_BY_NAME else None
+    statement = next((text for text in (change.was.definition, change.was.here) if text.startswith("CREATE ")), None)
     return f"{statement.rstrip().removesuffix(';')};" if statement else None
 
 
-def _statement(line: CatalogLine) -> str | None:
-    """Return the CREATE statement that a definition is, or that only this server would write so."""
-    return next((text for text in (line.definition, line.here) if text.upper().startswith("CREATE ")), None)
+def _comment_back(change: Change, thing: CatalogObject) -> str:
+    noun = thing.kind.removeprefix(COMMENT)
+    if noun in _ON_TABLE:
+        name = f"{thing.name} ON {thing.place}"
+    else:
+        name = ".".join(filter(None, (thing.schema, thing.name))) if noun == "index" else thing.full_name
+    words = literal(change.was.definition) if change.was else "NULL"
+    return f"COMMENT ON {'TYPE' if noun in _TYPES else noun.upper()} {name} IS {words};"
 
 
-def _comment_back(change: Change) -> str:
-    noun, place, name = catalog.split_identity(change.object.removeprefix("comment on "))
-    on_table = noun in {*_ON_TABLE, "constraint"}
-    schema = place.rpartition(".")[0] if noun == "index" else place
-    thing = f"{name} ON {place}" if on_table else _full(schema, name)
-    words = "NULL" if change.before is None else "'" + change.before.replace("'", "''") + "'"
-    return f"COMMENT ON {'TYPE' if noun in _TYPES else noun.upper()} {thing} IS {words};"
-
-
-def _full(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
-
-
-_BACK: dict[str, Callable[[Change, str, str, str], str | None]] = {
+_BACK: dict[str, Callable[[Change, CatalogObject], str | None]] = {
     "column": _column_back,
     "constraint": _constraint_back,
     "index": _index_back,

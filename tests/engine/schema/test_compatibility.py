@@ -22,6 +22,7 @@ SCHEMA = """
     );
     CREATE VIEW titles AS SELECT id, title FROM task;
     CREATE VIEW by_case AS SELECT id, CASE WHEN state > 'm' THEN 'x' ELSE '' END AS name FROM task;
+    CREATE DOMAIN short AS text;
     CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1';
 """
 
@@ -74,6 +75,15 @@ def read(database: Dsn) -> Catalog:
             "column task.state has lost its default",
         ),
         ("DROP VIEW by_case; CREATE VIEW by_case AS SELECT id FROM task", "view by_case has lost the column name"),
+        (
+            "ALTER TABLE task ALTER note SET DEFAULT ' not null', ALTER note SET NOT NULL",
+            "column task.note must be given a value now",
+        ),
+        ('ALTER TABLE task ADD "default 1" int NOT NULL', 'column task."default 1" is new and must be given a value'),
+        (
+            "ALTER DOMAIN short ADD CHECK (VALUE <> 'x')",
+            "domain short is text constraint short_check CHECK ((VALUE <> 'x'::text)) now, not text",
+        ),
     ],
 )
 def test_what_breaks_the_previous_release(before: Catalog, database: Dsn, change: str, why: str) -> None:
@@ -103,6 +113,21 @@ def test_what_breaks_the_previous_release(before: Catalog, database: Dsn, change
         "CREATE OR REPLACE VIEW titles AS SELECT id, title, note FROM task",
         "ALTER TABLE task RENAME TO job; CREATE VIEW task AS SELECT * FROM job",
         "COMMENT ON TABLE task IS 'what is to be done'",
+        *(
+            f"ALTER TABLE task ALTER {column} SET DEFAULT '{text}'"
+            for column, text in (
+                ("note", " generated always as identity"),
+                ("title", " not null"),
+                ("note", 'x collate "C"'),
+                ("state", " sequence (increment 5)"),
+                ("note", " generated always as (1) stored"),
+            )
+        ),
+        'ALTER TABLE task ADD "not null" text, ADD "generated always as identity" int',
+        "ALTER TABLE task ADD n text NOT NULL DEFAULT ' generated always as identity'",
+        "CREATE INDEX ON task (note) WHERE note <> ' row security'; COMMENT ON COLUMN task.note IS ' not null'",
+        "ALTER TABLE task ADD CONSTRAINT \"row security\" CHECK (note <> 'row security')",
+        "ALTER DOMAIN short SET DEFAULT 'a longer text'",
     ],
 )
 def test_what_does_not(before: Catalog, database: Dsn, change: str) -> None:
