@@ -8,10 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from railhead.hazards.stake import counted
-from railhead.history import offline_sql
+from railhead.devserver import scratch
+from railhead.errors import Stop
+from railhead.hazards import course
+from railhead.hazards.loss import Loss
+from railhead.hazards.replay import Failed
+from railhead.hazards.stake import at_stake, counted
+from railhead.history import loader, offline_sql
 from railhead.history.planner import MigrationStep
 from railhead.postgres.connection import fetch_all, fetch_value, open_now
 from railhead.settings import Settings
@@ -85,35 +91,75 @@ class _Losses:
 def of_downgrade(steps: Sequence[MigrationStep], settings: Settings) -> list[str]:
     """Return one line for each table and column that these steps drop, with the rows that it holds now. Read-only.
 
-    Nothing is said to be lost only when every statement is one that loses nothing; those that nobody can judge are shown.
+    What the words of the statements do not tell, PostgreSQL does, on a scratch database that goes the same way; in production, and
+    where that is not possible, nothing is said to be lost only when every statement is one that loses nothing: the others are shown.
     """
     statements = offline_sql.downgrade_sql(settings.project, steps)
-    if statements is None:
+    lost = _Losses(statements or ())
+    gone = _seen(steps, settings) if statements is None or lost.unknown else None
+    if statements is None and gone is None:
         return ["what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"]
-    lost = _Losses(statements)
     connection = open_for(settings, "downgrade")
     try:
-        lines = [f"table {name}: {row_count(connection, name)}" for name in lost.tables]
-        for schema in lost.schemas:
-            inside = [str(row[0]) for row in fetch_all(connection, _TABLES_OF, (schema,))]
-            lines += [f"table {name}: {row_count(connection, name)}" for name in inside] or [
-                f"schema {schema}: no table"
-            ]
-        lines += [
-            f"column {table}.{column}: {_values(connection, table, column)}"
-            for table, column in lost.columns
-            if table not in lost.tables
-        ]
-        lines += [f"rows of {name}: of {row_count(connection, name)}" for name in lost.rows if name not in lost.tables]
+        lines = _counted(connection, lost) if gone is None else _weighed(connection, gone)
     finally:
         connection.close()
-    if not lost.unknown:
+    if not lost.unknown or gone is not None:
         return as_lines(lines)
     shown = [one if len(one) <= _SHOWN else f"{one[: _SHOWN - 3]}..." for one in lost.unknown]
     return [
         *(as_lines(lines) if lines else []),
         "what these lose nobody can tell in advance:",
         *(f"  {one}" for one in shown),
+    ]
+
+
+def _seen(steps: Sequence[MigrationStep], settings: Settings) -> list[Loss] | None:
+    """Return what goes on a scratch database that takes the same steps; None where that does not tell all. Changes that one only."""
+    if settings.production:
+        return None
+    history = loader.history(settings.project)
+    try:
+        server = scratch.server(settings)
+        gone, statements = course.taken_back(server, history, steps[0].source, [step.revision for step in steps])
+    except (Failed, Stop, psycopg2.Error):
+        return None  # the database at hand may be another than its revisions make, and is what counts
+    if any(statement.asked for statement in statements):
+        return None  # what is done with rows shows only where there are some
+    changed = dict.fromkeys(table for statement in statements for table in statement.written)
+    return [*gone, *(Loss(table, "rows") for table in changed if Loss(table, "rows") not in gone)]
+
+
+def _weighed(connection: Connection, gone: Sequence[Loss]) -> list[str]:
+    """Return a line for each loss; of tables and columns also where nothing is there."""
+    tables = {loss.table for loss in gone if loss.what == "table"}
+    amounts = at_stake(connection, gone)
+    lines = []
+    for loss in gone:
+        kind, name, _ = loss.parts
+        if kind == "table":
+            lines.append(f"table {loss.table}: {row_count(connection, loss.table)}")
+        elif kind == "column":
+            lines.append(f"column {loss.table}.{name}: {_values(connection, loss.table, name)}")
+        elif kind == "rows" and loss.table not in tables:
+            lines.append(f"rows of {loss.table}: of {row_count(connection, loss.table)}")
+        elif loss in amounts and loss.table not in tables:
+            lines.append(f"{loss.words} of {loss.table}: {amounts[loss]}")
+    return lines
+
+
+def _counted(connection: Connection, lost: _Losses) -> list[str]:
+    lines = [f"table {name}: {row_count(connection, name)}" for name in lost.tables]
+    for schema in lost.schemas:
+        inside = [str(row[0]) for row in fetch_all(connection, _TABLES_OF, (schema,))]
+        lines += [f"table {name}: {row_count(connection, name)}" for name in inside] or [f"schema {schema}: no table"]
+    lines += [
+        f"column {table}.{column}: {_values(connection, table, column)}"
+        for table, column in lost.columns
+        if table not in lost.tables
+    ]
+    return lines + [
+        f"rows of {name}: of {row_count(connection, name)}" for name in lost.rows if name not in lost.tables
     ]
 
 

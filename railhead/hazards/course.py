@@ -6,14 +6,15 @@ touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from alembic.config import Config
 
 from railhead.devserver import scratch
 from railhead.dsn import Dsn
-from railhead.hazards.footprint import Footprint
+from railhead.hazards.footprint import Footprint, Statement
+from railhead.hazards.loss import Loss
 from railhead.hazards.replay import Replay, loaded
 from railhead.history import loader
 from railhead.history.graph import History, Revision
@@ -53,6 +54,20 @@ def final_catalog(server: Dsn, history: History) -> Catalog:
         replay.begin(history)
         replay.up(history.behind_baseline)
         return replay.catalog()
+
+
+def taken_back(
+    server: Dsn, history: History, versions: Iterable[str], back: Sequence[str]
+) -> tuple[list[Loss], list[Statement]]:
+    """Return what goes when these revisions are taken back, in this order, from where all up to `versions` are applied.
+
+    Changes a scratch database only. Raises Failed, psycopg2.Error where there may be no scratch database.
+    """
+    applied = history.ancestors(versions)
+    with scratch.made_on(server) as dsn, Replay(dsn, loader.config(history.project)) as replay:
+        replay.begin(history)
+        replay.up([revision for revision in history.behind_baseline if revision.id in applied])
+        return replay.take_back([history.by_id[revision] for revision in back])
 
 
 def catalogs(server: Dsn, history: History) -> Iterator[tuple[str, Catalog]]:

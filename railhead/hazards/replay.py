@@ -6,7 +6,7 @@ that is in use is touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Self
@@ -19,7 +19,7 @@ from psycopg2 import errorcodes
 
 from railhead.dsn import Dsn
 from railhead.hazards import loss
-from railhead.hazards.footprint import Footprint
+from railhead.hazards.footprint import Footprint, Statement
 from railhead.hazards.stage import NotTogether, Stage
 from railhead.hazards.tracer import Point, Tracer
 from railhead.history import baseline, loader
@@ -116,6 +116,19 @@ class Replay:
                 assert one is not None
                 raise Failed(one, error) from error
 
+    def take_back(self, wanted: Sequence[Revision]) -> tuple[list[loss.Loss], list[Statement]]:
+        """Take these revisions back; return what goes, under the names from before, and what each statement did. Raises Failed."""
+        held, eyes = loss.held(self._onlooker), Tracer(self._onlooker)
+        self._before = None
+        try:
+            self._stage.run([self._step(one, up=False) for one in wanted], eyes)
+        except Exception as error:
+            raise Failed(wanted[0], error) from error
+        return self._lost(held, eyes), eyes.statements
+
+    def _lost(self, held: Mapping[tuple[int, int], loss.Held], eyes: Tracer) -> list[loss.Loss]:
+        return [*loss.losses(held, loss.held(self._onlooker)), *_emptied(eyes)]
+
     def catalog(self) -> Catalog:
         """Return the schema as it is now. Read-only."""
         return read(self._onlooker, often=True)
@@ -133,7 +146,7 @@ class Replay:
         except Exception as error:
             raise Failed(revision, error) from error
         after = self.catalog()
-        lost = [*loss.losses(held, loss.held(self._onlooker)), *_emptied(eyes)]
+        lost = self._lost(held, eyes)
         undone, spoilt = self._undone(revision, before, after, leaves=any(one.outside for one in eyes.statements))
         doubled = eyes.doubled
         repeated = f"run again it writes the rows of {' '.join(doubled.split())[:60]!r} once more" if doubled else None
