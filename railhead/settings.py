@@ -171,6 +171,11 @@ def load(project: Project = HERE) -> Settings:
     return Settings.from_env(_configured(project.configuration(), os.environ), project)
 
 
+def test_database() -> str | None:
+    """Return where tests may make databases, if somebody says so: it is no setting of an application."""
+    return os.environ.get("TEST_DATABASE_URL", "").strip() or None
+
+
 def names_a_database() -> bool:
     """Tell whether the environment says where the application's database is."""
     return any(os.environ.get(name, "").strip() for name in ("DATABASE_URL", _FLASKS, *PG_VARIABLES))

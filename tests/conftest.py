@@ -21,10 +21,13 @@ from railhead.dsn import Dsn, parse_url
 from railhead.errors import Stop
 from railhead.platforms import platform
 from railhead.settings import Settings
+from railhead.testing.databases import DatabaseUrl
 from tests.databases import Databases, memory, rows_of
 from tests.forked_tree import Workshop, database_at_head, opened, renewed
 from tests.processes import eventually
 from tests.project_tree import PROJECT, Tree, compiled, copy_project, planted
+
+pytest_plugins = ["railhead.testing.plugin"]
 
 _NOT_SAFE = {
     "autovacuum": "off",  # it comes when a test does not expect it, and takes locks
@@ -151,6 +154,12 @@ def _prefix(ground: Ground) -> str:
 def server(pytestconfig: pytest.Config) -> Dsn:
     """The server that all tests share, as its administrator; no test changes its settings."""
     return pytestconfig.stash[_GROUND].server
+
+
+@pytest.fixture(scope="session")
+def railhead_server(server: Dsn) -> DatabaseUrl:
+    """The same for the plugin of `railhead.testing`."""
+    return DatabaseUrl.of(server)
 
 
 @pytest.fixture
