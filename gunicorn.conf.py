@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # gunicorn reads this file before it adds the folder itself
 
 from railhead import logs
+from railhead.contrib.gunicorn import when_ready  # noqa: F401  gunicorn calls it
 from railhead.errors import Stop
 from railhead.project import Project
 from railhead.settings import load

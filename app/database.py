@@ -52,7 +52,7 @@ def connect(settings: Settings) -> PatientConnection:
 
     Without a name, as in `flask shell`, it leads to the embedded server, which then starts. Raises psycopg2.OperationalError.
     """
-    return railhead.connect(settings, "web")
+    return railhead.connect(settings)
 
 
 class _Door:

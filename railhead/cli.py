@@ -15,12 +15,12 @@ from typing import NamedTuple, TextIO
 
 from railhead import errors, logs, nesting
 from railhead.errors import Stop
-from railhead.fast_path import at_head
+from railhead.fast_path import at_head, can_serve
 from railhead.postgres import interrupts
 from railhead.postgres.connection import open_now
 from railhead.project import Project
 from railhead.settings import Settings, load
-from railhead.startup import not_served, refusals_told, told_as_changed, with_database
+from railhead.startup import refusals_told, told_as_changed, with_database
 
 
 class Call(NamedTuple):
@@ -42,6 +42,8 @@ class Call(NamedTuple):
 
 
 Command = Callable[[Call], int]
+
+_SETTLING = "where this release can serve it, with post-deploy work left"
 
 
 def main(project: Project, arguments: Sequence[str] | None = None) -> int:
@@ -87,15 +89,16 @@ def _upgrade(call: Call) -> int:
 
 
 def _status(call: Call) -> int:
-    if call.arguments.exit_code and not call.arguments.json and (heads := at_head(call.settings)) is not None:
-        call.say(f"current: the database is at {', '.join(heads)}")
+    if call.arguments.exit_code and not call.arguments.json and (glimpse := can_serve(call.settings)) is not None:
+        versions, unfinished = glimpse
+        call.say(f"{'settling' if unfinished else 'current'}: the database is at {', '.join(versions)}")
         return errors.DONE
     from railhead.commands import report
     from railhead.state.status import read
 
     found = read(call.settings, models=call.project.models)
     call.say(report.as_json(found.record()) if call.arguments.json else report.status_text(found))
-    return errors.NO if call.arguments.exit_code and found.state != "current" else errors.DONE
+    return errors.NO if call.arguments.exit_code and found.state not in {"current", "settling"} else errors.DONE
 
 
 def _plan(call: Call) -> int:
@@ -172,21 +175,41 @@ def _log(call: Call) -> int:
 
 
 def _wait(call: Call) -> int:
-    there = at_head(call.settings) is not None
-    place = "at head"
+    whole: bool = call.arguments.head
+    glimpse = can_serve(call.settings)
+    there = glimpse is not None and not (whole and glimpse[1])
+    place = "at head" if glimpse is None or not glimpse[1] else _SETTLING
     if not there:
-        from railhead.commands import wait
+        from railhead.commands.wait import not_served, wait
 
-        found = wait.wait(call.settings, call.project.models)
-        there = found.can_serve
-        if found.state == "ahead":
+        found = wait(call.settings, call.project.models, whole=whole)
+        there = found.can_serve and not (whole and found.state == "settling")
+        if there and found.state == "settling":
+            place = _SETTLING
+        elif found.state == "ahead":
             place = "ahead of this release, which may be served on it"
         elif not there:
             place = f"not at head after {call.settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
-        if not there and found.state != "behind":
+        if not there and found.state not in {"behind", "settling"}:
             raise not_served(call.project, found, ("waiting", "does not help: somebody has to do something first"))
     call.say(f"wait: the database is {place}")
     return errors.DONE if there else errors.NO
+
+
+def _finish(call: Call) -> int:
+    if at_head(call.settings) is not None:
+        call.say("finish: nothing to do, the database is at head")
+        return errors.DONE
+    from railhead.commands.finish import finish
+
+    if call.arguments.beside:
+        from railhead.commands.finish import finish_beside
+
+        finish_beside(call.settings, call.arguments.beside)
+        return errors.DONE  # gunicorn takes some other codes for those of its workers, and ends
+    done = finish(call.settings, now=call.arguments.now)
+    call.say(f"finish: {', '.join(done) or 'nothing to do'}")
+    return errors.DONE
 
 
 def _seal(call: Call) -> int:
@@ -356,7 +379,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     upgrade.add_argument("revision", nargs="?", default="head", metavar="REV", help="id, prefix, +N or head (default)")
     upgrade.add_argument("--dry-run", action="store_true", help="show what would be done")
     status = add("status", _status, "say where the database is")
-    status.add_argument("--exit-code", action="store_true", help="exit 1 unless the database is at head")
+    status.add_argument(
+        "--exit-code",
+        action="store_true",
+        help="exit 1 unless the database is at head, or only post-deploy work is left",
+    )
     downgrade = add("downgrade", _downgrade, "go back to a revision, after showing what will be lost")
     downgrade.add_argument("revision", metavar="REV", help="id, prefix, -N or base")
     plan = add("plan", _plan, "show what an upgrade would do: SQL, locks, hazards on tables of this size")
@@ -393,10 +420,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     init.add_argument("--new", action="store_true", help="make a small application in an empty folder")
     init.add_argument("--undo", action="store_true", help="give back every file as it was")
     init.add_argument("--no-replay", action="store_true", help="seal without trying the revisions")
-    add("wait", _wait, "return 0 when the database is at head, for processes that must not migrate")
+    wait = add("wait", _wait, "return 0 when this release can serve the database, for processes that must not migrate")
+    wait.add_argument("--head", action="store_true", help="wait for post-deploy work, too")
     rebase = add("rebase", _rebase, "put a branch on top of the other head: new numbers, new parent, new file names")
     rebase.add_argument("revision", metavar="REVISION", help="id or file of the revision to move")
     reset = add("reset", _reset, "development only: drop everything and migrate from nothing")
+    finish = add("finish", _finish, "do the post-deploy work that is left, once the previous release is gone")
+    finish.add_argument("--now", action="store_true", help="do not wait for the previous release; says whom it breaks")
+    finish.add_argument("--beside", type=int, metavar="PID", help=argparse.SUPPRESS)
     doctor = add("doctor", _doctor, "look for everything that could bite; exit 1 when there is something")
     for told in (status, plan, drift, ledger, doctor):
         told.add_argument("--json", action="store_true", help="the same record as JSON")

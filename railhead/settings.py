@@ -77,6 +77,10 @@ class Settings(NamedTuple):
     """What was said in words that are not ours, and what it was taken for: warnings for the log."""
     dev_create_tables: bool = False
     migrate_on_start: str = "upgrade"
+    post_deploy: str = "auto"
+    """Who does post-deploy work: `auto` (a process beside gunicorn in production, else the start), `start` or `later`."""
+    contract_after: float = 600.0
+    """Seconds for which this release serves before post-deploy work takes away what the previous one uses."""
     wait_database: float = 60.0
     wait_lock: float = 240.0
     lock_timeout: float = 0.9
@@ -106,6 +110,15 @@ class Settings(NamedTuple):
         return Address(self.migrate_database, self.migrate_variable, self.replica)
 
     @property
+    def short_release(self) -> str | None:
+        """Return the release as sessions carry it, of whose name PostgreSQL keeps 63 characters."""
+        return self.release and self.release[:12]
+
+    def session_of(self, doing: str) -> str:
+        """Return the name in pg_stat_activity of a session of this release: `railhead serve 3f2a @ web-1`."""
+        return f"railhead {doing} {self.short_release or '-'} @ {self.replica}"[:63]
+
+    @property
     def addresses(self) -> tuple[Address, ...]:
         """Return every different address of the database, the migrations' first."""
         ours, theirs = self.application, self.migrations
@@ -131,6 +144,8 @@ class Settings(NamedTuple):
             why=why,
             dev_create_tables=read.harmless("DEV_CREATE_TABLES", False, platforms.boolean, "true or false"),
             migrate_on_start=read.choice("MIGRATE_ON_START", "upgrade", "check", "off"),
+            post_deploy=read.choice("MIGRATE_POST_DEPLOY", "auto", "start", "later"),
+            contract_after=read.duration("MIGRATE_CONTRACT_AFTER", "10min"),
             wait_database=read.duration("MIGRATE_WAIT_DATABASE", "60s"),
             wait_lock=read.duration("MIGRATE_WAIT_LOCK", "240s"),
             lock_timeout=read.duration("MIGRATE_LOCK_TIMEOUT", "900ms", positive=True),

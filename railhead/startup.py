@@ -8,21 +8,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import psycopg2
 
 from railhead import errors, logs, nesting
 from railhead.dsn import Dsn
 from railhead.errors import Stop
-from railhead.fast_path import at_head
+from railhead.fast_path import at_head, can_serve
 from railhead.logs import log
 from railhead.postgres import interrupts
 from railhead.project import Project, work_on
 from railhead.settings import Settings, load
-
-if TYPE_CHECKING:
-    from railhead.state.status import Status
 
 
 def say_where(settings: Settings) -> None:
@@ -94,6 +90,8 @@ def bring_to_head(settings: Settings) -> None:
         log.info("start: MIGRATE_ON_START=off, the schema is not looked at")
     elif settings.migrate_on_start == "check":
         check(settings)
+    elif leaves_post_deploy_work(settings):
+        bring_to_serve(settings)
     elif (heads := at_head(settings)) is not None:
         log.info("start: the database is at head, %s", ", ".join(heads))
     else:
@@ -102,9 +100,49 @@ def bring_to_head(settings: Settings) -> None:
         log.info("%s", entry.migrate("upgrade", "head", settings))
 
 
+def bring_to_serve(settings: Settings) -> None:
+    """Return when this release can serve; post-deploy work that it does not need is left for `finish`. Changes the schema. Raises Stop."""
+    global unfinished
+    if (glimpse := can_serve(settings)) is not None:
+        versions, unfinished = glimpse
+        where = "can be served, with post-deploy work left" if unfinished else "is at head"
+        log.info("start: the database %s, %s", where, ", ".join(versions))
+        return
+    from railhead.execution import entry
+    from railhead.state import status
+
+    log.info("%s", entry.migrate("upgrade", "head", settings, before_serving=True))
+    place = status.read(settings, models=settings.project.models, closely=False)
+    waiting = ", ".join(revision.revision for revision in place.pending)
+    unfinished = place.state == "settling"
+    if unfinished:
+        log.info("start: behind the open port: %s", waiting)
+    elif place.state == "behind":
+        log.warning(
+            "start: %s is post-deploy work, and this release needs what it makes: %s",
+            waiting,
+            "; ".join(place.unmet or ()),
+        )
+        log.info("%s", entry.migrate("upgrade", "head", settings))
+
+
+def leaves_post_deploy_work(settings: Settings) -> bool:
+    """Tell whether somebody does post-deploy work once this process serves: always with `later`, in production beside a server that says so."""
+    if settings.post_deploy == "auto":
+        return settings.production and has_finisher
+    return settings.post_deploy == "later"
+
+
+has_finisher = False
+"""Whether the server around this process starts `finish` once its port is open: see `contrib.gunicorn`."""
+
+unfinished = False
+"""Whether the start of this process has left post-deploy work."""
+
+
 def check(settings: Settings) -> None:
     """Raise Stop unless the database is where this code can serve. Read-only. Waits up to MIGRATE_WAIT_DATABASE for it to answer."""
-    if at_head(settings) is not None:
+    if can_serve(settings) is not None:
         return
     from railhead.postgres.retry_budget import Allowance
     from railhead.state import status
@@ -112,31 +150,9 @@ def check(settings: Settings) -> None:
     allowance = Allowance(settings.wait_database, "MIGRATE_WAIT_DATABASE")
     place = status.read(settings, models=settings.project.models, closely=False, allowance=allowance)
     if not place.can_serve:
+        from railhead.commands.wait import not_served
+
         raise not_served(settings.project, place, ("setting", "MIGRATE_ON_START=check: this process does not migrate"))
-
-
-def not_served(project: Project, found: Status, fact: errors.Fact) -> Stop:
-    """Return the refusal of a database that this code cannot serve, by a process that does not migrate."""
-    from railhead.commands import report
-    from railhead.diagnosis import messages
-    from railhead.history import errors, loader
-
-    problem = loader.history(project).problem if found.state == "forked" else None
-    if problem:
-        return problem
-    place = f"at {', '.join(found.current)}" if found.current else "without a version"
-    if found.state == "ahead" and found.unmet:
-        return messages.ahead(found.unknown, list(found.unmet), found.newer_release, place)
-    if found.state == "unknown":
-        return errors.unknown_version(found.current, found.heads, found.redundant)
-    let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
-    return Stop(
-        "not-at-head",
-        report.sentence(found),
-        facts=[fact],
-        database=f"unchanged, {place}",
-        next_step=f"{let}{report.next_step(found)}",
-    )
 
 
 def may_create_tables(settings: Settings, stop: Stop) -> bool:

@@ -254,7 +254,7 @@ def _place(connection: Connection, seen: Snapshot, case: _Case, whose: Ownership
     """Look at where the database is, and at what is not as the migrations left it."""
     history = case.history
     where = inspection.state(seen, history, inspection.on_top(connection, seen, history))
-    if where not in {"current", "forked"}:
+    if where not in {"current", "settling", "forked"}:
         yield CheckMessage(where, f"the database is {where}: {seen.place}", "python utils/migrate.py status")
     width = fetch_value(connection, WIDTH.format(version_table().regclass))
     long = [one for one in history.by_id if isinstance(width, int) and len(one) > width]
@@ -270,6 +270,12 @@ def _place(connection: Connection, seen: Snapshot, case: _Case, whose: Ownership
             "edited",
             f"{', '.join(_few(edited))} was applied and means something else now",
             "take the change back (git log -p), and write a new revision for it",
+        )
+    if status.is_unfinished(seen, history) and seen.last:
+        yield CheckMessage(
+            "unfinished",
+            f"post-deploy work has failed: {seen.last.revision}: {' '.join((seen.last.error or '').split())}",
+            "mend it in a new release; then, or to try it once more:  python utils/migrate.py finish",
         )
     if seen.last and seen.last.outcome == "started" and not seen.holder:
         yield CheckMessage(

@@ -52,6 +52,10 @@ _FLAGS = {
         "A revision that is applied here means something else now than when it was applied.",
         "Give the file its old content back, and put what is new into a revision of its own.",
     ),
+    "unfinished": (
+        "Post-deploy work has failed. The application serves without it.",
+        "Mend the revision in a new release; each start tries it again. What PostgreSQL said stands in the ledger below.",
+    ),
     "unsealed": (
         "migrations/manifest.txt lacks a revision.",
         "Run  python utils/migrate.py seal  and commit the file.",

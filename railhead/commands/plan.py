@@ -23,7 +23,7 @@ from railhead.hazards.gate import Weighed
 from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
 from railhead.history import loader, manifest, offline_sql
-from railhead.history.graph import History, Revision
+from railhead.history.graph import PRE_DEPLOY, History, Revision
 from railhead.postgres import failures
 from railhead.postgres.connection import open_now
 from railhead.project import Project
@@ -61,6 +61,7 @@ class Planned(NamedTuple):
     """What to write instead, made from its own file, when it would be refused."""
     unseen: str | None = None
     """What a replay could not see of it; None when nothing."""
+    phase: str = PRE_DEPLOY
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -78,6 +79,7 @@ class Planned(NamedTuple):
             "back": self.back,
             "instead": self.instead,
             "unseen": self.unseen,
+            "phase": self.phase,
         }
 
 
@@ -90,6 +92,8 @@ class Plan(NamedTuple):
     steps: tuple[Planned, ...]
     note: str | None
     """Why it tells less than it could; None when it tells all."""
+    out_of_order: tuple[tuple[str, str], ...] = ()
+    """Pre-deploy revisions, each with the post-deploy one that a start has to do first because of it."""
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -131,7 +135,7 @@ def make(target: str, settings: Settings) -> Plan:
         note = first if note is None else f"{first}; {note}"
     if not seen.versions and seen.has_tables:
         place = "without a version"
-    return Plan(place or "empty", target, planned, note)
+    return Plan(place or "empty", target, planned, note, history.out_of_order(one.id for one in pending))
 
 
 _NO_VERSION = (
@@ -223,6 +227,7 @@ def _one(
         back=back,
         instead=gate.rewritten(revision, history, refused) if refused else None,
         unseen=unseen.words(revision.path, footprint),
+        phase=revision.phase,
     )
 
 

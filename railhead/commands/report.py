@@ -14,6 +14,7 @@ from railhead.errors import labelled
 from railhead.hazards import gate
 from railhead.hazards.rules import Finding
 from railhead.history.errors import deletion, overlapping
+from railhead.history.graph import POST_DEPLOY
 from railhead.schema.ownership import few
 
 if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
 _SENTENCES = {
     "current": "the database is at head",
     "behind": "the database lacks {pending}",
+    "settling": "all that this release needs is there; post-deploy work is left: {pending}",
     "ahead": "the database is ahead of this code",
     "unknown": "the database is at a revision that this code does not have",
     "unmanaged": "the database has tables, but no version",
@@ -39,6 +41,7 @@ _SENTENCES = {
 }
 _NEXT = {
     "behind": "python utils/migrate.py upgrade",
+    "settling": "python utils/migrate.py finish",
     "ahead": "deploy the release that has this revision",
     "unknown": "deploy the release that has this revision, or see whether this is the right database",
     "unmanaged": "python utils/migrate.py adopt",
@@ -81,6 +84,8 @@ def status_text(status: Status) -> str:
         facts.append(("unknown", "\n".join(status.unknown)))
     if status.others:
         facts.append(("left alone", f"{few(status.others)}: no revision and no model names them"))
+    if status.waits:
+        facts.append(("waits", status.waits))
     if status.unmet:
         facts.append(("missing", "\n".join(status.unmet)))
     facts += [
@@ -154,6 +159,10 @@ def plan_text(plan: Plan) -> str:
         return f"plan: nothing to do, the database is {plan.place}"
     count = f"{len(plan.steps)} revision{'' if len(plan.steps) == 1 else 's'}"
     lines = [f"plan: {count} from {plan.place}"] + ([f"note: {plan.note}"] if plan.note else [])
+    for early, late in plan.out_of_order:
+        lines += labelled(
+            "phase", f"{early} is pre-deploy and builds on {late}: a start does that first, before it serves"
+        )
     for step in plan.steps:
         lines += ["", *_planned(step)]
     return "\n".join(lines)
@@ -161,6 +170,10 @@ def plan_text(plan: Plan) -> str:
 
 def _planned(step: Planned) -> Iterator[str]:
     yield f"{step.revision}  ({step.file})"
+    if step.phase == POST_DEPLOY:
+        yield from labelled(
+            "phase", "post-deploy: a start leaves it for `finish`, unless a pre-deploy revision builds on it"
+        )
     for effect in step.statements:
         does = f"\n  -- {', '.join(effect.does)}" if effect.does else ""
         yield from labelled("sql", f"{effect.sql}{does}")
@@ -200,6 +213,11 @@ def sealed_text(sealed: Sealed, *, advice: bool = False) -> str:
     lines = [f"seal: {count}{done}", *_adopted(sealed), *([] if sealed.is_short else _counted(sealed))]
     for revision in hurting if advice or sealed.is_short else ():
         lines += ["", *_found(sealed, revision)]
+    for early, late in sealed.out_of_order:
+        lines += labelled(
+            "phase",
+            f"{early} is pre-deploy and builds on {late}, so a start has to do that first: put it before, or into a release of its own",
+        )
     for file, what in sealed.not_seen:
         lines += labelled("not seen", f"migrations/versions/{file}: {what}")
     lines += [
@@ -254,7 +272,8 @@ def _in_short(finding: Finding, amount: str | None) -> str:
 
 def _pending_line(one: Pending) -> str:
     first = one.message.splitlines()[0] if one.message else ""
-    warnings = ["breaks the previous release"] if one.breaking else []
+    warnings = ["post-deploy"] if one.phase == POST_DEPLOY else []
+    warnings += ["breaks the previous release"] if one.breaking else []
     found = {token: Finding.parse(token) for token in one.hazards}
     warnings += [
         _in_short(finding, (one.lost or {}).get(token))

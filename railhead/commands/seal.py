@@ -18,7 +18,7 @@ from railhead.devserver import scratch
 from railhead.diagnosis import refusals
 from railhead.dsn import Dsn
 from railhead.errors import Fact, Stop
-from railhead.hazards import course, gate, halves, rules, unseen
+from railhead.hazards import course, gate, halves, rules, servable, unseen
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
@@ -48,6 +48,8 @@ class Sealed(NamedTuple):
     """Files of the replayed ones that ask tables for rows which a replay has not, and what was not seen because of that."""
     instead: Mapping[str, str]
     """What to write instead of each revision that is told of; of many revisions only when that is asked for."""
+    out_of_order: tuple[tuple[str, str], ...]
+    """Pre-deploy revisions among the replayed ones, each with the post-deploy one that a start has to do first because of it."""
     history: History
     drawn: bool
     """Whether this has drawn the line up to which revisions are adopted, or moved it."""
@@ -100,9 +102,9 @@ def write(
     drawn = origin.adopted != before.adopted
     if look and drawn and not todo:
         entries[history.heads[0]] = _arrived(settings, history, entries[history.heads[0]])
-    changed = _replace(
-        project.manifest, manifest.render((entries[one] for one in history.by_id), project.versions, origin)
-    )
+    lines = [entries[revision]._replace(phase=history.by_id[revision].phase) for revision in history.by_id]
+    places = _servable(settings, history, look=look, again=bool(todo))
+    changed = _replace(project.manifest, manifest.render(lines, project.versions, origin, places))
     pairs = [(one, finding) for one in history.by_id.values() for finding in found.get(one.id, ())]
     hurting = tuple((one, finding) for one, finding in pairs if rules.accepted_in_file(one, finding) is None)
     return Sealed(
@@ -118,6 +120,7 @@ def write(
             if (what := unseen.words(history.by_id[one].path, footprint))
         ),
         instead=_instead(history, hurting, advise=advise),
+        out_of_order=history.out_of_order(footprints),
         history=history,
         drawn=drawn,
     )
@@ -134,6 +137,20 @@ def _instead(history: History, hurting: Sequence[tuple[Revision, Finding]], *, a
         is_bad = finding.hazard.blocking or finding.hazard.destroys or finding.slug == "not-repeatable"
         worst.setdefault(revision.id, []).extend([finding] * is_bad)
     return {name: gate.rewritten(history.by_id[name], history, bad) for name, bad in worst.items() if bad}
+
+
+def _servable(settings: Settings, history: History, *, look: bool, again: bool) -> tuple[str, ...]:
+    """Return the versions on which this release can serve while post-deploy work is left, as sealed before unless `again`."""
+    sealed = manifest.read(history.project.manifest)
+    if not history.settling or not look:
+        return ()
+    if sealed and sealed.servable and not again and set(sealed.servable) <= set(history.settling):
+        return sealed.servable
+    server = scratch.server(settings)
+    try:
+        return servable.versions(server, history)
+    except Failed as failed:
+        raise does_not_run(failed, server, history) from failed
 
 
 def _origin(history: History, origin: Origin, line: str | None) -> Origin:
@@ -174,8 +191,8 @@ def differences(project: Project, *, seen: bool = True) -> list[str]:
             if one.id in kept and not (one.adopted or kept[one.id].is_replayed)
         ]
     lines = (kept.get(one.id, _listed(one)) for one in history.by_id.values())
-    wanted = manifest.render(lines, project.versions, sealed.origin)
-    if not told and project.manifest.read_text(encoding="utf-8") != wanted:
+    wanted = manifest.render(lines, project.versions, sealed.origin, sealed.servable)
+    if not told and not sealed.is_first_format and project.manifest.read_text(encoding="utf-8") != wanted:
         told.append("the files were reformatted or renamed since they were sealed")
     return told
 
@@ -214,7 +231,7 @@ def _kept(history: History) -> dict[str, SealedRevision]:
 
 def _listed(revision: Revision) -> SealedRevision:
     checksum = checksum_of(revision.path) or "-"
-    return SealedRevision(revision.file, revision.id, ",".join(revision.parents) or "-", checksum)
+    return SealedRevision(revision.file, revision.id, ",".join(revision.parents) or "-", checksum, phase=revision.phase)
 
 
 def _seen(entry: SealedRevision, revision: Revision, footprint: Footprint, found: Iterable[Finding]) -> SealedRevision:

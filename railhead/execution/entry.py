@@ -84,12 +84,13 @@ def _carry_out(environment: EnvironmentContext, project: Project, settings: Sett
         _only_read(environment, settings, models)
 
 
-def migrate(action: str, target: str, settings: Settings) -> Outcome:
+def migrate(action: str, target: str, settings: Settings, *, before_serving: bool = False) -> Outcome:
     """Move the database to `target` and return what was done. Changes the schema, writes the ledger.
 
-    Waits for the database, for other migrators and for table locks, as the settings say. Raises Stop or Interrupted.
+    `before_serving`: post-deploy work at the end of the way is left for later. Waits for the database, for other migrators and for table locks, as the settings say. Raises Stop or Interrupted.
     """
-    outcome = planner.call(settings.project, action, target, {"settings": settings}).attributes.get("outcome")
+    attributes: dict[str, object] = {"settings": settings, "before_serving": before_serving}
+    outcome = planner.call(settings.project, action, target, attributes).attributes.get("outcome")
     if not isinstance(outcome, Outcome):
         raise messages.not_entered()
     return outcome

@@ -18,28 +18,33 @@ _NO_REVISIONS = {"__init__.py", "__pycache__"}
 """What most folders hold beside revisions."""
 
 
-def heads_of(file: Path, folder: Path) -> tuple[str, ...] | None:
+Seal = tuple[str, str, str, str]
+"""Of the last line: the digest of all files, that of their names, the heads, and the servable versions; the last two joined by commas."""
+
+
+def heads_of(file: Path, folder: Path) -> tuple[tuple[str, ...], frozenset[str]] | None:
     """Return the heads that the manifest `file` gives for the revisions in `folder` when it can be believed at a glance, else None.
 
-    Believed: its seal holds, the folder holds the same files, and the file of each head means what was sealed and gives
+    And the versions from which only post-deploy work leads there, and whose schema has all that the models need. Believed: its seal holds, the folder holds the same files, and the file of each head means what was sealed and gives
     itself the same name and the same parents.
     """
     sealed = body_and_seal(file)
     if sealed is None:
         return None
-    body, (_, names, heads) = sealed
+    body, (_, names, heads, servable) = sealed
     if heads == NOTHING or not _holds(folder, names):
         return None
     lines = [_line_with(f" {head} ", body) for head in heads.split(",")]
     if not all(_is_as_sealed(folder, line) for line in lines):
         return None
-    return tuple(sorted(unescape(line.split(" ")[1]) for line in lines))
+    places = frozenset(map(unescape, servable.split(","))) - {NOTHING}
+    return tuple(sorted(unescape(line.split(" ")[1]) for line in lines)), places
 
 
-def body_and_seal(file: Path) -> tuple[str, tuple[str, str, str]] | None:
-    """Return the lines of a manifest as one text, and of its seal the digest of all files, that of their names, and the heads.
+def body_and_seal(file: Path) -> tuple[str, Seal] | None:
+    """Return the lines of a manifest as one text, and its seal; None unless it is there and the seal holds.
 
-    None unless it is there and the seal holds.
+    The first format knew no servable versions.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -47,15 +52,18 @@ def body_and_seal(file: Path) -> tuple[str, tuple[str, str, str]] | None:
         return None
     body, separator, seal = text.rpartition(f"{SEAL} ")
     try:
-        whole, files, names, heads = seal.split()
+        whole, files, names, heads, *more = seal.split()
+        (servable,) = more or (NOTHING,)
     except ValueError:
         return None
-    return (body, (files, names, heads)) if separator and whole == body_digest(body, heads) else None
+    if not separator or whole != body_digest(body, " ".join((heads, *more))):
+        return None
+    return body, (files, names, heads, servable)
 
 
-def body_digest(body: str, heads: str) -> str:
-    """Return the digest of a manifest's lines and heads, for its seal."""
-    return digest(f"{body}{heads}".encode())
+def body_digest(body: str, places: str) -> str:
+    """Return the digest of a manifest's lines, and of the heads and servable versions, for its seal."""
+    return digest(f"{body}{places}".encode())
 
 
 def names_digest(names: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ Knows nothing of Alembic, which reads the files, nor of a database.
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     import ast
 
 
+PRE_DEPLOY, POST_DEPLOY = "pre-deploy", "post-deploy"
+"""When a revision runs: before the application serves, or behind the open port."""
+
+
 class Revision(NamedTuple):
     """A revision as its file says."""
 
@@ -31,6 +36,8 @@ class Revision(NamedTuple):
     breaking: bool | None
     """What its author says (`breaking = False`), None when he says nothing."""
     accepted_hazards: dict[str, str]
+    phase: str = PRE_DEPLOY
+    """PRE_DEPLOY, or POST_DEPLOY for what no release waits for: see docs/deploying.md."""
     adopted: bool = False
     """Whether it is older than the first seal, so that it is not judged: other databases have had it for long."""
 
@@ -95,6 +102,36 @@ class History:
         """Return those of a database's versions that another of them builds on: whoever applied that should have replaced them."""
         held = set(versions)
         return tuple(sorted(one for one in held if one in self.ancestors(held - {one})))
+
+    @property
+    def settling(self) -> tuple[str, ...]:
+        """Return the versions from which only post-deploy work leads to the head, newest first; none where there are branches on the way."""
+        children = Counter(parent for revision in self.by_id.values() for parent in revision.parents)
+        revision = self.by_id[self.heads[0]] if len(self.heads) == 1 else None
+        places: list[str] = []
+        while revision and revision.phase == POST_DEPLOY and len(revision.parents) == 1:
+            (parent,) = revision.parents
+            if children[parent] > 1:
+                break
+            places.append(parent)
+            revision = self.by_id[parent]
+        return tuple(places)
+
+    def before_serving(self, ids: Sequence[str]) -> int:
+        """Return how many of these revisions, parents first, run before the application serves: all up to the last pre-deploy one."""
+        phases = [self.by_id[revision].phase if revision in self.by_id else PRE_DEPLOY for revision in ids]
+        return max((place for place, phase in enumerate(phases, 1) if phase == PRE_DEPLOY), default=0)
+
+    def out_of_order(self, ids: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """Return each pre-deploy revision of these with the post-deploy one that it builds on and that a start has to do first because of that."""
+        wanted = {revision: self.by_id[revision] for revision in ids if revision in self.by_id}
+        late = {revision for revision, one in wanted.items() if one.phase == POST_DEPLOY}
+        pairs = []
+        for revision, one in wanted.items():
+            first = next((before for before in wanted if before in late & self.ancestors(one.parents)), None)
+            if one.phase == PRE_DEPLOY and first:
+                pairs.append((revision, first))
+        return tuple(pairs)
 
     def pending(self, current: Iterable[str]) -> list[Revision]:
         """Return what a database at `current` still lacks, parents first."""

@@ -21,7 +21,7 @@ from railhead.history.alembic_quirks import SCRIPT as ALEMBIC
 from railhead.history.alembic_quirks import being_loaded
 from railhead.history.errors import bad_file, files_of, forked, no_history, too_long, twice
 from railhead.history.files import as_text, revision_files
-from railhead.history.graph import History, Revision
+from railhead.history.graph import POST_DEPLOY, PRE_DEPLOY, History, Revision
 from railhead.logs import log
 from railhead.project import Project
 
@@ -79,10 +79,14 @@ def _revision(script: Script, links: Mapping[Path, Path]) -> Revision:
     down = script.down_revision
     parents = () if down is None else (down,) if isinstance(down, str) else tuple(down)
     breaking, accepted = getattr(module, "breaking", None), getattr(module, "accepted_hazards", {})
+    phase = getattr(module, "phase", PRE_DEPLOY)
     path = links.get(Path(script.path), Path(script.path))
     if not isinstance(breaking, bool | None) or not isinstance(accepted, dict):
         wrong = TypeError("`breaking` must be True or False, `accepted_hazards` a dict with a reason for each hazard")
         raise bad_file(wrong, path.parent, path.name)
+    if phase not in {PRE_DEPLOY, POST_DEPLOY}:
+        wrong_phase = ValueError(f'`phase` must be "{PRE_DEPLOY}" or "{POST_DEPLOY}", not {phase!r}')
+        raise bad_file(wrong_phase, path.parent, path.name)
     return Revision(
         id=script.revision,
         parents=parents,
@@ -90,6 +94,7 @@ def _revision(script: Script, links: Mapping[Path, Path]) -> Revision:
         message=(script.doc or "").strip(),
         breaking=breaking,
         accepted_hazards=dict(accepted),
+        phase=phase,
     )
 
 

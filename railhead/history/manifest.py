@@ -16,8 +16,9 @@ from railhead.history.files import as_name, as_text, escape, revision_files, une
 from railhead.history.glance import NOTHING, SEAL, body_and_seal, body_digest, names_digest
 from railhead.history.origin import Origin
 
-_TITLE = "# Railhead manifest 1. Written by `python utils/migrate.py seal`; after a conflict rebase one branch, then seal again."
-_COLUMNS = "# file revision parent checksum catalog previous-release hazards"
+_TITLE = "# Railhead manifest 2. Written by `python utils/migrate.py seal`; after a conflict rebase one branch, then seal again."
+_FIRST_FORMAT = "# Railhead manifest 1."
+_COLUMNS = "# file revision parent checksum catalog previous-release hazards phase"
 
 
 class SealedRevision(NamedTuple):
@@ -34,6 +35,8 @@ class SealedRevision(NamedTuple):
     """`works` or `breaks`: whether the previous release keeps working."""
     hazards: str = NOTHING
     """`slug:table`, joined by commas; see `listed`."""
+    phase: str = NOTHING
+    """`pre-deploy` or `post-deploy`; the first format of the manifest did not know it."""
 
     @property
     def parents(self) -> tuple[str, ...]:
@@ -63,6 +66,10 @@ class Manifest(NamedTuple):
     files_digest: str
     """Of the bytes of all revision files when it was sealed."""
     origin: Origin = Origin()
+    servable: tuple[str, ...] = ()
+    """The versions from which only post-deploy work leads to the head, and whose schema has all that the models need."""
+    is_first_format: bool = False
+    """Whether it was written before there were phases; `seal` writes it anew."""
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -108,12 +115,13 @@ def read(file: Path) -> Manifest | None:
     sealed = body_and_seal(file)
     if sealed is None:
         return None
-    body, (digest_of_files, _, _) = sealed
+    body, (digest_of_files, _, _, servable) = sealed
     try:
         entries = tuple(_entry(line) for line in body.split("\n") if line and not line.startswith("# "))
     except TypeError:
         return None
-    return Manifest(entries, digest_of_files, Origin.parse(body))
+    places = tuple(unescape(place) for place in servable.split(",") if place != NOTHING)
+    return Manifest(entries, digest_of_files, Origin.parse(body), places, body.startswith(_FIRST_FORMAT))
 
 
 def entries(file: Path) -> dict[str, SealedRevision]:
@@ -130,14 +138,17 @@ def origin(file: Path) -> Origin:
         return Origin()
 
 
-def render(entries: Iterable[SealedRevision], folder: Path, origin: Origin | None = None) -> str:
+def render(
+    entries: Iterable[SealedRevision], folder: Path, origin: Origin | None = None, servable: Iterable[str] = ()
+) -> str:
     """Return the text of a manifest with these lines, sealed for the files in `folder` as they are now."""
     entries = tuple(entries)
     lines = (" ".join([*map(escape, entry[:3]), *entry[3:]]) for entry in entries)
     body = "\n".join([_TITLE, _COLUMNS, *(origin or Origin()).remarks(), *lines, ""])
     heads = ",".join(escape(head, ",") for head in Manifest(entries, "").heads) or NOTHING
     names = names_digest(as_name(entry.file) for entry in entries)
-    return f"{body}{SEAL} {body_digest(body, heads)} {files_digest(folder)} {names} {heads}\n"
+    places = f"{heads} {listed(servable)}"
+    return f"{body}{SEAL} {body_digest(body, places)} {files_digest(folder)} {names} {places}\n"
 
 
 def listed(tokens: Iterable[str]) -> str:

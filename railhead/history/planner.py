@@ -75,6 +75,7 @@ class MigrationPlan:
         target = options["destination_rev"] if self.moves else ""
         self.target = target if isinstance(target, str) else ", ".join(target)
         self.action = _action(self._plan)
+        self._before_serving = bool(environment.config.attributes.get("before_serving"))
         self._pinned: list[MigrationStep] | None = None
         self._plans: dict[tuple[str, ...], list[MigrationStep]] = {}
         assert context.script is not None
@@ -89,8 +90,16 @@ class MigrationPlan:
     def steps(self, heads: Iterable[str]) -> list[MigrationStep]:
         """Return the steps from `heads` to the target. A relative target is resolved once and then means the same place.
 
-        Raises Stop(`unknown-revision`) when there is no such target or no way to it.
+        Before the application serves, post-deploy work that no pre-deploy revision builds on is left out. Raises Stop(`unknown-revision`) when there is no such target or no way to it.
         """
+        plan = self._steps(heads)
+        if (
+            not self._before_serving or not heads
+        ):  # a database that begins has no release to serve meanwhile, and no rows
+            return plan
+        return plan[: self.history.before_serving([step.revision for step in plan])]
+
+    def _steps(self, heads: Iterable[str]) -> list[MigrationStep]:
         current = frozenset(heads)
         if self._pinned is None or not self.is_relative:
             plan = self._ask(tuple(sorted(current)))

@@ -85,6 +85,8 @@ def snapshot(connection: Connection, *, closely: bool = False) -> Snapshot:
 def state(seen: Snapshot, history: History, on_top: Iterable[str] = ()) -> str:
     """Return the one word for where a database is; `on_top` are the unknown revisions that build on our heads.
 
+    It is `settling` where only post-deploy work is left; whether it has all that the models need is for who can ask them.
+
     A database with the tables of others only, which neither a revision nor a model knows, lacks our revisions: nothing else.
     """
     if history.problem:
@@ -98,7 +100,10 @@ def state(seen: Snapshot, history: History, on_top: Iterable[str] = ()) -> str:
             return "fallback"
         if owners.ours(seen.tables, history):
             return "unmanaged"
-    return "behind" if history.pending(seen.versions) else "current"
+    pending = [revision.id for revision in history.pending(seen.versions)]
+    if seen.versions and pending and not history.before_serving(pending):
+        return "settling"
+    return "behind" if pending else "current"
 
 
 def on_top(connection: Connection, seen: Snapshot, history: History) -> tuple[str, ...]:

@@ -20,14 +20,14 @@ from railhead.errors import Forked, Stop, TwoDatabases
 from railhead.hazards import gate, rules, stake
 from railhead.hazards.rules import Finding
 from railhead.history import loader, manifest
-from railhead.history.graph import History
+from railhead.history.graph import POST_DEPLOY, PRE_DEPLOY, History
 from railhead.logs import log
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.connection import database_identity, open_now, reach, server_version
 from railhead.postgres.retry_budget import Allowance
 from railhead.schema import catalog, requirements
 from railhead.settings import Settings
-from railhead.state import drift, ledger
+from railhead.state import drift, ledger, releases
 from railhead.state.drift import Drift
 from railhead.state.inspection import COMPARABLE, Snapshot, on_top, snapshot, state
 from railhead.state.owners import in_database
@@ -46,6 +46,7 @@ class Pending(NamedTuple):
     hazards: tuple[str, ...]
     lost: Mapping[str, str] | None = None
     """How much there is of what it would take away, in words, by the hazard; None when nobody has counted."""
+    phase: str = PRE_DEPLOY
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -70,6 +71,8 @@ class Status(NamedTuple):
     """Versions that another one builds on, which no tool leaves in alembic_version."""
     unmet: tuple[str, ...] | None = None
     """What models.py needs and this schema does not give; None when that does not decide (see `served`), or nobody asked."""
+    waits: str | None = None
+    """What post-deploy work is waiting for before it takes something away; None when nothing is waited for, or nobody looked."""
     others: tuple[str, ...] = ()
     """Tables of others in a database that has none of ours yet, which are left alone."""
 
@@ -169,21 +172,35 @@ def status_of(
     newer = on_top(connection, seen, history)
     where = state(seen, history, newer)
     missing = [version for version in seen.versions if version not in history.by_id]
+    unmet = tuple(requirements.unmet(models(), connection)) if models and served(where, seen, settings) else None
+    where = "behind" if where == "settling" and unmet else where
     return Status(
         state=where,
         flags=tuple(_flags(connection, seen, history, models)) if closely else (),
         current=seen.versions,
         heads=history.heads,
-        pending=tuple(_pending(history, seen.versions)) if where in {"behind", "fallback", "unmanaged"} else (),
+        pending=tuple(_pending(history, seen.versions))
+        if where in {"behind", "settling", "fallback", "unmanaged"}
+        else (),
         unknown=newer or tuple(missing),
         database=settings.application.dsn.redacted(),
         server=server_version(connection),
         lock=seen.holder,
         last=seen.last,
         redundant=history.redundant(seen.versions) if where == "unknown" else (),
-        unmet=tuple(requirements.unmet(models(), connection)) if models and served(where, seen, settings) else None,
+        unmet=unmet,
+        waits=_waits(connection, settings, history, seen) if closely and where == "settling" else None,
         others=seen.tables if where in {"behind", "current"} and not seen.taken_back else (),
     )
+
+
+def _waits(connection: Connection, settings: Settings, history: History, seen: Snapshot) -> str | None:
+    """Return what the next piece of post-deploy work is waiting for, if it breaks the previous release. Read-only."""
+    revision = history.pending(seen.versions)[0]
+    if not revision.is_breaking(manifest.entries(history.project.manifest).get(revision.id)):
+        return None
+    hindrance = releases.in_use(connection, settings).hindrance(settings)
+    return hindrance and f"{revision.id} breaks the previous release: {hindrance}"
 
 
 def served(where: str, seen: Snapshot, settings: Settings) -> bool:
@@ -192,7 +209,7 @@ def served(where: str, seen: Snapshot, settings: Settings) -> bool:
     So is one that is ahead; and one where DEV_CREATE_TABLES made the tables, while that is still asked for and heeded.
     """
     made = seen.last_action == "create_all" and settings.dev_create_tables and not settings.production
-    return where == "ahead" or (made and where in {"fallback", "behind"})
+    return where in {"ahead", "settling"} or (made and where in {"fallback", "behind"})
 
 
 def drifted(settings: Settings, models: Models) -> Drift:
@@ -221,7 +238,9 @@ def _pending(history: History, current: Iterable[str]) -> Iterable[Pending]:
         entry = sealed.get(one.id)
         tokens = entry.tokens if entry else ()
         hurting = tuple(token for token in tokens if rules.accepted(one, Finding.parse(token)) is None)
-        yield Pending(one.id, f"migrations/versions/{one.file}", one.message, one.is_breaking(entry), hurting)
+        yield Pending(
+            one.id, f"migrations/versions/{one.file}", one.message, one.is_breaking(entry), hurting, phase=one.phase
+        )
 
 
 def _counted(place: Status, connection: Connection, history: History) -> Status:
@@ -244,6 +263,8 @@ def _flags(connection: Connection, seen: Snapshot, history: History, models: Mod
         yield "drifted"
     if edited(seen, history):
         yield "edited"
+    if is_unfinished(seen, history):
+        yield "unfinished"
     sealed = manifest.read(history.project.manifest)
     if not set(history.by_id) <= {entry.revision for entry in (sealed.entries if sealed else ())}:
         yield "unsealed"
@@ -258,6 +279,12 @@ def _drifted(connection: Connection, seen: Snapshot, history: History, models: M
             "somebody has a table for himself, so nobody looked for drift; who it is:  python utils/migrate.py drift"
         )
         return False
+
+
+def is_unfinished(seen: Snapshot, history: History) -> bool:
+    """Tell whether post-deploy work has failed, so that it waits for a release that mends it, or for the next start."""
+    late = {revision.id for revision in history.pending(seen.versions) if revision.phase == POST_DEPLOY}
+    return seen.last is not None and seen.last.outcome == "failed" and seen.last.revision in late
 
 
 def edited(seen: Snapshot, history: History) -> list[str]:
