@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from types import TracebackType
@@ -17,7 +16,6 @@ from typing import Self
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
-from railhead import logs
 from railhead.commands.wait import not_served
 from railhead.errors import Stop
 from railhead.execution import entry
@@ -63,7 +61,6 @@ def finish_beside(settings: Settings, master: int) -> None:
 
     Changes the schema, writes the ledger. The next start tries again what failed.
     """
-    logs.configure(settings, sys.stdout)
     threading.Thread(target=_end_with, args=(master,), name="railhead-master", daemon=True).start()
     log.info("finish: post-deploy work begins, behind the open port")
     try:

@@ -43,5 +43,8 @@ def when_ready(master: Master) -> None:
     front_door = root / "utils" / "migrate.py"
     door = [str(front_door)] if front_door.is_file() else ["-m", "railhead"]
     subprocess.Popen(
-        [sys.executable, *door, "finish", "--beside", str(os.getpid())], cwd=root, stdin=subprocess.DEVNULL
+        [sys.executable, *door, "finish", "--beside", str(os.getpid())],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,  # platforms show what comes on standard error as errors
     )
