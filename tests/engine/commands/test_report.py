@@ -114,6 +114,7 @@ def test_json_is_the_same_record() -> None:
         "server",
         "state",
         "unknown",
+        "waits",
     ]
     assert "größe" in report.as_json({"name": "größe"})
     assert record["last"]["started_at"] == "2030-01-02T03:04:05+00:00"

@@ -111,7 +111,7 @@ def test_what_was_found_out_stays_while_the_file_means_the_same(bare: Workshop) 
     place = bare.write("0001_first", "op.execute('CREATE TABLE a ()')")
     checksum = checksum_of(place)
     assert checksum
-    known = SealedRevision("0001_first.py", "0001_first", "-", checksum, "fingerprint", "works")
+    known = SealedRevision("0001_first.py", "0001_first", "-", checksum, "fingerprint", "works", phase="pre-deploy")
     manifest_of(bare).write_text(render([known], bare.versions))
     place.write_text(f"# a remark\n{place.read_text()}")
     bare.migrate("seal", "--no-replay")
