@@ -17,7 +17,7 @@ from railhead.errors import Stop
 from railhead.fast_path import at_head, can_serve
 from railhead.logs import log
 from railhead.postgres import interrupts
-from railhead.project import Project, work_on
+from railhead.project import work_on
 from railhead.settings import Settings, load
 
 
