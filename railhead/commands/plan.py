@@ -15,8 +15,8 @@ import psycopg2
 
 from railhead.commands.progress import Progress
 from railhead.devserver import scratch
+from railhead.execution.arrival import UNMANAGED
 from railhead.execution.entry import plan
-from railhead.execution.migration_run import UNMANAGED
 from railhead.hazards import gate, halves, rules, stake, table_sizes, unseen
 from railhead.hazards.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from railhead.hazards.gate import Weighed

@@ -15,9 +15,9 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 
 from railhead.devserver import scratch, shared
-from railhead.diagnosis import refusals
-from railhead.errors import Fact, Stop
+from railhead.errors import Fact, Refusal, Stop
 from railhead.execution import recorder
+from railhead.execution.recorder import Claim
 from railhead.hazards import course, replay
 from railhead.history import baseline, manifest
 from railhead.history.checksum import checksum_of
@@ -25,7 +25,6 @@ from railhead.history.graph import History, Revision, find
 from railhead.logs import log
 from railhead.postgres import failures, session_limits
 from railhead.postgres.advisory_lock import Lock
-from railhead.project import version_table
 from railhead.schema import catalog, diff
 from railhead.schema.catalog import Catalog
 from railhead.schema.diff import Change
@@ -131,7 +130,8 @@ def take_over(
     ledger.create(connection)
     replayed = list(history.by_id.values())
     versions = History(settings.project, replayed[: replayed.index(history.by_id[found]) + 1]).heads
-    adopt(connection, lock, ledger.new_run("adopt", settings), [history.by_id[one] for one in versions])
+    claim = Claim(lock, ledger.new_run("adopt", settings), settings.project.version_table)
+    adopt(connection, claim, [history.by_id[version] for version in versions])
     told = ", ".join(versions)
     log.info("adopt: the schema is that of %s%s", told, ", because you say so" if force else "; taken over there")
     others = _whose(connection, history).left_alone()
@@ -151,7 +151,8 @@ def begin(connection: Connection, lock: Lock, run: ledger.Run, history: History)
     ledger.create(connection)
     began = time.monotonic()
     try:
-        adopt(connection, lock, run._replace(action="baseline"), [revision], f"{text};{_LET_BASELINE}")
+        claim = Claim(lock, run._replace(action="baseline"), history.project.version_table)
+        adopt(connection, claim, [revision], f"{text};{_LET_BASELINE}")
     except psycopg2.Error as error:
         if error.pgcode is None:
             raise
@@ -172,46 +173,42 @@ def begin(connection: Connection, lock: Lock, run: ledger.Run, history: History)
     )
 
 
-def adopt(connection: Connection, lock: Lock, run: ledger.Run, versions: Sequence[Revision], making: str = "") -> None:
-    """Say that the database is at these versions, in alembic_version and in the ledger, in one transaction with what is `making` them so.
+def adopt(connection: Connection, claim: Claim, versions: Sequence[Revision], making: str = "") -> None:
+    """Say that the database is at these versions, in its version table and in the ledger, in one transaction with what is `making` them so.
 
     Changes the schema by Alembic's own table and that, writes the ledger. Raises LockLost, and then nothing was written.
     """
-    checksums = {one.id: checksum_of(one.path) for one in versions}
     rows = [
         ledger.NewRow(
-            one.id,
-            ",".join(one.parents) or None,
-            checksums.get(one.id),
+            revision.id,
+            ",".join(revision.parents) or None,
+            checksum_of(revision.path),
             None,
             ago=0.0,
             duration=0.0,
             waited=0.0,
             attempts=1,
         )
-        for one in versions
+        for revision in versions
     ]
+    ids = [revision.id for revision in versions]
     with connection.cursor() as cursor:
-        cursor.execute(f"BEGIN; {session_limits.COMMIT_HERE}; {lock.brand()}")
+        cursor.execute(f"BEGIN; {session_limits.COMMIT_HERE}; {claim.lock.brand()}")
         try:
             if making:
                 cursor.execute(making)
             kept = catalog.read(connection).text
-            cursor.execute(baseline.version_table_made(version_table()))
-            cursor.execute(f"DELETE FROM {version_table().sql}")
-            cursor.execute(f"INSERT INTO {version_table().sql} SELECT unnest(%s)", ([one.id for one in versions],))
-            recorder.write(cursor, lock, run, rows, "applied", [one.id for one in versions])
-            ledger.keep_catalog(connection, run, kept)
+            cursor.execute(baseline.version_table_made(claim.table))
+            cursor.execute(f"DELETE FROM {claim.table.sql}")
+            with recorder.refusing(ids):
+                moving = recorder.moving(cursor, claim.table, frozenset(), frozenset(ids))
+                recorder.write(cursor, claim, rows, "applied", ids, first=moving)
+            ledger.keep_catalog(connection, claim.run, kept)
         except Exception as error:
             cursor.execute("ROLLBACK")
-            match error:
-                case recorder.VersionMoved():
-                    stop = refusals.moved(one.id for one in versions)
-                case recorder.RowsLost():
-                    stop = refusals.not_recorded()
-                case _:
-                    raise
-            raise stop.replaced(database="unchanged") from error
+            if isinstance(error, Refusal):
+                raise error.replaced(database="unchanged") from error
+            raise
         cursor.execute("COMMIT")
 
 

@@ -13,7 +13,7 @@ from railhead.logs import log
 from railhead.postgres import advisory_lock
 from railhead.postgres.advisory_lock import Lock
 from railhead.postgres.connection import open_now
-from railhead.postgres.retry_budget import Allowance
+from railhead.postgres.retry_budget import Allowance, RetryBudget
 from railhead.settings import Settings
 from railhead.state.inspection import Snapshot
 
@@ -30,21 +30,32 @@ def exclusive(
     Raises Stop when the lock stays busy for MIGRATE_WAIT_LOCK.
     """
     lock = Lock(open_now(settings.migrations, doing))
-    deadline = time.monotonic() + settings.wait_lock
-    tell_at = time.monotonic()
     try:
-        for pause in advisory_lock.pauses():
-            seen = look(lock.connection)
-            if lock.try_take():
-                break
-            if time.monotonic() >= tell_at:
-                tell_at = time.monotonic() + TELL_EVERY
-                log.info("%s: waiting for the migration lock, held by %s", doing, seen.holder or "nobody any more")
-            if time.monotonic() >= deadline:
-                raise messages.lock_busy(seen.holder, seen.place, Allowance(settings.wait_lock, "MIGRATE_WAIT_LOCK"))
-            time.sleep(pause)
+        take(lock, RetryBudget(settings.wait_lock, settings.lock_timeout), look, doing)
         with lock.looking() as connection:
-            seen = look(connection)  # again, now that nobody else can change it
-        yield lock, seen
+            snapshot = look(connection)  # again, now that nobody else can change it
+        yield lock, snapshot
     finally:
         lock.release()
+
+
+def take(lock: Lock, budget: RetryBudget, look: Callable[[Connection], Snapshot | None], doing: str) -> bool:
+    """Tell whether the lock is ours; not when `look`, which comes before each attempt, says by None that it is not needed.
+
+    Says who holds it, at once and every few seconds. Raises Stop when it stays busy until the budget is spent.
+    """
+    tell_at = time.monotonic()
+    for pause in advisory_lock.pauses():
+        began = time.monotonic()
+        snapshot = look(lock.connection)
+        if snapshot is None or lock.try_take():
+            return snapshot is not None
+        if budget.left <= 0:
+            raise messages.lock_busy(snapshot.holder, snapshot.place, Allowance(budget.budget, "MIGRATE_WAIT_LOCK"))
+        if time.monotonic() >= tell_at:
+            tell_at = time.monotonic() + TELL_EVERY
+            holder = snapshot.holder or "nobody when we looked"
+            log.info("%s: waiting for the migration lock, held by %s", doing, holder)
+        time.sleep(min(pause, budget.left))
+        budget.spend(time.monotonic() - began)
+    raise AssertionError  # pauses never end

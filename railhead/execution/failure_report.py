@@ -16,7 +16,7 @@ from psycopg2.extensions import connection as Connection
 from railhead.diagnosis import messages
 from railhead.diagnosis.postgres_error import Ask
 from railhead.errors import LEFT_BEHIND, Refusal, Stop, TableBusy
-from railhead.execution.executor import Executor
+from railhead.execution.retry_policy import Cause, StepFailed
 from railhead.history import baseline
 from railhead.history.planner import MigrationPlan
 from railhead.logs import log
@@ -26,6 +26,7 @@ from railhead.schema import catalog, compatibility
 from railhead.schema.catalog import Catalog
 from railhead.settings import Settings
 from railhead.state import inspection, ledger
+from railhead.state.inspection import Snapshot
 
 T = TypeVar("T")
 
@@ -33,13 +34,13 @@ T = TypeVar("T")
 class FailureReport:
     """The account of one run."""
 
-    def __init__(self, way: MigrationPlan, settings: Settings, run: ledger.Run) -> None:
-        """Tell of the run that goes `way`; nobody is asked yet."""
+    def __init__(self, plan: MigrationPlan, settings: Settings, run: ledger.Run) -> None:
+        """Tell of the run that carries out `plan`; nobody is asked yet."""
         self.before: tuple[str, ...] | None = None
         """The versions that the run found at first; None before it has looked."""
         self.place_before = "empty"
         """Where the database was then."""
-        self._way = way
+        self._plan = plan
         self._address = settings.migrations
         self._run = run
 
@@ -50,6 +51,11 @@ class FailureReport:
             return ask(connection)
         finally:
             connection.close()
+
+    def note_first_look(self, snapshot: Snapshot) -> None:
+        """Keep where the run found the database at first."""
+        if self.before is None:
+            self.before, self.place_before = snapshot.versions, snapshot.place
 
     def place(self) -> str:
         """Return where the database is now, for a message."""
@@ -70,38 +76,46 @@ class FailureReport:
         place = "unchanged" if place == messages.NOBODY_ANSWERS else place  # somebody did answer: he refused
         return messages.refused(error, place, ask=ask or self._ask, again=self._again())
 
-    def failed(
-        self, stop: Stop | None, carrier: Executor, error: Exception | None = None, *, foreign: bool = False
-    ) -> Stop:
-        """Write the failure of a revision to the ledger and return what is to be raised for it. Writes the ledger.
-
-        `foreign`: it was a connection of the revision's own that failed.
-        """
-        step = carrier.current
+    def failed(self, failure: StepFailed, instead: Stop | None = None) -> Stop:
+        """Write the failure to the ledger and return what is to be raised for it, or `instead` of that. Writes the ledger."""
         place = self.place()
-        if stop is None:
-            assert error is not None
-            stop = messages.failed(
-                error, step, place, left=carrier.left, foreign=foreign, ask=self._ask, again=self._again()
-            )
-            code = getattr(messages.cause(error), "pgcode", None)
-            if self.place_before == "empty" and baseline.would_help(code, self._way.history):
-                stop = stop.replaced(next_step=f"{baseline.ADVICE}else {stop.next_step}")
-        elif carrier.left and isinstance(stop, TableBusy):
-            stays = "; what the revision has done outside its transaction stays, and is not done twice"
-            stop = stop.replaced(database=stop.database + stays)
-        elif carrier.left:
-            stop = stop.replaced(exit_code=LEFT_BEHIND)
-        if isinstance(stop, Refusal):
-            left = (
-                f"{place.removeprefix('unchanged, ')}; part of {step.revision if step else 'the run'} may stay behind"
-            )
-            stop = stop.replaced(database=left if carrier.left else place)
+        stop = self._told(failure, instead or failure.stop, place)
         words = "; ".join(text for label, text in stop.facts if label in {"PostgreSQL", "Python"}) or stop.headline
         try:
-            self.asking(lambda one: self._note_failure(one, carrier.row, words, left=carrier.left))
+            self.asking(lambda connection: self._note_failure(connection, failure.row, words, left=failure.left))
         except psycopg2.Error as trouble:
             log.warning("the failure could not be written to the ledger: %s", failures.server_words(trouble))
+        return stop
+
+    def _told(self, failure: StepFailed, stop: Stop | None, place: str) -> Stop:
+        """Return the failure in the four parts of a message, with the state of the database that is at `place`."""
+        if stop is None:
+            stop = self._explained(failure, place)
+        elif failure.left and isinstance(stop, TableBusy):
+            stays = "; what the revision has done outside its transaction stays, and is not done twice"
+            stop = stop.replaced(database=stop.database + stays)
+        elif failure.left:
+            stop = stop.replaced(exit_code=LEFT_BEHIND)
+        if not isinstance(stop, Refusal):
+            return stop
+        name = failure.step.revision if failure.step else "the run"
+        half = f"{place.removeprefix('unchanged, ')}; part of {name} may stay behind"
+        return stop.replaced(database=half if failure.left else place)
+
+    def _explained(self, failure: StepFailed, place: str) -> Stop:
+        is_foreign = failure.cause is Cause.FOREIGN
+        stop = messages.failed(
+            failure.error,
+            failure.step,
+            place,
+            left=failure.left,
+            foreign=is_foreign,
+            ask=self._ask,
+            again=self._again(),
+        )
+        code = getattr(messages.cause(failure.error), "pgcode", None)
+        if self.place_before == "empty" and baseline.would_help(code, self._plan.history):
+            stop = stop.replaced(next_step=f"{baseline.ADVICE}else {stop.next_step}")
         return stop
 
     def keep_catalog(self) -> None:
@@ -144,12 +158,12 @@ class FailureReport:
 
     def _again(self) -> str:
         """Return the command that repeats this run."""
-        if self._way.action == "stamp":
-            return f"alembic stamp {self._way.target}"
+        if self._plan.action == "stamp":
+            return f"alembic stamp {self._plan.target}"
         return (
             messages.UPGRADE
-            if self._way.target == "head"
-            else f"python utils/migrate.py {self._way.action} {self._way.target}"
+            if self._plan.target == "head"
+            else f"python utils/migrate.py {self._plan.action} {self._plan.target}"
         )
 
 

@@ -58,23 +58,26 @@ class RetryBudget:
         """Count time that led to nothing."""
         self.spent += seconds
 
-    def rest(self, wasted: float = 0.0) -> float:
-        """Count one failed attempt that took `wasted` seconds, and sleep before the next: 0.5 s growing to 5 s, with jitter.
+    def next_pause(self) -> float:
+        """Return the seconds before the next attempt: 0.5 s growing to 5 s, with jitter."""
+        import random  # 3 ms that only those pay who wait
+
+        return min(self.SHORTEST_PAUSE * 1.3**self._rests, self.LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+
+    def rest(self, wasted: float = 0.0, pause: float | None = None) -> float:
+        """Count one failed attempt that took `wasted` seconds, and sleep before the next, for no longer than what is left.
 
         Returns the seconds that both took.
         """
-        import random  # 3 ms that only those pay who wait
-
-        pause = min(self.SHORTEST_PAUSE * 1.3**self._rests, self.LONGEST_PAUSE) * random.uniform(0.8, 1.2)
-        pause = min(pause, max(0.0, self.left - wasted))
+        pause = min(self.next_pause() if pause is None else pause, max(0.0, self.left - wasted))
         self._rests += 1
         self._sleep(pause)
         self.spent += wasted + pause
         return wasted + pause
 
-    def miss(self, wasted: float = 0.0) -> None:
+    def miss(self, wasted: float = 0.0, pause: float | None = None) -> None:
         """Count one attempt that did not get its locks, and rest; the next may stand in the queue a little longer."""
-        self._queued += self.rest(wasted)
+        self._queued += self.rest(wasted, pause)
         self.misses += 1
 
     def succeed(self) -> None:

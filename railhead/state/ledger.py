@@ -7,7 +7,7 @@ The row of an applied revision is written in that revision's own transaction. Ne
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -45,11 +45,6 @@ CREATE TABLE {TABLE} (
 )
 """
 
-COLUMNS = (
-    "id, run, revision, parent, action, outcome, breaking, checksum, started_at, duration_ms, waited_ms, attempts,"
-    " release, actor, error"
-)
-
 
 class LedgerRow(NamedTuple):
     """One row of the ledger, without its catalog. Durations are milliseconds."""
@@ -73,6 +68,9 @@ class LedgerRow(NamedTuple):
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
         return {**self._asdict(), "started_at": self.started_at.isoformat()}
+
+
+COLUMNS = ", ".join(LedgerRow._fields)
 
 
 class Filter(NamedTuple):
@@ -111,6 +109,45 @@ class NewRow(NamedTuple):
     duration: float
     waited: float
     attempts: int | None
+
+
+class _Sent(NamedTuple):
+    """A field of NewRow on its way: the type in which it is sent, the column that it gets into, and what is made of it for that."""
+
+    type: str
+    column: str
+    made: str
+
+
+_SENT = {
+    "revision": _Sent("text", "revision", "revision"),
+    "parent": _Sent("text", "parent", "parent"),
+    "checksum": _Sent("text", "checksum", "checksum"),
+    "breaking": _Sent("boolean", "breaking", "breaking"),
+    "ago": _Sent("float8", "started_at", "clock_timestamp() - make_interval(secs => ago)"),
+    "duration": _Sent("float8", "duration_ms", "duration * 1000"),
+    "waited": _Sent("float8", "waited_ms", "waited * 1000"),
+    "attempts": _Sent("int", "attempts", "attempts"),
+}
+assert tuple(_SENT) == NewRow._fields
+
+ROW_TYPES = tuple(sent.type for sent in _SENT.values())
+ROW = f"row ({', '.join(_SENT)})"
+"""The name of a row that is sent, and of what it has, in a FROM."""
+WRITTEN = ", ".join(["run", "action", "outcome", "release", "actor", *(sent.column for sent in _SENT.values())])
+"""The columns of a row that is written."""
+MADE = ", ".join(["%s", "%s", "%s", "%s", "current_user || ' @ ' || %s", *(sent.made for sent in _SENT.values())])
+"""What they are made of: the values of `of_run`, and ROW."""
+
+
+def of_run(run: Run, outcome: str) -> tuple[str | None, ...]:
+    """Return what all rows of a run that end so have in common."""
+    return run.id, run.action, outcome, run.release, run.replica
+
+
+def columns_of(rows: Sequence[NewRow]) -> list[list[object]]:
+    """Return the rows field by field, as they are sent; there must be one."""
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 _OF_NO_REVISION = NewRow(None, None, None, None, ago=0.0, duration=0.0, waited=0.0, attempts=None)
@@ -186,30 +223,11 @@ def note(
     catalog: str | None = None,
 ) -> None:
     """Write one row outside any migration's transaction: a failure of `row`'s revision, `create_all`. Writes the ledger."""
-    row = row or _OF_NO_REVISION
+    arrays = ", ".join(f"%s::{kind}[]" for kind in ROW_TYPES)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {TABLE} (run, action, outcome, release, actor, revision, parent, checksum, breaking,"
-            " started_at, duration_ms, waited_ms, attempts, error, catalog)"
-            " VALUES (%s, %s, %s, %s, current_user || ' @ ' || %s, %s, %s, %s, %s,"
-            " clock_timestamp() - make_interval(secs => %s), %s, %s, %s, %s, %s)",
-            (
-                run.id,
-                run.action,
-                outcome,
-                run.release,
-                run.replica,
-                row.revision,
-                row.parent,
-                row.checksum,
-                row.breaking,
-                row.ago,
-                round(row.duration * 1000),
-                round(row.waited * 1000),
-                row.attempts,
-                None if error is None else masked(error),
-                catalog,
-            ),
+            f"INSERT INTO {TABLE} ({WRITTEN}, error, catalog) SELECT {MADE}, %s, %s FROM unnest({arrays}) AS {ROW}",
+            (*of_run(run, outcome), error and masked(error), catalog, *columns_of([row or _OF_NO_REVISION])),
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from railhead.devserver.server import Server
 from railhead.dsn import Dsn
-from railhead.execution import migration_run
+from railhead.execution import retry_policy
 from tests.chaos import server_state
 from tests.chaos.namespaces import may_unshare, with_files
 from tests.chaos.ports import free_ports
@@ -77,7 +77,7 @@ def test_server_that_only_follows_for_long_is_waited_for(one: Tree, own_server: 
     standby = standby_of(own_server, room / "standby")
     try:
         migrator = _start(one, standby.dsn)
-        eventually(lambda: migrator.stderr.count("connecting again") > migration_run.MOST_LOSSES, within=30)
+        eventually(lambda: migrator.stderr.count("connecting again") > retry_policy.MOST_LOSSES, within=30)
         rows_of(standby.dsn, "SELECT pg_promote()")
         assert migrator.wait() == 0, migrator.stderr
         assert server_state.applied(standby.dsn) == [HEAD, "0002_more"]
