@@ -13,7 +13,10 @@ from alembic.runtime.migration import MigrationContext
 from psycopg2.extensions import connection as Connection
 
 from railhead.dsn import Dsn
-from railhead.operations import verbs  # noqa: F401  registers the verbs
+from railhead.operations import (
+    autocommit,
+    verbs,  # noqa: F401  registers the verbs
+)
 from tests.databases import rows_of
 
 Call = Callable[[Operations], object]
@@ -169,7 +172,9 @@ VERBS = {
 
 
 @contextmanager
-def migrating(dsn: Dsn, session: str = "", **options: object) -> Iterator[tuple[sa.Engine, Operations]]:
+def migrating(
+    dsn: Dsn, session: str = "", terms: autocommit.Terms | None = None
+) -> Iterator[tuple[sa.Engine, Operations]]:
     """Give operations in the transaction of a revision, as Alembic runs it."""
 
     def connect() -> Connection:
@@ -183,14 +188,16 @@ def migrating(dsn: Dsn, session: str = "", **options: object) -> Iterator[tuple[
 
     engine = sa.create_engine("postgresql+psycopg2://", creator=connect, poolclass=sa.NullPool)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True, **options})
+        context = MigrationContext.configure(
+            connection, opts={"transaction_per_migration": True, autocommit.OPTION: terms}
+        )
         with context.begin_transaction(_per_migration=True):
             yield engine, Operations(context)
 
 
-def run(dsn: Dsn, call: Call, seen: list[str] | None = None, **options: object) -> None:
+def run(dsn: Dsn, call: Call, seen: list[str] | None = None, terms: autocommit.Terms | None = None) -> None:
     """Run one verb as a revision would, and note its statements in `seen`."""
-    with migrating(dsn, **options) as (engine, op):
+    with migrating(dsn, terms=terms) as (engine, op):
         if seen is not None:
             sa.event.listen(engine, "before_cursor_execute", lambda *event: seen.append(event[2]))
         call(op)

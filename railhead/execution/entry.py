@@ -7,9 +7,9 @@ of them are the same story. The other functions are what the front door asks for
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 import sqlalchemy
@@ -22,7 +22,8 @@ from railhead.diagnosis import messages
 from railhead.errors import Stop
 from railhead.execution.migration_run import MigrationRun, Outcome
 from railhead.history import env_file, loader, offline_sql, planner
-from railhead.history.planner import EnvironmentContext, MigrationPlan, MigrationStep
+from railhead.history.config_attributes import Attribute
+from railhead.history.planner import EnvironmentContext, Errand, MigrationPlan, MigrationStep
 from railhead.logs import log
 from railhead.postgres.connection import open_now
 from railhead.postgres.interrupts import Interrupted
@@ -45,8 +46,9 @@ def enter(
     failure is printed in the usual form and ends the process with the usual code; called, it is raised. `configuration` is what the
     application says of settings, its database before all: see `Project`.
     """
-    called = "settings" in environment.config.attributes or env_file.is_only_asked(environment)
-    settings: Settings | None = environment.config.attributes.get("settings")
+    errand = planner.ERRAND.get(environment.config)
+    called = errand is not None or env_file.is_only_asked(environment)
+    settings = errand.settings if errand else None
     project = settings.project if settings else _project(environment, models, configuration)
     doing = _typed(environment)
     try:
@@ -56,9 +58,10 @@ def enter(
         work_on(project)
         settings = None if environment.is_offline_mode() else settings or _settings_of_hand(project)
         with nesting.at_work(), arguments.around():
-            _carry_out(environment, project, settings, models)
-        if not called and isinstance(outcome := environment.config.attributes.get("outcome"), Outcome):
-            log.info("%s", outcome)
+            answer = _carry_out(environment, project, Errand(settings, bool(errand and errand.only_plan)), models)
+        _ANSWER.put(environment.config, answer)
+        if not called and answer.outcome:
+            log.info("%s", answer.outcome)
     except (Stop, Interrupted, psycopg2.Error, DBAPIError) as error:
         if called or nesting.is_migrating():
             raise
@@ -68,42 +71,56 @@ def enter(
         sys.exit(stop.exit_code)
 
 
-def _carry_out(environment: EnvironmentContext, project: Project, settings: Settings | None, models: Models) -> None:
+class Answer(NamedTuple):
+    """What an errand has brought; nothing when the command does not move the database."""
+
+    outcome: Outcome | None = None
+    steps: Sequence[MigrationStep] | None = None
+
+
+_ANSWER: Attribute[Answer] = Attribute("answer")
+
+
+def _carry_out(environment: EnvironmentContext, project: Project, errand: Errand, models: Models) -> Answer:
+    settings = errand.settings
     if settings is None:
         offline_sql.offline(environment)
-        return
+        return Answer()
     with loader.no_garbage_collection():
-        way = MigrationPlan(environment, project)
-    if way.moves and environment.config.attributes.get("only_plan"):
-        environment.config.attributes["outcome"] = _plan(way, settings)
-    elif way.moves:
-        environment.config.attributes["outcome"] = MigrationRun(way, settings, models).tell()
-    elif way.obstacle:
-        raise way.obstacle
-    else:
-        _only_read(environment, settings, models)
+        plan = MigrationPlan(environment, project)
+    if plan.moves and errand.only_plan:
+        return Answer(steps=_plan(plan, settings))
+    if plan.moves:
+        return Answer(MigrationRun(plan, settings, models).tell())
+    if plan.obstacle:
+        raise plan.obstacle
+    _only_read(environment, settings, models)
+    return Answer()
 
 
 def migrate(action: str, target: str, settings: Settings, *, before_serving: bool = False) -> Outcome:
     """Move the database to `target` and return what was done. Changes the schema, writes the ledger.
 
-    `before_serving`: post-deploy work at the end of the way is left for later. Waits for the database, for other migrators and for table locks, as the settings say. Raises Stop or Interrupted.
+    `before_serving`: post-deploy work at the end of the way is left for later. Waits for the database, for other migrators and for
+    table locks, as the settings say. Raises Stop or Interrupted.
     """
-    attributes: dict[str, object] = {"settings": settings, "before_serving": before_serving}
-    outcome = planner.call(settings.project, action, target, attributes).attributes.get("outcome")
-    if not isinstance(outcome, Outcome):
+    outcome = _answer(action, target, Errand(settings, before_serving=before_serving)).outcome
+    if outcome is None:
         raise messages.not_entered()
     return outcome
 
 
-def plan(action: str, target: str, settings: Settings) -> list[MigrationStep]:
+def plan(action: str, target: str, settings: Settings) -> Sequence[MigrationStep]:
     """Return the steps that `run` would take from where the database is now. Read-only. Raises Stop."""
-    steps = planner.call(settings.project, action, target, {"settings": settings, "only_plan": True}).attributes.get(
-        "outcome"
-    )
-    if not isinstance(steps, list):
+    steps = _answer(action, target, Errand(settings, only_plan=True)).steps
+    if steps is None:
         raise messages.not_entered()
     return steps
+
+
+def _answer(action: str, target: str, errand: Errand) -> Answer:
+    assert errand.settings is not None
+    return _ANSWER.get(planner.call(errand.settings.project, action, target, errand)) or Answer()
 
 
 def _only_read(environment: EnvironmentContext, settings: Settings, models: Models) -> None:
@@ -117,10 +134,10 @@ def _only_read(environment: EnvironmentContext, settings: Settings, models: Mode
         environment.run_migrations()
 
 
-def _plan(way: MigrationPlan, settings: Settings) -> list[MigrationStep]:
+def _plan(plan: MigrationPlan, settings: Settings) -> list[MigrationStep]:
     connection = open_now(settings.migrations, "plan")
     try:
-        return way.steps(inspection.snapshot(connection).versions)
+        return plan.steps(inspection.snapshot(connection).versions)
     finally:
         connection.close()
 

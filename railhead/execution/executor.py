@@ -28,6 +28,7 @@ from railhead.history.env_file import target_metadata
 from railhead.history.loader import no_garbage_collection
 from railhead.history.planner import MigrationContext, MigrationPlan, MigrationStep
 from railhead.logs import log
+from railhead.operations import autocommit
 from railhead.postgres import engine, interrupts
 from railhead.postgres.advisory_lock import Lock
 from railhead.postgres.engine import driver_of
@@ -101,12 +102,7 @@ class Executor:
                 **env_file.kept_in(),
                 transaction_per_migration=not self.headway.is_together,
                 fn=self._run_steps,
-                patience=self._patience,
-                pooled=self._lock.pooled,
-                fence=lambda: self._lock.assert_held(driver_of(connection)),
-                blockers=lambda: self.monitor.blockers,
-                waited=lambda: self.monitor.waited,
-                idle_timeout=self._settings.idle_timeout,
+                railhead=self._terms_outside(connection),  # autocommit.OPTION
             )
             if connection.in_transaction():
                 raise refusals.not_ours()
@@ -115,6 +111,17 @@ class Executor:
         if self.headway.is_together:
             self.headway.commit(self.headway.steps, self.recorder.versions)
         return self.recorder.versions
+
+    def _terms_outside(self, connection: Connection) -> autocommit.Terms:
+        """Return on which terms a revision works outside its transaction."""
+        return autocommit.Terms(
+            self._patience,
+            self._lock.pooled,
+            fence=lambda: self._lock.assert_held(driver_of(connection)),
+            blockers=lambda: self.monitor.blockers,
+            waited=lambda: self.monitor.waited,
+            idle_timeout=self._settings.idle_timeout,
+        )
 
     def _run_steps(self, heads: tuple[str, ...], context: MigrationContext) -> Iterable[object]:
         """Run the steps from `heads` on, and leave none to Alembic, whose loop this is but for the version and the commits.

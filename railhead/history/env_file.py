@@ -20,15 +20,12 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 from railhead.errors import Stop
+from railhead.history.config_attributes import Attribute
 from railhead.logs import log
 from railhead.project import Project, VersionTable, version_table
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
-
-_MODELS = "models"
-_ARGUMENTS = "arguments"
-_ONLY_ASKED = "only_asked"
 
 
 class EnvArguments(NamedTuple):
@@ -56,6 +53,10 @@ class EnvArguments(NamedTuple):
     version_table_schema: str | None = None
     """Both must be what `[railhead]` in alembic.ini says, which a start reads without env.py."""
 
+
+_MODELS: Attribute[Callable[[], MetaData]] = Attribute("models")
+_ARGUMENTS: Attribute[EnvArguments] = Attribute("arguments")
+_ONLY_ASKED: Attribute[bool] = Attribute("only-asked")
 
 _DECIDED = {
     "render_as_batch": "batches are for SQLite",
@@ -101,14 +102,14 @@ def kept_in() -> dict[str, Any]:
 
 def take(environment: EnvironmentContext, models: Callable[[], MetaData], arguments: EnvArguments) -> bool:
     """Keep what env.py hands in, for whoever asks, and tell whether there is more to do than that."""
-    environment.config.attributes[_MODELS] = models
-    environment.config.attributes[_ARGUMENTS] = arguments
+    _MODELS.put(environment.config, models)
+    _ARGUMENTS.put(environment.config, arguments)
     return not is_only_asked(environment)
 
 
 def is_only_asked(environment: EnvironmentContext) -> bool:
     """Tell whether somebody only wants to know what env.py hands in."""
-    return _ONLY_ASKED in environment.config.attributes
+    return bool(_ONLY_ASKED.get(environment.config))
 
 
 def target_metadata(config: Config, script: ScriptDirectory) -> MetaData | None:
@@ -116,13 +117,13 @@ def target_metadata(config: Config, script: ScriptDirectory) -> MetaData | None:
 
     They are imported once something of them is asked for; where that fails, a warning says so.
     """
-    models = _asked(config, script).attributes.get(_MODELS)
-    return cast("MetaData", _Late(cast("Callable[[], MetaData]", models))) if models else None
+    models = _MODELS.get(_asked(config, script))
+    return cast("MetaData", _Late(models)) if models else None
 
 
 def models_of(config: Config, script: ScriptDirectory) -> Callable[[], MetaData] | None:
     """Return what imports the models that env.py hands in, None where it hands in none. Raises what env.py raises."""
-    return cast("Callable[[], MetaData] | None", _asked(config, script).attributes.get(_MODELS))
+    return _MODELS.get(_asked(config, script))
 
 
 class _Late:
@@ -140,13 +141,12 @@ class _Late:
 def arguments(config: Config, script: ScriptDirectory) -> EnvArguments:
     """Return what env.py says beside the models. Asks it, unless it is what called us."""
     try:
-        said = _asked(config, script).attributes.get(_ARGUMENTS)
+        return _ARGUMENTS.get(_asked(config, script)) or EnvArguments()
     except Stop:
         raise
     except Exception as error:  # anybody's code, which who only looks does not need
         log.warning("migrations/env.py cannot be asked what it leaves out: %s: %s", type(error).__name__, error)
-        said = None
-    return said if isinstance(said, EnvArguments) else EnvArguments()
+        return EnvArguments()
 
 
 def _asked(config: Config, script: ScriptDirectory) -> Config:
@@ -154,7 +154,7 @@ def _asked(config: Config, script: ScriptDirectory) -> Config:
     if hasattr(alembic.context, "config"):  # Alembic's proxy is installed: we are called by way of env.py
         return alembic.context.config
     with _one_at_a_time:
-        if _MODELS not in config.attributes:
+        if _MODELS.get(config) is None:
             _ask(config, script)
     return config
 
@@ -166,12 +166,12 @@ _one_at_a_time = Lock()
 def _ask(config: Config, script: ScriptDirectory) -> None:
     if not Path(script.env_py_location).exists():
         return
-    config.attributes[_ONLY_ASKED] = True
+    _ONLY_ASKED.put(config, True)
     try:
         with EnvironmentContext(config, script):
             script.run_env()
     finally:
-        del config.attributes[_ONLY_ASKED]
+        _ONLY_ASKED.take_away(config)
 
 
 def _imported(models: Callable[[], MetaData]) -> MetaData | None:

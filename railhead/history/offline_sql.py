@@ -13,12 +13,12 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from railhead.errors import Stop
-from railhead.history import env_file
+from railhead.history import env_file, planner
 from railhead.history.env_file import target_metadata
 from railhead.history.errors import line_of
 from railhead.history.graph import Revision
 from railhead.history.loader import config, without_warnings
-from railhead.history.planner import MigrationStep, translated
+from railhead.history.planner import Errand, MigrationStep, translated
 from railhead.project import Project, version_table
 
 
@@ -44,7 +44,7 @@ def offline(environment: EnvironmentContext) -> None:
 def downgrade_sql(project: Project, steps: Sequence[MigrationStep]) -> list[str] | None:
     """Return the statements of these steps; None when they cannot be written without asking the database."""
     alembic_config, written = _on_paper(project)
-    alembic_config.attributes["settings"] = None  # who calls wants an exception, not the end of the process
+    planner.ERRAND.put(alembic_config, Errand())  # who calls wants an exception, not the end of the process
     script = ScriptDirectory.from_config(alembic_config)
     runs = [step.run for step in steps]
     environment = EnvironmentContext(

@@ -20,10 +20,12 @@ from alembic.script.revision import MultipleHeads, ResolutionError
 from alembic.util import CommandError
 
 from railhead.errors import Stop
+from railhead.history.config_attributes import Attribute
 from railhead.history.errors import forked, no_function, no_history, unknown_version
 from railhead.history.graph import History
 from railhead.history.loader import config, history
 from railhead.project import Project
+from railhead.settings import Settings
 
 __all__ = [
     "EnvironmentContext",
@@ -75,7 +77,8 @@ class MigrationPlan:
         target = options["destination_rev"] if self.moves else ""
         self.target = target if isinstance(target, str) else ", ".join(target)
         self.action = _action(self._plan)
-        self._before_serving = bool(environment.config.attributes.get("before_serving"))
+        errand = ERRAND.get(environment.config)
+        self._before_serving = errand is not None and errand.before_serving
         self._pinned: list[MigrationStep] | None = None
         self._plans: dict[tuple[str, ...], list[MigrationStep]] = {}
         assert context.script is not None
@@ -157,10 +160,24 @@ class MigrationPlan:
             raise no_function(error.obj, error.name) from error
 
 
-def call(project: Project, action: str, target: str, attributes: dict[str, object]) -> Config:
+class Errand(NamedTuple):
+    """What env.py is asked for by a caller, who wants failures raised. Typed by hand, there is none."""
+
+    settings: Settings | None = None
+    """None: only the SQL is wanted."""
+    only_plan: bool = False
+    """Whether nothing is to be moved, and only the steps are wanted."""
+    before_serving: bool = False
+    """Whether post-deploy work at the end of the way is left out."""
+
+
+ERRAND: Attribute[Errand] = Attribute("errand")
+
+
+def call(project: Project, action: str, target: str, errand: Errand) -> Config:
     """Run Alembic's own command, which comes back to us through migrations/env.py. Returns its configuration."""
     alembic_config = config(project)
-    alembic_config.attributes.update(attributes)
+    ERRAND.put(alembic_config, errand)
     with translated(target=target):
         getattr(command, action)(alembic_config, target)
     return alembic_config

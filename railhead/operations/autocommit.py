@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from railhead.logs import log
 from railhead.postgres import failures, session_limits
 from railhead.postgres.quoting import escaped, qualified
 from railhead.postgres.retry_budget import RetryBudget
+from railhead.settings import Settings
 
 Done = TypeVar("Done")
 
@@ -61,20 +63,36 @@ class Constraint(NamedTuple):
     deferred: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a run lets a revision work outside its transaction; those of no run are the defaults of the settings."""
+
+    budget: RetryBudget = field(default_factory=lambda: RetryBudget(Settings().wait_lock, Settings().lock_timeout))
+    pooled: bool = False
+    """Whether a transaction pooler stands between us and the database."""
+    fence: Callable[[], None] = lambda: None
+    """Raises when nothing may be committed any more."""
+    blockers: Callable[[], Sequence[object]] = list
+    """Returns who was last seen in the way."""
+    waited: Callable[[], float] = float
+    """Returns for how many seconds statements have waited for locks."""
+    idle_timeout: float | None = None
+
+
+OPTION = "railhead"
+"""Where Alembic's context carries the terms."""
+
+
 class AutocommitSession:
     """The migration's connection while it is outside the revision's transaction, or the SQL script under `--sql`."""
 
     def __init__(self, context: MigrationContext) -> None:
         self.context = context
         self.as_sql = context.as_sql
-        self._patience = context.opts.get("patience") or RetryBudget(240.0, 0.9)
-        self._waited = self._patience.lock_timeout
-        self._pooled = bool(context.opts.get("pooled"))
-        self._fence: Callable[[], None] = context.opts.get("fence") or (lambda: None)
-        self._blockers: Callable[[], Sequence[object]] = context.opts.get("blockers") or list
-        self._total: Callable[[], float] = context.opts.get("waited") or float
-        """Returns for how many seconds statements have waited for locks."""
-        self._idle_timeout: float | None = context.opts.get("idle_timeout")
+        self._terms: Terms = context.opts.get(OPTION) or Terms()
+        self._budget = self._terms.budget
+        self._limited = self._budget.lock_timeout
+        """For how many seconds the transaction at hand stands in the queue of a lock."""
 
     def execute(self, sql: str) -> None:
         """Run one statement, or write it."""
@@ -110,9 +128,9 @@ class AutocommitSession:
         def attempt() -> Done | None:
             with self._transaction():
                 if tables:
-                    self._limit(self._patience.left)
+                    self._limit(self._budget.left)
                     self.execute(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
-                    self._limit(self._patience.lock_timeout)
+                    self._limit(self._budget.lock_timeout)
                 return _do(self.execute, work)
 
         return self._climb(attempt)
@@ -124,13 +142,13 @@ class AutocommitSession:
         """
 
         def attempt() -> None:
-            waited = self._total()
+            waited = self._terms.waited()
             with self._no_lock_timeout():
-                self._fence()
+                self._terms.fence()
                 try:
                     _do(self.execute, work)
                 finally:
-                    self._patience.spend(self._total() - waited)
+                    self._budget.spend(self._terms.waited() - waited)
 
         self._climb(attempt)
 
@@ -185,27 +203,29 @@ class AutocommitSession:
                 return attempt()
             except DBAPIError as error:
                 missed = error.orig is not None and failures.is_lock_miss(error.orig)
-                if not missed or self._patience.left <= 0:
+                if not missed or self._budget.left <= 0:
                     raise
             log.info(
                 "a lock was not to be had within %.0f ms; in the way: %s; trying again, for %.0f s more at most",
-                self._waited * 1000,
-                "; ".join(map(str, self._blockers())) or "nobody any more",
-                self._patience.left,
+                self._limited * 1000,
+                "; ".join(map(str, self._terms.blockers())) or "nobody any more",
+                self._budget.left,
             )
-            self._patience.miss(time.monotonic() - began)
+            self._budget.miss(time.monotonic() - began)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self.execute("BEGIN")
         try:
             if not self.as_sql:
-                self._limit(self._patience.lock_timeout)
-                if self._pooled and self._idle_timeout:  # what is said once for a session does not hold here
-                    idle = f"SET LOCAL idle_in_transaction_session_timeout = {round(self._idle_timeout * 1000)}"
+                self._limit(self._budget.lock_timeout)
+                if (
+                    self._terms.pooled and self._terms.idle_timeout
+                ):  # what is said once for a session does not hold here
+                    idle = f"SET LOCAL idle_in_transaction_session_timeout = {round(self._terms.idle_timeout * 1000)}"
                     self.execute(f"{idle}; {session_limits.COMMIT_HERE}")
             yield
-            self._fence()
+            self._terms.fence()
             self.execute("COMMIT")
         except BaseException:
             self._try("ROLLBACK")
@@ -213,8 +233,8 @@ class AutocommitSession:
 
     def _limit(self, seconds: float) -> None:
         """Let this transaction wait no longer than that for each lock from here on."""
-        self._waited = max(0.001, seconds)
-        self.execute(f"SET LOCAL lock_timeout = '{round(self._waited * 1000)}ms'")
+        self._limited = max(0.001, seconds)
+        self.execute(f"SET LOCAL lock_timeout = '{round(self._limited * 1000)}ms'")
 
     @contextmanager
     def _no_lock_timeout(self) -> Iterator[None]:
@@ -222,7 +242,7 @@ class AutocommitSession:
 
         Behind a transaction pooler nothing is set: it would reach other clients, and perhaps not this statement.
         """
-        if self._pooled:
+        if self._terms.pooled:
             yield
             return
         before = self.rows("SELECT current_setting('lock_timeout')")

@@ -9,6 +9,7 @@ import pytest
 
 from railhead.devserver.server import Server
 from railhead.dsn import Dsn
+from railhead.operations.autocommit import Terms
 from railhead.postgres.retry_budget import RetryBudget
 from tests.chaos.servers import QUICK
 from tests.databases import rows_of
@@ -51,7 +52,7 @@ def test_verbs_make_autovacuum_give_way(vacuumed: Dsn) -> None:
             within=60,
             what=f"autovacuum works on {table}",
         )
-        patience = RetryBudget(30, 0.9)
-        run(vacuumed, verb.call, patience=patience)
-        assert (name, patience.misses) == (name, 0)
+        budget = RetryBudget(30, 0.9)
+        run(vacuumed, verb.call, terms=Terms(budget))
+        assert (name, budget.misses) == (name, 0)
         assert answer(vacuumed, verb) == verb.answer

@@ -19,7 +19,7 @@ from psycopg2.extensions import connection as Connection
 from railhead.dsn import Dsn
 from railhead.errors import Stop
 from railhead.operations import verbs
-from railhead.operations.autocommit import Table, autocommit
+from railhead.operations.autocommit import Table, Terms, autocommit
 from railhead.operations.backfill import Backfill
 from railhead.postgres.retry_budget import RetryBudget
 from tests.databases import rows_of
@@ -167,7 +167,7 @@ def test_blocking_statement_gives_way_and_tries_again(database: Dsn, other_sessi
 
     with other_session.cursor() as cursor:
         cursor.execute('LOCK TABLE shop."Item" IN ACCESS SHARE MODE')
-    run(database, VERBS["set_not_null"].call, patience=RetryBudget(30, 0.9, sleep=sleep))
+    run(database, VERBS["set_not_null"].call, terms=Terms(RetryBudget(30, 0.9, sleep=sleep)))
     assert len(slept) == 3
     assert answer(database, VERBS["set_not_null"]) == ["Name"]
 
@@ -177,14 +177,14 @@ def test_verb_stands_in_line_behind_maintenance(database: Dsn, other_session: Co
     """For who maintains the table a verb waits beyond its short lock timeout: traffic goes on meanwhile, nothing is missed."""
     verb = VERBS[name]
     rows_of(database, TABLES + verb.before)
-    patience = RetryBudget(30, 0.05)
+    budget = RetryBudget(30, 0.05)
     with other_session.cursor() as cursor:
         cursor.execute('LOCK TABLE shop."Item" IN SHARE UPDATE EXCLUSIVE MODE')
-    with in_background(database, verb.call, patience=patience) as failure:
+    with in_background(database, verb.call, terms=Terms(budget)) as failure:
         eventually_waits(database, "LOCK TABLE%", milliseconds=200)
         rows_of(database, 'UPDATE shop."Item" SET price = 1 WHERE id = 1')
         other_session.rollback()
-    assert (failure, patience.misses) == ([], 0)
+    assert (failure, budget.misses) == ([], 0)
     assert answer(database, verb) == verb.answer
 
 
@@ -212,7 +212,7 @@ def test_patience_ends_and_nothing_is_left(database: Dsn, other_session: Connect
     with other_session.cursor() as cursor:
         cursor.execute('LOCK TABLE shop."Item" IN ACCESS SHARE MODE')
     with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
-        run(database, VERBS["set_not_null"].call, patience=RetryBudget(0.3, 0.9))
+        run(database, VERBS["set_not_null"].call, terms=Terms(RetryBudget(0.3, 0.9)))
     other_session.rollback()
     assert rows_of(database, NOT_NULL) == []
 
@@ -243,7 +243,7 @@ def test_behind_a_pooler_no_setting_reaches_other_clients(database: Dsn) -> None
     statements: list[str] = []
     for verb in VERBS.values():
         rows_of(database, TABLES + verb.before)
-        run(database, verb.call, pooled=True, seen=statements)
+        run(database, verb.call, terms=Terms(pooled=True), seen=statements)
     assert len(statements) > 50
     assert [one for one in statements if one.startswith("SET ") and not one.startswith("SET LOCAL")] == []
 
@@ -262,7 +262,7 @@ def test_nothing_is_committed_when_the_migration_lock_is_lost(database: Dsn, nam
         raise LockLost
 
     with pytest.raises(LockLost):
-        run(database, verb.call, fence=fence)
+        run(database, verb.call, terms=Terms(fence=fence))
     assert answer(database, verb) == before
 
 
@@ -402,7 +402,7 @@ def test_backfill_meets_rows_that_change_under_its_hands(database: Dsn, other_se
     run(
         database,
         lambda op: op.backfill("Item", "price = 9", "price < 9", batch=100, schema="shop"),
-        patience=RetryBudget(30, 0.9, sleep=sleep),
+        terms=Terms(RetryBudget(30, 0.9, sleep=sleep)),
     )
     assert rows_of(database, 'SELECT DISTINCT price FROM shop."Item"') == [(9,)]
     assert rows_of(database, 'SELECT "Name" FROM shop."Item" WHERE id = 250') == [("changed",)]
@@ -418,13 +418,13 @@ def test_backfill_that_would_never_end_stops_before_it_writes(database: Dsn) -> 
 
 
 @contextmanager
-def in_background(dsn: Dsn, call: Call, session: str = "", **options: object) -> Iterator[list[BaseException]]:
+def in_background(dsn: Dsn, call: Call, session: str = "", terms: Terms | None = None) -> Iterator[list[BaseException]]:
     """Run one verb in a thread; what it raised is in the list when the block has ended."""
     failure: list[BaseException] = []
 
     def work() -> None:
         try:
-            with migrating(dsn, session, **options) as (_, op):
+            with migrating(dsn, session, terms) as (_, op):
                 call(op)
         except sa.exc.SQLAlchemyError as error:
             failure.append(error)
