@@ -1,6 +1,6 @@
 """What does a revision ask of `op`? Its function is run, and each operation is written down instead of done.
 
-Nothing reaches a database: there is none to be reached meanwhile. What depends on the answer of one cannot be recorded.
+Nothing is reached meanwhile, neither a database nor anything else. What depends on the answer of one cannot be recorded.
 """
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
-import io
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,6 @@ from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 import alembic
-import psycopg2
 import sqlalchemy as sa
 from alembic.operations import BatchOperations, MigrateOperation, Operations, ops
 from alembic.operations.batch import BatchOperationsImpl
@@ -27,6 +24,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql
 
 from railhead.autogenerate.render import Verb
+from railhead.hazards.isolation import isolated
 from railhead.history import alembic_quirks
 from railhead.history.graph import syntax
 from railhead.history.loader import without_warnings
@@ -75,7 +73,7 @@ def recorded(source: str, function: str, file: str) -> Recording:
     code = compile(source, f"<{file}>", "exec", dont_inherit=True)
     module: dict[str, Any] = {"__name__": Path(file).stem, "__file__": file}
     notes = _Notes(syntax(source), code.co_filename)
-    with without_warnings(), contextlib.redirect_stdout(io.StringIO()), _no_database(notes):
+    with without_warnings(), isolated(notes.refuse):
         try:
             exec(code, module)  # noqa: S102  Alembic has imported the same file
             with alembic_quirks.answering(_Recorder(notes)):
@@ -273,20 +271,3 @@ class _Answer:
 
 for _way_to_look in ("bool", "iter", "len", "int", "hash", "eq", "ne", "lt", "gt", "le", "ge", "add", "sub"):
     setattr(_Answer, f"__{_way_to_look}__", _Answer._looked_at)  # noqa: SLF001
-
-
-@contextlib.contextmanager
-def _no_database(notes: _Notes) -> Iterator[None]:
-    """Let this thread reach no database by a connection of its own."""
-    connect, ours = psycopg2.connect, threading.get_ident()
-
-    def connected(*args: Any, **kw: Any) -> Any:
-        if threading.get_ident() == ours:
-            notes.refuse("it opens a connection of its own")
-        return connect(*args, **kw)
-
-    psycopg2.connect = connected
-    try:
-        yield
-    finally:
-        psycopg2.connect = connect

@@ -199,6 +199,9 @@ def test_what_cannot_tell_its_done_rows_is_left_to_words(statement: str) -> None
         ('if op.get_bind().scalar(sa.text("SELECT 1")) == 1:\n    op.drop_table("task")', "it reads the database"),
         ("op.get_bind().connection.set_session()", "it asks its connection for `connection`"),
         ('sa.create_engine("postgresql+psycopg2://nowhere").connect()', "it opens a connection of its own"),
+        ("import subprocess\nsubprocess.run(['true'])", "it reaches other programs"),
+        ("import urllib.request\nurllib.request.urlopen('http://127.0.0.1:9')", "it reaches the network"),
+        ("try:\n    open('written', 'w')\nexcept Exception:\n    pass", "it writes files"),
         ("import what_is_not_there", "run without a database, its upgrade() ends with ModuleNotFoundError: No module named 'what_is_not_there'"),
         (
             'for name in ("a", "b"):\n    op.create_table(name)\n    if True:\n        op.create_index_concurrently(name, "task", [name])',
