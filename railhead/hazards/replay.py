@@ -7,26 +7,27 @@ that is in use is touched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import psycopg2
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.runtime.migration import RevisionStep
 from alembic.script import ScriptDirectory
-from psycopg2 import errorcodes
 
 from railhead.dsn import Dsn
 from railhead.hazards import loss
 from railhead.hazards.footprint import Footprint, Statement
-from railhead.hazards.stage import NotTogether, Stage
+from railhead.hazards.reversal import Reversal, in_short
+from railhead.hazards.stage import Stage
 from railhead.hazards.tracer import Point, Tracer
 from railhead.history import baseline, loader
 from railhead.history.graph import History, Revision
 from railhead.operations import verbs
 from railhead.postgres import engine, failures
-from railhead.postgres.connection import connect, fetch_all, fetch_value
+from railhead.postgres.connection import connect, fetch_all
 from railhead.schema import diff
 from railhead.schema.catalog import Catalog, read
 
@@ -35,7 +36,7 @@ class Failed(Exception):
     """A revision does not run on a scratch database that the ones before it have made."""
 
     def __init__(self, revision: Revision, error: Exception) -> None:
-        super().__init__(f"{revision.id}: {_said(error)}")
+        super().__init__(f"{revision.id}: {in_short(error)}")
         self.revision = revision
         self.error = error
 
@@ -147,11 +148,14 @@ class Replay:
             raise Failed(revision, error) from error
         after = self.catalog()
         lost = self._lost(held, eyes)
-        undone, spoilt = self._undone(revision, before, after, leaves=any(one.outside for one in eyes.statements))
+        reversal = Reversal(
+            self._stage, partial(self._step, revision, up=False), partial(self._step, revision, up=True), self.catalog
+        )
+        undone, spoilt = reversal.undone(before, after, leaves=any(one.outside for one in eyes.statements))
         doubled = eyes.doubled
         repeated = f"run again it writes the rows of {' '.join(doubled.split())[:60]!r} once more" if doubled else None
         for point in () if repeated else eyes.points:
-            if not (spoilt or self._is_back(revision)):
+            if not (spoilt or reversal.is_back()):
                 spoilt = True
             repeated = self._not_survived(revision, after, point, None if spoilt else self, afresh)
             if repeated:
@@ -162,67 +166,6 @@ class Replay:
         )
         self._before = None if spoilt else after
         return footprint, spoilt
-
-    def _undone(self, revision: Revision, before: Catalog, after: Catalog, *, leaves: bool) -> tuple[str | None, bool]:
-        """Return why the way back does not lead back, and whether the database is spoilt now."""
-        if not leaves:
-            with suppress(NotTogether):
-                return self._undone_together(revision, before, after), False
-        try:
-            self._stage.run([self._step(revision, up=False)])
-        except Exception as error:
-            return _no_way_back(error), bool(diff.difference(after, self.catalog()))
-        told = _left(before, self.catalog())
-        try:
-            self._stage.run([self._step(revision, up=True)])
-        except Exception as error:
-            return told or _not_again(error), True
-        again = diff.difference(after, self.catalog())
-        return told or _another(again), bool(again)
-
-    def _undone_together(self, revision: Revision, before: Catalog, after: Catalog) -> str | None:
-        """Return why the way back does not lead back, tried in one transaction that is rolled back: nothing is spoilt.
-
-        Raises NotTogether where that cannot be seen inside one transaction.
-        """
-        told: list[str | None] = []
-        going_up = False
-
-        def there_and_back(context: MigrationContext) -> Iterator[RevisionStep]:
-            nonlocal going_up
-            assert context.connection is not None
-            driver = engine.driver_of(context.connection)
-            self._stage.together = True
-            yield self._step(revision, up=False)
-            told.append(_left(before, read(driver, often=True)))
-            if told[0]:
-                raise _Enough
-            if fetch_value(driver, "SET CONSTRAINTS ALL IMMEDIATE; RESET ALL; SELECT pg_my_temp_schema() <> 0"):
-                raise NotTogether  # a temporary table that goes with its transaction would be in the way
-            going_up = True
-            yield self._step(revision, up=True)
-            told.append(_another(diff.difference(after, read(driver, often=True))))
-            raise _Enough
-
-        try:
-            self._stage.play(lambda _, context: there_and_back(context), whole=True)
-        except _Enough:
-            pass
-        except Exception as error:
-            if _needs_a_commit(error):
-                raise NotTogether from error
-            told.append(_not_again(error) if going_up else _no_way_back(error))
-        finally:
-            self._stage.together = False
-        return next((one for one in told if one), None)
-
-    def _is_back(self, revision: Revision) -> bool:
-        """Go back to before a revision, and tell whether that was possible."""
-        try:
-            self._stage.run([self._step(revision, up=False)])
-        except Exception:
-            return False
-        return True
 
     def _not_survived(
         self,
@@ -244,7 +187,7 @@ class Replay:
             if revision.id not in self._versions():
                 self._stage.run([self._step(revision, up=True)])
         except Exception as error:
-            return f"{where} it fails: {_said(error)}"
+            return f"{where} it fails: {in_short(error)}"
         left = diff.difference(after, self.catalog())
         if not left:
             return None
@@ -283,50 +226,6 @@ def loaded(config: Config) -> ScriptDirectory:
 def _emptied(eyes: Tracer) -> Iterator[loss.Loss]:
     for table in dict.fromkeys(table for statement in eyes.statements for table in statement.emptied):
         yield loss.Loss(table, "rows")
-
-
-class _Enough(Exception):
-    """Everything was seen: rolls back what was tried."""
-
-
-def _needs_a_commit(error: BaseException) -> bool:
-    """Tell whether it is only for the one transaction that a way back and forth has failed."""
-    cause = getattr(error, "orig", None) or error
-    return isinstance(error, NotTogether) or getattr(cause, "pgcode", None) in _ONLY_TOGETHER
-
-
-_ONLY_TOGETHER = {
-    errorcodes.UNSAFE_NEW_ENUM_VALUE_USAGE,
-    errorcodes.OBJECT_IN_USE,  # a table has pending events of triggers
-    errorcodes.LOCK_NOT_AVAILABLE,  # a connection of the revision's own waits for this one
-}
-
-
-def _no_way_back(error: Exception) -> str:
-    return f"its downgrade fails: {_said(error)}"
-
-
-def _not_again(error: Exception) -> str:
-    return f"it cannot be applied again after its downgrade: {_said(error)}"
-
-
-def _another(changes: Sequence[diff.Change]) -> str | None:
-    return f"applied again it gives another {changes[0].object}" if changes else None
-
-
-def _left(before: Catalog, now: Catalog) -> str | None:
-    """Return what a downgrade leaves behind, None when it is nothing."""
-    left = diff.difference(before, now)
-    if not left:
-        return None
-    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-    return f"its downgrade leaves {left[0].object} {left[0].kind}{more}"
-
-
-def _said(error: BaseException) -> str:
-    cause = getattr(error, "orig", None) or error
-    primary = getattr(getattr(cause, "diag", None), "message_primary", None)
-    return " ".join(primary.split()) if primary else failures.server_words(cause).splitlines()[0]
 
 
 assert verbs.REPEATABLE  # importing it registers the verbs that revisions use

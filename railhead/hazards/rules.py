@@ -7,19 +7,16 @@ PostgreSQL itself said about a revision, and not SQL. How large the tables are i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from railhead.hazards import new_constraints
-from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, Footprint, Statement
+from railhead.hazards import checks
+from railhead.hazards.checks import Hit
+from railhead.hazards.footprint import Footprint
 from railhead.hazards.loss import Loss
 from railhead.hazards.table_names import in_words
 from railhead.history.graph import Revision
 from railhead.schema import compatibility
-from railhead.schema.objects import Column
-
-Hit = tuple[str, str]
-"""A table (empty where it is about the revision as a whole), and what in it is meant, in words."""
 
 
 class Hazard(NamedTuple):
@@ -132,120 +129,8 @@ def is_breaking(footprint: Footprint, revision: Revision) -> bool:
     return bool(compatibility.breaks(footprint.before, footprint.after))
 
 
-def _rewrites(footprint: Footprint) -> Iterator[Hit]:
-    for statement in footprint.statements:
-        for table in statement.rewritten:
-            yield table, _first_words(statement)
-    rewritten = {table for statement in footprint.statements for table in statement.rewritten}
-    for table in _zoned(footprint) - rewritten:
-        for statement in footprint.statements:
-            if statement.held.get(table) == EXCLUSIVE and re.search(r"\bTYPE\b", statement.sql, re.IGNORECASE):
-                yield table, _first_words(statement)
-
-
-def _zoned(footprint: Footprint) -> set[str]:
-    """Return the tables with a timestamp that gets a time zone or loses it.
-
-    Where `TimeZone` is UTC, as on a scratch database, PostgreSQL need not write the rows: anywhere else it does.
-    """
-    old, new = footprint.before.objects, footprint.after.objects
-    both = ((new[name].place, old[name].facts, new[name].facts) for name in old.keys() & new.keys())
-    return {
-        table
-        for table, was, now in both
-        if isinstance(was, Column) and isinstance(now, Column)
-        if was.type.startswith("timestamp") and now.type.startswith("timestamp")
-        if (" with time zone" in was.type) != (" with time zone" in now.type)
-    }
-
-
-def _scans(footprint: Footprint) -> Iterator[Hit]:
-    for statement in footprint.statements:
-        for table in statement.scanned:
-            if _blocks(statement, table) and table not in statement.rewritten:
-                yield table, f"{_first_words(statement)}{_meanwhile(statement, table)}"
-
-
-def _indexes(footprint: Footprint) -> Iterator[Hit]:
-    for statement in footprint.statements:
-        for index, table in statement.indexed:
-            if _blocks(statement, table) and table not in statement.rewritten:
-                yield table, f"the index {index}{_meanwhile(statement, table)}"
-
-
-def _foreign_keys(footprint: Footprint) -> Iterator[Hit]:
-    for statement in footprint.statements:
-        for name, table in statement.foreign_keys:
-            if _blocks(statement, table) and table not in statement.rewritten:
-                yield table, f"the foreign key {name}{_meanwhile(statement, table)}"
-
-
-def _blocks(statement: Statement, table: str) -> bool:
-    """Tell whether somebody waits while this works on a table: for that one, or for another that is locked meanwhile."""
-    return bool(_blocked(statement, table))
-
-
-def _blocked(statement: Statement, table: str) -> list[str]:
-    """Return the tables that nobody can write meanwhile; its own first."""
-    blocked = [name for name, mode in statement.held.items() if mode >= BLOCKS_WRITES]
-    return sorted(blocked, key=lambda name: (name != table, name))
-
-
-def _meanwhile(statement: Statement, table: str) -> str:
-    """Return, where others wait than those of the table itself, for whom."""
-    first, *_ = _blocked(statement, table)
-    return "" if first == table else f" (while nobody can write {first})"
-
-
-def _writes(footprint: Footprint) -> Iterator[Hit]:
-    for statement in footprint.statements:
-        if statement.alone or not statement.outside:  # what a verb commits in batches is neither
-            for table in statement.written:
-                yield table, _first_words(statement)
-
-
-def _chains(footprint: Footprint) -> Iterator[Hit]:
-    """Yield the last table of the longest chain: one of its tables can be neither read nor written, the others not written."""
-    most: list[str] = []
-    for statement in footprint.statements:
-        held = [table for table, mode in statement.held.items() if mode >= BLOCKS_WRITES]
-        last = [table for table in held if statement.taken.get(table, -1) >= BLOCKS_WRITES]
-        last.sort(key=lambda table: -statement.taken[table])
-        if EXCLUSIVE in statement.held.values() and len(held) > max(len(most), 1):
-            most = [*(table for table in held if table not in last), *last]
-    if most:
-        yield most[-1], " and ".join(most[:-1])
-
-
-def _breaks(footprint: Footprint) -> Iterator[Hit]:
-    for broken in compatibility.breaks(footprint.before, footprint.after):
-        yield broken.object, broken.why
-
-
-def _not_repeatable(footprint: Footprint) -> Iterator[Hit]:
-    if footprint.repeated:
-        yield "", footprint.repeated
-
-
-def _not_reversible(footprint: Footprint) -> Iterator[Hit]:
-    if footprint.undone:
-        yield "", footprint.undone
-
-
-def _destroys(footprint: Footprint) -> Iterator[Hit]:
-    gone = {loss.table for loss in footprint.losses if loss.what == "table"}
-    for loss in footprint.losses:
-        if loss.what == "table" or loss.table not in gone:
-            yield loss.table, loss.what
-
-
 _LOSS = re.compile(r'(?P<table>(?:[^":]|"(?:[^"]|"")*")+):(?P<what>.*)', re.DOTALL)
 """A table, as PostgreSQL quotes it, and what is lost of it."""
-
-
-def _first_words(statement: Statement) -> str:
-    words = " ".join(statement.sql.split())
-    return words if len(words) <= 80 else f"{words[:77]}..."
 
 
 _RECORDS = (
@@ -259,7 +144,7 @@ _RECORDS = (
         '2. op.backfill({name}, "new = old", "new IS NULL AND old IS NOT NULL"{schema})\n'
         "3. let the application read the new column; drop the old one a release later",
         blocking=True,
-        check=_rewrites,
+        check=checks.rewrites,
         story="Most changes of a type, a new column whose default differs from row to row (`gen_random_uuid()`, an identity,\n"
         "a stored generated column) and `VACUUM FULL`, `CLUSTER` or `REFRESH MATERIALIZED VIEW` copy the whole table while\n"
         "they hold it under ACCESS EXCLUSIVE: every query on it waits, for as long as the copy takes. PostgreSQL copies some\n"
@@ -274,7 +159,7 @@ _RECORDS = (
         'or op.create_check_constraint_not_valid("name", {name}, "condition"{schema})\n'
         '   op.validate_constraint("name", {name}{schema})',
         blocking=True,
-        check=_scans,
+        check=checks.scans,
         story="`SET NOT NULL` and a CHECK constraint have to hold for the rows that are there, so PostgreSQL reads them all, under\n"
         "ACCESS EXCLUSIVE. Added NOT VALID a constraint holds for what is written from now on and takes a moment; VALIDATE then\n"
         "reads the old rows while everybody goes on reading and writing. A validated `column IS NOT NULL` also proves\n"
@@ -288,7 +173,7 @@ _RECORDS = (
         'op.create_index_concurrently("name", {name}, ["column"]{schema})\n'
         'or op.create_unique_constraint_concurrently("name", {name}, ["column"]{schema})',
         blocking=True,
-        check=_indexes,
+        check=checks.indexes,
         story="CREATE INDEX and ADD UNIQUE take a lock that lets others read and makes every write wait until the index is built:\n"
         "seconds for a million rows, minutes for a hundred. CONCURRENTLY builds it beside the traffic. It cannot run inside a\n"
         "transaction and leaves an INVALID index behind when it fails; `op.create_index_concurrently` drops such a leftover and\n"
@@ -302,7 +187,7 @@ _RECORDS = (
         'op.create_foreign_key_not_valid("name", {name}, "other", ["column"], ["id"]{source_schema})\n'
         'op.validate_constraint("name", {name}{schema})',
         blocking=True,
-        check=_foreign_keys,
+        check=checks.foreign_keys,
         story="A new foreign key is checked for all rows under SHARE ROW EXCLUSIVE on both tables: reads go on, writes to either wait.\n"
         "NOT VALID it takes a moment and holds for new rows; VALIDATE checks the old ones while both tables are written.",
     ),
@@ -313,7 +198,7 @@ _RECORDS = (
         instead="Write them in batches, in a revision of its own:\n"
         'op.backfill({name}, "column = value", "column IS NULL"{schema})',
         blocking=True,
-        check=_writes,
+        check=checks.writes,
         story="An UPDATE of many rows locks each of them until the migration commits: whoever wants to change one of them waits. It\n"
         "also doubles the table's size, and keeps VACUUM from its work everywhere. `op.backfill` commits every few thousand\n"
         "rows, may be stopped at any moment and goes on where it was. Rows that are inserted one by one are no hazard.",
@@ -326,7 +211,7 @@ _RECORDS = (
         "by its nature (dropping a foreign key or a table that has some) gives way by itself: it waits for at most\n"
         "MIGRATE_LOCK_TIMEOUT, is rolled back and tried again.",
         blocking=False,
-        check=_chains,
+        check=checks.chains,
         story="A transaction keeps every lock until it ends. While it waits for the second table, everybody waits for the first; and\n"
         "an application that takes the two in the other order can end in a deadlock. A foreign key is a lock on the table that it\n"
         "refers to as well: a column with one, or a new table with one beside another change, is such a chain.",
@@ -340,7 +225,7 @@ _RECORDS = (
         "breaking = False  # release 41 is ready for it\n"
         "A new column that must have a value is no danger with a server default.",
         blocking=False,
-        check=_breaks,
+        check=checks.breaks,
         story="While a deploy goes on, the release before it still serves requests on the new schema, and a rollback brings it back\n"
         "for longer. Whatever it names has to stay until no running release names it: expand first, contract a release later.\n"
         "A renamed column is a dropped one to the code that knows the old name.",
@@ -352,7 +237,7 @@ _RECORDS = (
         instead="Let a release go out first that keeps to the rule, and mend the rows that are there. Then say so in the file:\n"
         'accepted_hazards = {{"may-reject-writes": "since release 41 nothing else is written"}}',
         blocking=False,
-        check=new_constraints.rejecting,
+        check=checks.rejects,
         story="A new unique, check or foreign key on a table that is in use turns requests into errors when running code does not\n"
         "keep to it, and the migration itself fails on the first row that does not. A rule on columns that are new in the same\n"
         "revision troubles nobody: no running code writes them yet.",
@@ -365,7 +250,7 @@ _RECORDS = (
         "and `with op.get_context().autocommit_block()` gives way to those verbs, which may be run again from the top.\n"
         "Where it commits by hand (`op.get_bind().commit()`, `op.execute('COMMIT')`), take that out.",
         blocking=False,
-        check=_not_repeatable,
+        check=checks.not_repeatable,
         story="What is done outside a transaction stays when the process dies: half of the revision is there, and the version is not.\n"
         "Started again it fails on its own first half (`already exists`). A revision either stays in its transaction, or holds\n"
         "only verbs that may be run again. Unless it is accepted, such a revision is refused on every database where a run has\n"
@@ -379,7 +264,7 @@ _RECORDS = (
         "kept, copy it first, in a revision of its own:\n"
         "op.execute({copy})",
         blocking=False,
-        check=_destroys,
+        check=checks.destroys,
         destroys=True,
         story="A dropped table or column, deleted rows, a narrower type and a value taken out of an enum are gone when the revision is\n"
         "committed: a downgrade makes the column again, and not what was in it. So it is refused wherever there is something to\n"
@@ -392,7 +277,7 @@ _RECORDS = (
         instead="Write into downgrade() the opposite of each step of upgrade(), in the opposite order.\n"
         "A type that op.create_table made is not dropped with the table: op.execute('DROP TYPE ...').",
         blocking=False,
-        check=_not_reversible,
+        check=checks.not_reversible,
         story="A downgrade is rarely needed and then in a hurry. One that leaves something behind makes the next upgrade fail on it.\n"
         "What truly cannot be taken back is accepted with its reason.",
     ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from railhead.hazards.checks import rejects
 from railhead.hazards.footprint import Footprint
-from railhead.hazards.new_constraints import rejecting
 from railhead.schema.catalog import Catalog
 
 TABLE = (
@@ -43,7 +43,7 @@ def footprint(*lines: str) -> Footprint:
 )
 def test_a_rule_is_new_whatever_its_texts_say(line: str) -> None:
     """What stands in quotes takes nothing away from a rule, and makes no rule like another."""
-    assert [table for table, _ in rejecting(footprint(line))] == ["task"]
+    assert [table for table, _ in rejects(footprint(line))] == ["task"]
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_rule_is_new_whatever_its_texts_say(line: str) -> None:
 )  # fmt: skip
 def test_what_only_reads_like_a_rule_rejects_nothing(lines: tuple[str, ...]) -> None:
     """A standing rule under another name, one about new columns only, and texts that name columns are no hazards."""
-    assert list(rejecting(footprint(*lines))) == []
+    assert list(rejects(footprint(*lines))) == []
