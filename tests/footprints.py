@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic.script import ScriptDirectory
 
 from railhead.dsn import Dsn
-from railhead.hazards import course, rules
+from railhead.hazards import history_replay, rules
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.rules import Finding
 from railhead.history import loader
@@ -27,7 +27,7 @@ def footprints_of(server: Dsn, folder: Path, wanted: Iterable[str] = ()) -> tupl
     config.set_main_option("path_separator", "newline")
     history = loader.history(PROJECT, ScriptDirectory.from_config(config))
     assert history.problem is None
-    found = course.footprints(server, history, wanted or history.heads, lambda _: None, config)
+    found = history_replay.footprints(server, history, wanted or history.heads, lambda _: None, config)
     return history, list(found)
 
 

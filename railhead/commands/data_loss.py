@@ -13,10 +13,10 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.devserver import scratch
 from railhead.errors import Stop
-from railhead.hazards import course
+from railhead.hazards import history_replay
 from railhead.hazards.loss import Loss
+from railhead.hazards.loss_counts import at_stake, counted
 from railhead.hazards.replay import Failed
-from railhead.hazards.stake import at_stake, counted
 from railhead.history import loader, offline_sql
 from railhead.history.planner import MigrationStep
 from railhead.postgres.connection import fetch_all, fetch_value, open_now
@@ -121,7 +121,9 @@ def _seen(steps: Sequence[MigrationStep], settings: Settings) -> list[Loss] | No
     history = loader.history(settings.project)
     try:
         server = scratch.server(settings)
-        gone, statements = course.taken_back(server, history, steps[0].source, [step.revision for step in steps])
+        gone, statements = history_replay.taken_back(
+            server, history, steps[0].source, [step.revision for step in steps]
+        )
     except (Failed, Stop, psycopg2.Error):
         return None  # the database at hand may be another than its revisions make, and is what counts
     if any(statement.asked for statement in statements):

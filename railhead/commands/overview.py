@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 from railhead.autogenerate.model_diff import Difference
 from railhead.commands import report
 from railhead.errors import Stop
-from railhead.hazards import gate, stake, table_sizes
+from railhead.hazards import gate, loss_counts, table_sizes
 from railhead.hazards.gate import Weighed
 from railhead.history import manifest
 from railhead.history.graph import History, Revision, syntax
@@ -292,7 +292,7 @@ def _planned(connection: Connection, settings: Settings, now: Status, found: His
             return {}
 
     weighed = gate.weigh(
-        gate.known(pending, sealed), pending, settings, sizes, lambda losses: stake.at_stake(connection, losses)
+        gate.known(pending, sealed), pending, settings, sizes, lambda losses: loss_counts.at_stake(connection, losses)
     )
     return tuple(_plan(one, found, [own for own in weighed if own.revision.id == one.id], sealed) for one in pending)
 

@@ -17,7 +17,7 @@ from railhead.commands.progress import Progress
 from railhead.devserver import scratch
 from railhead.execution.arrival import UNMANAGED
 from railhead.execution.entry import plan
-from railhead.hazards import gate, halves, rules, stake, table_sizes, unseen
+from railhead.hazards import gate, loss_counts, parallel_replay, rules, table_sizes, unseen
 from railhead.hazards.footprint import BLOCKS_WRITES, STRENGTH, Footprint, Statement
 from railhead.hazards.gate import Weighed
 from railhead.hazards.replay import Failed
@@ -157,7 +157,7 @@ def _footprints(
     wanted = [revision.id for revision in pending]
     try:
         with Progress("replaying", len(wanted)) as progress:
-            for one in halves.footprints(scratch.server(settings), history, wanted, progress.tell):
+            for one in parallel_replay.footprints(scratch.server(settings), history, wanted, progress.tell):
                 found[one.revision] = one
     except Failed as failed:
         return found, failed.told
@@ -182,7 +182,7 @@ def _planned(
         pending,
         settings,
         lambda tables: table_sizes.sizes_of(connection, tables),
-        lambda losses: stake.at_stake(connection, losses),
+        lambda losses: loss_counts.at_stake(connection, losses),
     )
     return tuple(
         _one(

@@ -18,7 +18,7 @@ from railhead.devserver import scratch
 from railhead.diagnosis import refusals
 from railhead.dsn import Dsn
 from railhead.errors import Fact, Stop
-from railhead.hazards import course, gate, halves, rules, servable, unseen
+from railhead.hazards import gate, history_replay, parallel_replay, rules, servable, unseen
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
@@ -246,7 +246,7 @@ def _arrived(settings: Settings, history: History, entry: SealedRevision) -> Sea
     """Return the line of the head with the schema that all revisions make; none of them is looked at on the way."""
     server = scratch.server(settings)
     try:
-        return entry._replace(catalog=course.final_catalog(server, history).fingerprint)
+        return entry._replace(catalog=history_replay.final_catalog(server, history).fingerprint)
     except Failed as failed:
         raise does_not_run(failed, server, history) from failed
 
@@ -256,7 +256,7 @@ def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict
     server = scratch.server(settings)
     with Progress("replaying", len(wanted)) as progress:
         try:
-            found = halves.footprints(server, history, wanted, progress.tell)
+            found = parallel_replay.footprints(server, history, wanted, progress.tell)
             return {footprint.revision: footprint for footprint in found}
         except Failed as failed:
             raise does_not_run(failed, server, history) from failed

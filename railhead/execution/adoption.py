@@ -18,7 +18,7 @@ from railhead.devserver import scratch, shared
 from railhead.errors import Fact, Refusal, Stop
 from railhead.execution import recorder
 from railhead.execution.recorder import Claim
-from railhead.hazards import course, replay
+from railhead.hazards import history_replay, replay
 from railhead.history import baseline, manifest
 from railhead.history.checksum import checksum_of
 from railhead.history.graph import History, Revision, find
@@ -222,7 +222,7 @@ def _catalogs(settings: Settings, history: History) -> Generator[tuple[str, Cata
     except Stop as stop:
         raise _NotComparable(f"{_NO_SCRATCH if settings.production else ''}{stop.headline}") from stop
     try:
-        yield from course.catalogs(server, history)
+        yield from history_replay.catalogs(server, history)
     finally:
         if settings.production:
             shared.leave(settings.project.data)  # for which nobody else here has a use

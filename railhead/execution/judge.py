@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from railhead.execution import unsealed
 from railhead.execution.failure_report import FailureReport
-from railhead.hazards import gate, loss, stake, table_sizes
+from railhead.hazards import gate, loss, loss_counts, table_sizes
 from railhead.history.graph import Revision
 from railhead.history.planner import MigrationPlan
 from railhead.settings import Settings
@@ -45,7 +45,7 @@ class Judge:
 
     def _at_stake(self, losses: Sequence[loss.Loss]) -> Mapping[loss.Loss, str]:
         """Return of each loss how much is there."""
-        return self._account.asking(lambda connection: stake.at_stake(connection, losses))
+        return self._account.asking(lambda connection: loss_counts.at_stake(connection, losses))
 
     def _large_tables(self) -> Mapping[str, float]:
         """Return the tables that are large here, and their rows."""

@@ -13,7 +13,7 @@ import psycopg2
 
 from railhead.devserver import scratch, shared
 from railhead.errors import Fact, Stop
-from railhead.hazards import course, gate, purity, rules, table_sizes
+from railhead.hazards import gate, history_replay, purity, rules, table_sizes
 from railhead.hazards.footprint import Footprint
 from railhead.hazards.replay import Failed
 from railhead.history.graph import History, Revision
@@ -74,7 +74,7 @@ def _looked_at(unsealed: Sequence[Revision], history: History, settings: Setting
 
     try:
         server = scratch.server(settings)
-        found = course.footprints(server, history, [one.id for one in unsealed], tell)
+        found = history_replay.footprints(server, history, [one.id for one in unsealed], tell)
         return {one.revision: _line(history.by_id[one.revision], one) for one in found}
     except Stop as stop:
         raise _NotJudged(f"no revision is tried on a server in production, and here {stop.headline}") from stop

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from railhead.hazards import hand_ends
+from railhead.hazards import manual_commits
 from railhead.history.graph import source_of, syntax
 from railhead.operations.verbs import REPEATABLE
 
@@ -20,7 +20,7 @@ _CHANGES_NOTHING = re.compile(r"\s*(?:SET|RESET|SHOW|BEGIN|START\s+TRANSACTION|C
 
 def leaves_half(file: Path, function: str) -> bool:
     """Tell whether a crash in `upgrade` or `downgrade` of a revision file leaves half of it behind: it mixes, or commits by hand."""
-    return mixes(file, function) or hand_ends.ends_by_hand(source_of(file), function)
+    return mixes(file, function) or manual_commits.ends_by_hand(source_of(file), function)
 
 
 def mixes(file: Path, function: str) -> bool:
@@ -33,13 +33,13 @@ def mixes(file: Path, function: str) -> bool:
     source = source_of(file)
     if "autocommit_block" not in source and not any(verb in source for verb in REPEATABLE):
         return False
-    bodies = hand_ends.reached(syntax(source), function)
-    names = hand_ends.Names(bodies)
+    bodies = manual_commits.reached(syntax(source), function)
+    names = manual_commits.Names(bodies)
     sides = {is_outside for body in bodies for is_outside in _sides(body, names)}
     return len(sides) == 2
 
 
-def _sides(node: ast.AST, names: hand_ends.Names) -> Iterator[bool]:
+def _sides(node: ast.AST, names: manual_commits.Names) -> Iterator[bool]:
     """Yield of each piece of work whether it leaves the transaction; a block that does counts, whatever is in it."""
     if isinstance(node, ast.With):
         blocks = [item for item in node.items if "autocommit_block" in ast.dump(item.context_expr)]
@@ -61,7 +61,7 @@ def _is_work(call: ast.Call, function: ast.Attribute) -> bool:
     return is_operation and function.attr not in _HARMLESS and not _only_prepares(call)
 
 
-def _writes(node: ast.expr, names: hand_ends.Names) -> bool:
+def _writes(node: ast.expr, names: manual_commits.Names) -> bool:
     """Tell whether it gives a statement to the connection that migrates, and looks at no answer: who only reads needs the answer."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _RUNS):
         return False

@@ -21,7 +21,7 @@ from railhead.dsn import Dsn
 from railhead.hazards import loss
 from railhead.hazards.footprint import Footprint, Statement
 from railhead.hazards.reversal import Reversal, in_short
-from railhead.hazards.stage import Stage
+from railhead.hazards.scratch_session import Stage
 from railhead.hazards.tracer import Point, Tracer
 from railhead.history import baseline, loader
 from railhead.history.graph import History, Revision

@@ -11,7 +11,7 @@ from contextlib import suppress
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from psycopg2 import errorcodes
 
-from railhead.hazards.stage import NotTogether, Stage
+from railhead.hazards.scratch_session import NotTogether, Stage
 from railhead.postgres import engine, failures
 from railhead.postgres.connection import fetch_value
 from railhead.schema import diff

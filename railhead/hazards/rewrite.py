@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from railhead.hazards import hand_ends, statements
+from railhead.hazards import manual_commits, statements
 from railhead.hazards.recording import NotRewritten
 from railhead.hazards.rewriting import Rewriting
 from railhead.hazards.rules import Finding
@@ -84,7 +84,7 @@ def _remedy(
     successors: Mapping[str, str],
     taken: Collection[str],
 ) -> Remedy | None:
-    plain = hand_ends.without_ends(source, "upgrade")
+    plain = manual_commits.without_ends(source, "upgrade")
     if plain is None:
         return None
     rewriting = Rewriting(plain, file, found)

@@ -16,9 +16,9 @@ from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from psycopg2.extensions import connection as Driver
 
-from railhead.hazards import rows
-from railhead.hazards.explained import Explained, explain
+from railhead.hazards import row_effects
 from railhead.hazards.footprint import BLOCKS_WRITES, EXCLUSIVE, STRENGTH, Statement
+from railhead.hazards.query_plan import Explained, explain
 from railhead.hazards.snapshots import NOTHING, Change, KnownTables, Snapshot
 from railhead.operations import autocommit
 from railhead.postgres.connection import fetch_all
@@ -123,10 +123,12 @@ class Tracer:
         written = self._written(driver, change, tag)
         searched = Change(self._last, now).searched()
         plan = self._plan(driver, statement, tag, searched, held)
-        emptied = self._truncated(said, statement, tag, seen, now) | rows.deleted(
+        emptied = self._truncated(said, statement, tag, seen, now) | row_effects.deleted(
             driver, statement, tag, plan, self._writing(change, now, searched)
         )
-        asked = rows.asked(driver, statement, tag, {oid for oid in searched if self._known.names[oid] not in written})
+        asked = row_effects.asked(
+            driver, statement, tag, {oid for oid in searched if self._known.names[oid] not in written}
+        )
         self.statements.append(
             Statement(
                 sql=statement.strip(),
@@ -191,7 +193,9 @@ class Tracer:
     def _written(self, driver: Driver, change: Change, tag: str) -> tuple[str, ...]:
         """Return the tables whose rows were changed, which the lock tells even when there are none."""
         written = change.written()
-        if not written and tag in rows.CHANGES_ROWS:  # the lock was there already: an INSERT before it has taken it
+        if (
+            not written and tag in row_effects.CHANGES_ROWS
+        ):  # the lock was there already: an INSERT before it has taken it
             written = change.locked_for_writing() & change.searched()
         if tag == "DELETE" and written:
             written |= {int(str(oid)) for (oid,) in fetch_all(driver, _CASCADES, (list(written),))}
@@ -221,7 +225,7 @@ class Tracer:
     ) -> Explained | None:
         """Return the plan of a statement where it decides something."""
         decides = tag in _READS_ROWS and searched and max(held.values(), default=0) >= BLOCKS_WRITES
-        if not (decides or rows.mentions_delete(statement)):
+        if not (decides or row_effects.mentions_delete(statement)):
             return None
         plan = explain(driver, statement, self._values)
         notices(driver).taken()

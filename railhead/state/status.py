@@ -17,7 +17,7 @@ from railhead.autogenerate import model_diff
 from railhead.diagnosis import messages
 from railhead.dsn import Address
 from railhead.errors import Forked, Stop, TwoDatabases
-from railhead.hazards import gate, rules, stake
+from railhead.hazards import gate, loss_counts, rules
 from railhead.hazards.rules import Finding
 from railhead.history import loader, manifest
 from railhead.history.graph import POST_DEPLOY, PRE_DEPLOY, History
@@ -250,7 +250,7 @@ def _counted(place: Status, connection: Connection, history: History) -> Status:
     if not losses:
         return place
     revisions = [history.by_id[one.revision] for one in place.pending]
-    amounts = gate.lost(list(losses.values()), revisions, lambda wanted: stake.at_stake(connection, wanted))
+    amounts = gate.lost(list(losses.values()), revisions, lambda wanted: loss_counts.at_stake(connection, wanted))
     words = {token: amounts.get(loss, "nothing is there") for token, loss in losses.items()}
     counted = (
         one._replace(lost={token: words[token] for token in one.hazards if token in words}) for one in place.pending

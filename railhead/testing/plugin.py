@@ -114,10 +114,14 @@ def railhead_history(railhead_project: Project) -> History:
 def railhead_footprints(railhead_server: DatabaseUrl, railhead_history: History) -> dict[str, Footprint]:
     """What each revision does that is not older than the first seal: forwards, backwards, and forwards again."""
     from railhead.dsn import parse_url
-    from railhead.hazards import course
+    from railhead.hazards import history_replay
 
     wanted = [revision.id for revision in railhead_history.behind_baseline if not revision.adopted]
-    seen = course.footprints(parse_url(railhead_server), railhead_history, wanted, lambda _: None) if wanted else ()
+    seen = (
+        history_replay.footprints(parse_url(railhead_server), railhead_history, wanted, lambda _: None)
+        if wanted
+        else ()
+    )
     return {footprint.revision: footprint for footprint in seen}
 
 

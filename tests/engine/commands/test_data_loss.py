@@ -7,7 +7,7 @@ import pytest
 from railhead.commands import data_loss, reset
 from railhead.dsn import Dsn
 from railhead.execution import entry
-from railhead.hazards import stake
+from railhead.hazards import loss_counts
 from railhead.settings import Settings
 from tests.databases import rows_of
 from tests.forked_tree import Workshop
@@ -203,7 +203,7 @@ def test_a_large_table_is_not_counted_to_the_end(
     settings: Settings, database: Dsn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the limit on the server's estimate does, and without an estimate the limit itself."""
-    monkeypatch.setattr(stake, "COUNT_UP_TO", 10)
+    monkeypatch.setattr(loss_counts, "COUNT_UP_TO", 10)
     rows_of(database, "CREATE TABLE big WITH (autovacuum_enabled = false) AS SELECT n FROM generate_series(1, 20) n")
     rows_of(database, "UPDATE pg_class SET reltuples = -1 WHERE relname = 'big'")
     assert reset.of_reset(settings) == ["will be lost:", "  table big: more than 10 rows"]

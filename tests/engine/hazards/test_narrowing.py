@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from railhead.dsn import Dsn
-from railhead.hazards import stake
+from railhead.hazards import loss_counts
 from railhead.hazards.loss import Loss
 from railhead.hazards.narrowing import ALL_KEPT, misfits
 from tests.databases import rows_of
@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_counted(database: Dsn, old: str, new: str, values:
         if connection.info.server_version < 160000 and old == "text" and not new.startswith("character"):
             lost = sum(value is not None for value in values)
         wanted = Loss('"T t"', f'type "c c" {old} to {new}')
-        assert stake.at_stake(connection, [wanted]) == {wanted: f"{lost} value{'' if lost == 1 else 's'}"}
+        assert loss_counts.at_stake(connection, [wanted]) == {wanted: f"{lost} value{'' if lost == 1 else 's'}"}
 
 
 @pytest.mark.parametrize(("old", "new"), KEPT)

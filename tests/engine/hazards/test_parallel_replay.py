@@ -8,7 +8,7 @@ import pytest
 
 from railhead.devserver.scratch import PREFIX
 from railhead.dsn import Dsn
-from railhead.hazards import course, halves
+from railhead.hazards import history_replay, parallel_replay
 from railhead.hazards.replay import Failed
 from railhead.history import loader
 from railhead.history.graph import History
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.skipif(os.cpu_count() == 1, reason="this machine has on
 @pytest.fixture
 def spread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let six revisions be worth another process."""
-    monkeypatch.setattr(halves, "_WORTH_IT", 6)
-    monkeypatch.setattr(halves, "_cores", lambda: 2)
+    monkeypatch.setattr(parallel_replay, "_WORTH_IT", 6)
+    monkeypatch.setattr(parallel_replay, "_cores", lambda: 2)
 
 
 def six(tree: Workshop, last: str = "print('a revision may print')") -> History:
@@ -41,8 +41,8 @@ def test_two_halves_are_the_whole(bare: Workshop, server: Dsn) -> None:
     """Both processes together give the same footprints in the same order as one alone, and each revision is told once."""
     history = six(bare)
     told: list[str] = []
-    found = list(halves.footprints(server, history, history.by_id, told.append))
-    alone = list(course.footprints(server, history, history.by_id, lambda _: None))
+    found = list(parallel_replay.footprints(server, history, history.by_id, told.append))
+    alone = list(history_replay.footprints(server, history, history.by_id, lambda _: None))
     assert found == alone
     assert sorted(told) == list(history.by_id)
 
@@ -53,7 +53,7 @@ def test_failure_of_the_other_half_is_told_here(bare: Workshop, server: Dsn) -> 
     history = six(bare, "op.execute('SELEC 1')")
     found = []
     with pytest.raises(Failed, match="0006_last: syntax error"):
-        found += [one.revision for one in halves.footprints(server, history, history.by_id, lambda _: None)]
+        found += [one.revision for one in parallel_replay.footprints(server, history, history.by_id, lambda _: None)]
     eventually(lambda: not scratch_databases(server), within=30, what="the scratch databases are gone")
 
 
@@ -61,7 +61,7 @@ def test_failure_of_the_other_half_is_told_here(bare: Workshop, server: Dsn) -> 
 def test_who_stops_asking_leaves_nothing_behind(bare: Workshop, server: Dsn) -> None:
     """Given up half way, both processes drop what they have made."""
     history = six(bare)
-    footprints = halves.footprints(server, history, history.by_id, lambda _: None)
+    footprints = parallel_replay.footprints(server, history, history.by_id, lambda _: None)
     assert next(footprints).revision == "0001_first"
     footprints.close()
     eventually(lambda: not scratch_databases(server), within=30, what="the scratch databases are gone")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from psycopg2 import sql
 from psycopg2.extensions import connection as Driver
 
-from railhead.hazards.explained import Explained, without_texts
+from railhead.hazards.query_plan import Explained, without_texts
 from railhead.postgres.connection import fetch_all, fetch_value
 
 CHANGES_ROWS = {"UPDATE", "DELETE", "MERGE"}

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from railhead.dsn import Dsn
-from railhead.hazards import course
+from railhead.hazards import history_replay
 from railhead.hazards.footprint import Footprint
 from railhead.history.graph import History
 from railhead.project import Project
@@ -28,7 +28,7 @@ _WORTH_IT = 40
 
 _LOOK_EVERY = 0.1
 
-_MAIN = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from railhead.hazards.halves import _serve; _serve()"
+_MAIN = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from railhead.hazards.parallel_replay import _serve; _serve()"
 
 
 def footprints(
@@ -42,16 +42,16 @@ def footprints(
     asked = set(wanted)
     todo = [one for one in history.by_id if one in asked]
     if len(todo) < _WORTH_IT or _cores() < 2:
-        yield from course.footprints(server, history, todo, tell)
+        yield from history_replay.footprints(server, history, todo, tell)
         return
     middle = len(todo) * 11 // 20  # the other one has a longer way to its first revision
     with _OtherHalf(server, history, todo[middle:]) as other:
-        for footprint in course.footprints(server, history, todo[:middle], tell):
+        for footprint in history_replay.footprints(server, history, todo[:middle], tell):
             other.pass_on(tell)
             yield footprint
         found = other.finished(tell)
     yield from found
-    yield from course.footprints(server, history, todo[middle + len(found) :], tell)
+    yield from history_replay.footprints(server, history, todo[middle + len(found) :], tell)
 
 
 def _cores() -> int:
@@ -119,7 +119,7 @@ def _serve() -> None:
     history = loader.history(Project(root=Path(root))).begun(origin)
     pickler = pickle.Pickler(answers)  # one for all: what two footprints share is sent once
     with interrupts.watching():
-        for footprint in course.footprints(Dsn(server), history, wanted, lambda _: None):
+        for footprint in history_replay.footprints(Dsn(server), history, wanted, lambda _: None):
             pickler.dump(footprint)
             answers.flush()
 
