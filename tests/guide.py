@@ -9,7 +9,8 @@ from pathlib import Path
 
 from railhead.hazards.rules import HAZARDS, Hazard
 from railhead.hazards.table_names import in_words
-from railhead.operations.verbs import REPEATABLE, Verbs
+from railhead.operations.names import REPEATABLE
+from railhead.operations.verbs import Verbs
 from tests.footprints import EXAMPLES
 from tests.project_tree import ROOT
 

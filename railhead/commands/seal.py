@@ -24,7 +24,7 @@ from railhead.hazards.replay import Failed
 from railhead.hazards.rules import Finding
 from railhead.history import baseline, loader, manifest
 from railhead.history.checksum import checksum_of
-from railhead.history.graph import History, Revision, find
+from railhead.history.graph import History, Revision, checksums_of, find
 from railhead.history.manifest import SealedRevision
 from railhead.history.origin import Origin
 from railhead.postgres import failures
@@ -219,7 +219,7 @@ def _history(project: Project) -> History:
 def _kept(history: History) -> dict[str, SealedRevision]:
     """Return the lines that still hold: the file means the same, and so does everything that it builds on."""
     sealed = manifest.entries(history.project.manifest)
-    checksums = loader.checksums(history.project, history.by_id.values())
+    checksums = checksums_of(history.project, history.by_id.values())
     kept: dict[str, SealedRevision] = {}
     for one in history.by_id.values():  # parents first
         entry = sealed.get(one.id)

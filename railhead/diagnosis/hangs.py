@@ -6,11 +6,14 @@ Knows what was seen of it; never connects.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from railhead.diagnosis.refusals import UNCHANGED
 from railhead.errors import ROLLED_BACK, Fact, Refusal
-from railhead.history.planner import MigrationStep
 from railhead.postgres.standoff import Standoff, Waiter
+
+if TYPE_CHECKING:
+    from railhead.history.planner import MigrationStep
 
 _OWN_CONNECTION = (
     "let {file} speak to this database through the connection that migrates, and open none of its own:\n"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg2
-from sqlalchemy.exc import PendingRollbackError
 
 from railhead.diagnosis import sqlstates
 from railhead.diagnosis.postgres_error import Ask
@@ -18,12 +18,14 @@ from railhead.diagnosis.sqlstates import Cause
 from railhead.dsn import Address
 from railhead.errors import LEFT_BEHIND, ROLLED_BACK, Fact, Stop, TableBusy, TwoDatabases
 from railhead.history.errors import raised_outside
-from railhead.history.planner import MigrationStep
 from railhead.postgres import failures
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.blockers import Blocker
 from railhead.postgres.retry_budget import Allowance
 from railhead.project import version_table
+
+if TYPE_CHECKING:
+    from railhead.history.planner import MigrationStep
 
 UPGRADE = "python utils/migrate.py upgrade"
 
@@ -245,10 +247,14 @@ def cause(error: BaseException) -> BaseException:
 
     On a lost connection Alembic's way out of an `autocommit_block` fails too, and what it raises hides what happened.
     """
-    while isinstance(error, PendingRollbackError) and error.__context__ is not None:
+    while type(error).__name__ == _HIDES and error.__context__ is not None:
         error = error.__context__
     original = getattr(error, "orig", None)
     return original if isinstance(original, BaseException) else error
+
+
+_HIDES = "PendingRollbackError"
+"""SQLAlchemy's, by its name: explaining an error loads nothing that did not raise it."""
 
 
 def _cause(error: BaseException, revision: str, file: str, ask: Ask) -> Cause | None:

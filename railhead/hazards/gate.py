@@ -17,8 +17,8 @@ from railhead.hazards import repeatability, rules
 from railhead.hazards.loss import Loss
 from railhead.hazards.rules import Finding
 from railhead.hazards.table_sizes import Sizes, count, older_columns, older_name, older_names
-from railhead.history import loader, manifest, naming
-from railhead.history.graph import History, Revision, source_of
+from railhead.history import manifest, naming
+from railhead.history.graph import History, Revision, checksums_of, source_of
 from railhead.logs import log
 from railhead.project import Project
 from railhead.settings import Settings
@@ -81,7 +81,7 @@ def sealed(project: Project, pending: Iterable[Revision]) -> Sealed:
     """
     entries = manifest.entries(project.manifest)
     known = [one for one in pending if one.id in entries]
-    checksums = loader.checksums(project, known) if known else {}
+    checksums = checksums_of(project, known) if known else {}
     lines = {one.id: entries[one.id] for one in known}
     return {one: line for one, line in lines.items() if line.is_replayed and line.checksum == checksums.get(one)}
 

@@ -28,7 +28,8 @@ from railhead.hazards.isolation import isolated
 from railhead.history import alembic_quirks
 from railhead.history.graph import syntax
 from railhead.history.loader import without_warnings
-from railhead.operations.verbs import REPEATABLE, Verbs
+from railhead.operations.names import REPEATABLE
+from railhead.operations.verbs import Verbs
 
 Place = tuple[int, int]
 """A line of a file, and how many bytes stand before it there."""

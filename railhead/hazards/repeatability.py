@@ -9,7 +9,7 @@ from pathlib import Path
 
 from railhead.hazards import manual_commits
 from railhead.history.graph import source_of, syntax
-from railhead.operations.verbs import REPEATABLE
+from railhead.operations.names import REPEATABLE
 
 _HARMLESS = frozenset({"get_context", "get_bind", "f", "inline_literal"})
 """What `op` gives and nothing is done by."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from railhead.errors import Stop
 from railhead.history import manifest
-from railhead.history.checksum import parsed
+from railhead.history.checksum import checksum_of, parsed
 from railhead.history.files import as_text
 from railhead.history.origin import Origin
 from railhead.project import Project
@@ -137,6 +137,14 @@ class History:
         """Return what a database at `current` still lacks, parents first."""
         applied = self.ancestors(current)
         return [revision for revision in self.by_id.values() if revision.id not in applied]
+
+
+def checksums_of(project: Project, revisions: Iterable[Revision]) -> dict[str, str | None]:
+    """Return the checksum of each revision's file, from the manifest when every sealed file still has its bytes."""
+    sealed = manifest.read(project.manifest)
+    if sealed is not None and sealed.is_true(project.versions):
+        return {entry.revision: entry.checksum for entry in sealed.entries}
+    return {revision.id: checksum_of(revision.path) for revision in revisions}
 
 
 def find(history: History, name: str) -> str:

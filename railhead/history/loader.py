@@ -6,7 +6,7 @@ import gc
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from alembic.script.revision import CycleDetected, RevisionError
 from alembic.util import CommandError
 
 from railhead.errors import Stop
-from railhead.history import checksum, manifest
+from railhead.history import manifest
 from railhead.history.alembic_quirks import SCRIPT as ALEMBIC
 from railhead.history.alembic_quirks import being_loaded
 from railhead.history.errors import bad_file, files_of, forked, no_history, too_long, twice
@@ -58,14 +58,6 @@ def no_garbage_collection(*, wanted: bool = True) -> Iterator[None]:
     finally:
         if before:
             gc.enable()
-
-
-def checksums(project: Project, revisions: Iterable[Revision]) -> dict[str, str | None]:
-    """Return the checksum of each revision's file, from the manifest when every sealed file still has its bytes."""
-    sealed = manifest.read(project.manifest)
-    if sealed is not None and sealed.is_true(project.versions):
-        return {entry.revision: entry.checksum for entry in sealed.entries}
-    return {revision.id: checksum.checksum_of(revision.path) for revision in revisions}
 
 
 def _linked(folder: Path) -> dict[Path, Path]:

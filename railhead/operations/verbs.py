@@ -18,23 +18,8 @@ from railhead.operations import indexes
 from railhead.operations.autocommit import AutocommitSession, Table, autocommit, undoing
 from railhead.operations.backfill import Backfill, script
 from railhead.operations.indexes import IndexPart
+from railhead.operations.names import REPEATABLE
 from railhead.postgres.quoting import qualified, quoted
-
-REPEATABLE = frozenset(
-    {
-        "backfill",
-        "create_check_constraint_not_valid",
-        "create_foreign_key_not_valid",
-        "create_index_concurrently",
-        "create_unique_constraint_concurrently",
-        "drop_constraint_if_exists",
-        "drop_index_concurrently",
-        "drop_not_null",
-        "set_not_null",
-        "validate_constraint",
-    }
-)
-"""Methods of `op` that leave the transaction and are safe to run again from the top."""
 
 
 class Verbs(MigrateOperation):

@@ -20,7 +20,7 @@ from railhead.errors import Forked, Stop, TwoDatabases
 from railhead.hazards import gate, loss_counts, rules
 from railhead.hazards.rules import Finding
 from railhead.history import loader, manifest
-from railhead.history.graph import POST_DEPLOY, PRE_DEPLOY, History
+from railhead.history.graph import POST_DEPLOY, PRE_DEPLOY, History, checksums_of
 from railhead.logs import log
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.connection import database_identity, open_now, reach, server_version
@@ -290,7 +290,7 @@ def is_unfinished(seen: Snapshot, history: History) -> bool:
 def edited(seen: Snapshot, history: History) -> list[str]:
     """Return the files of applied revisions that mean something else now than when they were applied."""
     applied = history.ancestors(seen.versions)
-    current = loader.checksums(history.project, (one for one in history.by_id.values() if one.id in applied))
+    current = checksums_of(history.project, (one for one in history.by_id.values() if one.id in applied))
     return [
         history.by_id[one].file
         for one, checksum in seen.checksums.items()

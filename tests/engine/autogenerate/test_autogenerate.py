@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from railhead.dsn import Dsn
 from railhead.history import naming
-from railhead.operations import verbs
+from railhead.operations.names import REPEATABLE
 from railhead.project import OWN_TABLES
 from railhead.state import ledger
 from tests.databases import rows_of
@@ -894,7 +894,7 @@ def assert_unmixed(desk: Desk, files: list[str]) -> None:
     """A file holds verbs that may be run again, or work that is rolled back as a whole; never both."""
     for file in files:
         used = {*calls(desk.text(file), "upgrade"), *calls(desk.text(file), "downgrade")}
-        assert used <= verbs.REPEATABLE or not used & verbs.REPEATABLE
+        assert used <= REPEATABLE or not used & REPEATABLE
 
 
 def blocking(said: list[str], tables: Iterable[str]) -> list[str]:

@@ -18,9 +18,9 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.dsn import Dsn
 from railhead.errors import Stop
-from railhead.operations import verbs
 from railhead.operations.autocommit import Table, Terms, autocommit
 from railhead.operations.backfill import Backfill
+from railhead.operations.names import REPEATABLE
 from railhead.postgres.retry_budget import RetryBudget
 from tests.databases import rows_of
 from tests.processes import eventually
@@ -63,7 +63,7 @@ def test_verb_writes_sql_that_can_be_run_twice(connection: Connection, database:
 
 def test_every_verb_is_tried_here() -> None:
     """No verb is promised to be repeatable without being repeated above."""
-    assert set(VERBS) == verbs.REPEATABLE
+    assert set(VERBS) == REPEATABLE
 
 
 def test_invalid_index_left_by_a_crash_is_built_again(database: Dsn, other_session: Connection) -> None:
