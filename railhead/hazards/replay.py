@@ -228,5 +228,4 @@ def _emptied(eyes: Tracer) -> Iterator[loss.Loss]:
         yield loss.Loss(table, "rows")
 
 
-
 _INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = (SELECT oid FROM pg_class WHERE relname = %s AND relkind = 'i')"
