@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # gunicorn reads this file before it adds the folder itself
 
 from railhead import logs
-from railhead.contrib.gunicorn import when_ready  # noqa: F401  gunicorn calls it
+from railhead.contrib.gunicorn import listen_first, on_starting, post_fork, when_ready  # noqa: F401  gunicorn calls them
 from railhead.errors import Stop
 from railhead.project import Project
 from railhead.settings import load
@@ -26,6 +26,8 @@ threads = 4
 # In development the board may be open to whoever reaches it, so only this machine does.
 host = "0.0.0.0" if settings.production else "127.0.0.1"  # noqa: S104  the platform's router comes from outside
 bind = f"{host}:{settings.port}"
+if settings.listen == "on":
+    listen_first(host, settings.port)
 
 timeout = 30
 graceful_timeout = 20

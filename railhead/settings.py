@@ -79,6 +79,8 @@ class Settings(NamedTuple):
     migrate_on_start: str = "upgrade"
     post_deploy: str = "auto"
     """Who does post-deploy work: `auto` (a process beside gunicorn in production, else the start), `start` or `later`."""
+    listen: str = "on"
+    """Whether a start that takes long answers on the application's port: `on` or `off`."""
     contract_after: float = 600.0
     """Seconds for which this release serves before post-deploy work takes away what the previous one uses."""
     wait_database: float = 60.0
@@ -145,6 +147,7 @@ class Settings(NamedTuple):
             dev_create_tables=read.harmless("DEV_CREATE_TABLES", False, platforms.boolean, "true or false"),
             migrate_on_start=read.choice("MIGRATE_ON_START", "upgrade", "check", "off"),
             post_deploy=read.choice("MIGRATE_POST_DEPLOY", "auto", "start", "later"),
+            listen=read.choice("MIGRATE_LISTEN", "on", "off"),
             contract_after=read.duration("MIGRATE_CONTRACT_AFTER", "10min"),
             wait_database=read.duration("MIGRATE_WAIT_DATABASE", "60s"),
             wait_lock=read.duration("MIGRATE_WAIT_LOCK", "240s"),

@@ -6,8 +6,8 @@ The pieces of a start, which the front door puts together: `utils/migrate.py` he
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import psycopg2
 
@@ -50,7 +50,7 @@ def migrate_on_startup(settings: Settings | None = None) -> Settings:
             return _as_called(settings)
         say_where(settings)
         try:
-            with nesting.at_work():
+            with nesting.at_work(), meanwhile():
                 bring_to_head(settings)
         except Stop as stop:
             if not may_create_tables(settings, stop):
@@ -135,6 +135,10 @@ def leaves_post_deploy_work(settings: Settings) -> bool:
 
 has_finisher = False
 """Whether the server around this process starts `finish` once its port is open: see `contrib.gunicorn`."""
+
+nothing = nullcontext
+meanwhile: Callable[[], AbstractContextManager[object]] = nothing
+"""What goes on around the work of a start: see `contrib.gunicorn.listen_first`."""
 
 unfinished = False
 """Whether the start of this process has left post-deploy work."""
