@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import psycopg2
 
-from railhead.diagnosis import postgres_error, refusals, violations
+from railhead.diagnosis import postgres_error, refusals, still_there, violations
 from railhead.diagnosis.postgres_error import NAME, Ask, Failure
 from railhead.postgres import failures
 from railhead.postgres.quoting import quoted_name, unquoted
@@ -69,7 +69,22 @@ def _is_there_slug(failure: Failure) -> str:
     return f"duplicate-{failure.kind.replace(' ', '-')}"
 
 
+def _is_there_headline(failure: Failure) -> str:
+    there = still_there.what(failure)
+    if there == still_there.NOTHING:
+        return f"it makes the {failure.kind} {failure.path} twice"
+    return f"the {there or failure.kind} {failure.path} is there already"
+
+
 def _is_there_advice(failure: Failure) -> str:
+    there = still_there.what(failure)
+    if there == still_there.NOTHING:
+        return _twice_advice(failure)
+    if there is not None and there != failure.kind:
+        return (
+            f"{failure.file} makes something else of this name: give that another one, or, where the {there} is nobody else's:\n"
+            f"ALTER {there.upper()} {failure.name} RENAME TO {_renamed(failure)};"
+        )
     if failure.kind == "type":
         return _type_advice(failure)
     if failure.kind == "enum value":
@@ -91,6 +106,17 @@ def _is_there_advice(failure: Failure) -> str:
         f"if all that {failure.revision} does is there (done by hand, or by create_all):\nalembic stamp {failure.revision}\n"
         "else put it out of the way:\n" + gone.get(failure.kind, f"drop or rename the {failure.kind} {failure.name}")
     )
+
+
+def _twice_advice(failure: Failure) -> str:
+    """Return what to do about something that the revision itself had made before, and that is gone with it."""
+    if failure.kind == "type":
+        return (
+            f"nothing of that name is left: {failure.file} had made it itself. A table makes the enum of its column, too;\n"
+            f"leave that to one of the two:\npostgresql.ENUM(..., {_type(failure)}, create_type=False)"
+        )
+    of_column = " (a column with index=True or unique=True makes one, too)" if failure.kind == "index" else ""
+    return f"nothing of that name is left: {failure.file} had made it itself.\nTake one of the two out{of_column},"
 
 
 def _renamed(failure: Failure) -> str:
@@ -264,7 +290,7 @@ def _in_use_advice(failure: Failure) -> str:
     )
 
 
-_IS_THERE = Case(_is_there_slug, "the {kind} {path} is there already", _is_there_advice)
+_IS_THERE = Case(_is_there_slug, _is_there_headline, _is_there_advice)
 _IS_MISSING = Case("undefined-object", _is_missing_headline, _is_missing_advice)
 
 _CORRECT_VALUES = (

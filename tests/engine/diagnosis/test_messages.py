@@ -27,6 +27,7 @@ BASE = """
     CREATE TABLE member (id int PRIMARY KEY, name text, email text, "Shoe Size" int);
     CREATE TABLE task (id int PRIMARY KEY, member_id int, n int, state status);
     CREATE SCHEMA archive; CREATE TABLE archive.note (id int PRIMARY KEY, words text); INSERT INTO archive.note VALUES (1);
+    CREATE TYPE archive."Mood" AS ENUM ('a'); CREATE INDEX ix_words ON archive.note (words);
     CREATE INDEX ix_task_n ON task (n);
     CREATE VIEW names AS SELECT name FROM member;
     CREATE FUNCTION half(int) RETURNS int LANGUAGE sql AS 'SELECT $1 / 2';

@@ -1,0 +1,40 @@
+"""Is what "already exists" still there, now that the revision is rolled back, and what is it?
+
+PostgreSQL calls views, sequences and tables relations, and does not say who made them: what is gone now, the revision itself had made.
+"""
+
+from __future__ import annotations
+
+from railhead.diagnosis.postgres_error import Failure
+
+NOTHING = ""
+
+
+def what(failure: Failure) -> str | None:
+    """Return the kind of what has this name, NOTHING when nothing has it any more, None when nobody tells. Read-only."""
+    question = _QUESTIONS.get("relation" if failure.code == "42P07" else failure.kind)
+    if question is None or not failure.names:
+        return None
+    answer = failure.ask(f"SELECT coalesce(({question} LIMIT 1), '')", _values(failure))
+    return None if answer is None else str(answer)
+
+
+def _values(failure: Failure) -> tuple[object, ...]:
+    name = failure.names[0].rpartition(".")[2]
+    if failure.code == "42P07":
+        schema = failure.name.rpartition(".")[0]
+        return name, schema, schema
+    return (name, failure.names[-1]) if failure.kind in {"column", "constraint"} else (name,)
+
+
+_QUESTIONS = {
+    "relation": """
+SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' WHEN 'S' THEN 'sequence'
+                    WHEN 'c' THEN 'type' WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' ELSE 'table' END
+  FROM pg_class WHERE relname = %s AND (%s = '' OR relnamespace = to_regnamespace(%s)) ORDER BY pg_table_is_visible(oid) DESC""",
+    "type": "SELECT 'type' FROM pg_type WHERE typname = %s",
+    "column": """
+SELECT 'column' FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+ WHERE a.attname = %s AND c.relname = %s AND NOT a.attisdropped""",
+    "constraint": "SELECT 'constraint' FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid WHERE k.conname = %s AND c.relname = %s",
+}
