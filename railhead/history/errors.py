@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,6 +63,22 @@ def no_function(module: object, name: str) -> Stop:
         facts=[("file", f"migrations/versions/{Path(getattr(module, '__file__', None) or '?').name}")],
         database="unchanged",
         next_step=f"write it, if only to say that there is nothing to do:\ndef {name}() -> None: pass",
+    )
+
+
+def runs_nothing(function: object, file: str) -> Stop | None:
+    """Return what is said of an `async def upgrade()`, or of one with `yield` in it: called, it does nothing. None of others."""
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    if not flags & (inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR):
+        return None
+    name = getattr(function, "__name__", "upgrade")
+    what = "yields" if flags & inspect.CO_GENERATOR else "is asynchronous"
+    return Stop(
+        "revision-file",
+        f"a revision's {name}() {what}, so that calling it does nothing",
+        facts=[("file", f"migrations/versions/{file}")],
+        database="unchanged",
+        next_step=f"make it a plain function:\ndef {name}() -> None:",
     )
 
 

@@ -165,8 +165,15 @@ def find(history: History, name: str) -> str:
 
 
 def source_of(file: Path) -> str:
-    """Return the text of a revision file as Python reads it, in whatever encoding it says that it has."""
-    return importlib.util.decode_source(file.read_bytes())
+    """Return the text of a revision file as Python reads it, in whatever encoding it says that it has.
+
+    A file that says nothing is in UTF-8, but Python does not mind what its comments hold.
+    """
+    content = file.read_bytes()
+    try:
+        return importlib.util.decode_source(content)
+    except (SyntaxError, UnicodeDecodeError):
+        return content.decode("utf-8", "replace")
 
 
 def syntax(source: str) -> ast.Module:

@@ -21,7 +21,7 @@ from alembic.util import CommandError
 
 from railhead.errors import Stop
 from railhead.history.config_attributes import Attribute
-from railhead.history.errors import forked, no_function, no_history, unknown_version
+from railhead.history.errors import forked, no_function, no_history, runs_nothing, unknown_version
 from railhead.history.graph import History
 from railhead.history.loader import config, history
 from railhead.project import Project
@@ -195,6 +195,8 @@ def translated(versions: Callable[[], tuple[str, ...]] = tuple, target: str = ""
 def _step(step: RevisionStep | StampStep, history: History) -> MigrationStep:
     info = step.info
     script = getattr(step, "revision", None)
+    if isinstance(script, Script) and (refusal := runs_nothing(step.migration_fn, Path(script.path).name)):
+        raise refusal
     revisions, parents = info.up_revision_ids, info.down_revision_ids
     if isinstance(step, StampStep):  # whose own ids say only where it came from and where it leads
         revisions = info.destination_revision_ids

@@ -282,6 +282,17 @@ stopped: a revision has no upgrade()
              def upgrade() -> None: pass                           [revision-file]""",
         lambda workshop: write(workshop, revision("0002_second", "0001_first").partition("def ")[0]),
     ),
+    "an upgrade() that is asynchronous": Case(
+        """\
+stopped: a revision's upgrade() is asynchronous, so that calling it does nothing
+
+  file       migrations/versions/0002_second.py
+  database   unchanged
+
+  next       make it a plain function:
+             def upgrade() -> None:                                [revision-file]""",
+        lambda workshop: write(workshop, revision("0002_second", "0001_first") + "async def upgrade(): pass"),
+    ),
     "Python that is wrong": Case(
         """\
 stopped: 0002_second failed and was rolled back
@@ -462,6 +473,15 @@ def test_a_file_in_another_encoding(bare: Workshop) -> None:
     ended = bare.migrate()
     assert ended.returncode == 0, ended.stderr
     assert bare.migrate("plan").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["upgrade", "plan", "seal", "status"])
+def test_a_comment_in_another_encoding(bare: Workshop, command: str) -> None:
+    """Python does not mind it in a file that says nothing of its encoding, so no command does."""
+    path = bare.write("0001_first", "op.execute('CREATE TABLE largest ()')", "op.execute('DROP TABLE largest')")
+    path.write_bytes("# größte\n".encode("latin-1") + path.read_bytes())
+    ended = bare.migrate(command)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False), ended.stderr
 
 
 def test_a_range_of_the_history_that_does_not_exist(workshop: Workshop) -> None:
