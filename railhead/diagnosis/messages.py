@@ -61,7 +61,7 @@ def failed(
         if step is None or f"/{step.file}," not in outside:
             facts.append(("raised by", outside))
         file = file if step else outside.partition(",")[0]
-        facts.append(("connection", "one that this file has opened itself; the one that migrates is well"))
+        facts.append(("connection", "another one, that this file has opened or uses; the one that migrates is well"))
     known = None if foreign else _cause(error, name, file, ask)
     why = f": {known.headline}" if known else ""
     advice = f"{known.advice}\n" if known else ""

@@ -5,6 +5,8 @@ Until it is done, until waiting is no longer allowed, or until it cannot be done
 
 from __future__ import annotations
 
+import traceback
+
 from railhead.diagnosis import messages
 from railhead.errors import Stop
 from railhead.execution import step_failure
@@ -51,6 +53,7 @@ class Attempts:
 
     def _mode_after(self, failure: StepFailed, decision: Decision) -> Mode:
         """Do what is decided and return in which mode the next attempt is made."""
+        _let_go(failure.error)
         match decision.then:
             case Then.RETRY:
                 self._rest(failure, decision)
@@ -104,6 +107,14 @@ class Attempts:
             return report.failed(failure)
         busy = messages.table_busy(failure.error, failure.step, place, self._context.waited, [*failure.blockers])
         return report.failed(failure, busy)
+
+
+def _let_go(error: BaseException) -> None:
+    """Give up what a failed attempt holds: the connections of a revision's own, and their locks, live on in the frames of its error."""
+    last: BaseException | None = error
+    while last is not None:
+        traceback.clear_frames(last.__traceback__)
+        last = last.__cause__ or last.__context__
 
 
 def _name(failure: StepFailed) -> str:

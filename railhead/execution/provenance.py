@@ -37,6 +37,8 @@ class Provenance:
         Asks the server only when neither the error nor the driver tells.
         """
         cause = messages.cause(error)
+        if self._driver is not None and _is_passed_on(cause):
+            return _is_well(self._driver)
         if self._driver is None or cause is self._own or not isinstance(error, psycopg2.Error | DBAPIError):
             return False
         cursor = getattr(cause, "cursor", None)
@@ -47,6 +49,12 @@ class Provenance:
     def _hear(self, told: ExceptionContext) -> None:
         if told.connection is not None and told.connection is self._connection:
             self._own = told.original_exception
+
+
+def _is_passed_on(cause: BaseException) -> bool:
+    """Tell whether it may be another server's failure that ours has passed on: dblink and foreign tables do, and a session survives that."""
+    severity = cause.diag.severity_nonlocalized if isinstance(cause, psycopg2.Error) else None
+    return severity == "ERROR" and failures.is_lost(cause)
 
 
 def _is_well(driver: Driver) -> bool:

@@ -100,6 +100,8 @@ class Monitor:
         self._left = left
         self._commit = commit
         self._watched: Connection | None = None
+        self._cut: Connection | None = None
+        """The connection that was cut because nobody answered: once is enough."""
         self._pid = 0
         self._watching = 0
         self._statement: object = None
@@ -202,7 +204,7 @@ class Monitor:
             self._seen = self._seen or bool(found)
             self._hear()
         else:
-            self._doubt("the session that migrates is gone")
+            self._doubt(None)
         if not found:
             return
         [(pid, state, blocked, replicating, age, query, phase, percent, statement)] = found
@@ -280,12 +282,14 @@ class Monitor:
         """Somebody has answered."""
         self._unanswered, self._answered = 0, time.monotonic()
 
-    def _doubt(self, told: str) -> None:
+    def _doubt(self, words: str | None) -> None:
         """Cut the migration's connection when nobody answers, old connection or new, or its session is gone: it would wait for ever."""
-        if self._ended.is_set():
+        if self._ended.is_set() or (self._cut is not None and self._watched is self._cut):
             return
         self._unanswered += 1
         patient = self.silence < interrupts.longest(interrupts.ANSWER_TIMEOUT)
         if self._unanswered >= _UNANSWERED and not patient and self._watched is not None and not self._watched.closed:
-            log.warning("the database has not answered for %.0f s: %s", self.silence, told)
+            unheard = f"the database has not answered for {self.silence:.0f} s: {words}"
+            log.warning("%s", unheard if words else f"{self._label}: the session that migrates is gone")
+            self._cut = self._watched
             interrupts.hang_up(self._watched)

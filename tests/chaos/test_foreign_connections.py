@@ -29,6 +29,11 @@ FAILURES = {
     "a lock that it did not get": f"op.execute('LOCK TABLE held')\n{OWN}\ncursor.execute(\"SET lock_timeout = '50ms'; SELECT count(*) FROM held\")",
     "a server that only reads": f"{OWN}\nown.set_session(readonly=True)\ncursor.execute('CREATE TABLE more (id int)')",
     "a failed commit": f"{OWN}\ncursor.execute('SET CONSTRAINTS ALL DEFERRED; INSERT INTO part VALUES (7)')\nown.commit()",
+    "a foreign table": "op.execute('CREATE EXTENSION IF NOT EXISTS postgres_fdw; "
+    "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (port $${port}$$); CREATE USER MAPPING FOR CURRENT_USER SERVER far; "
+    "CREATE FOREIGN TABLE away (id int) SERVER far')\nop.execute('SELECT count(*) FROM away')",
+    "dblink": "op.execute('CREATE EXTENSION IF NOT EXISTS dblink')\n"
+    "op.execute('SELECT FROM dblink($$port={port}$$, $$SELECT 1$$) AS t (n int)')",
     "another protocol": "import urllib.request\nurllib.request.urlopen('http://127.0.0.1:{port}/')",
 }
 

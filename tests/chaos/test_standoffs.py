@@ -79,6 +79,27 @@ def test_a_process_that_waits_for_itself_ends(begun: Tree, database: Dsn, stando
     assert rows_of(database, "SELECT outcome FROM migration_ledger WHERE revision = '0002_own'") == [("failed",)]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("INSERT INTO thing VALUES (7)", "INSERT INTO thing VALUES (7)"),
+        ("SELECT pg_advisory_lock(7)", "SELECT pg_advisory_xact_lock(7)"),
+        ("LOCK TABLE thing", "SELECT count(*) FROM thing"),
+    ],
+    ids=["row", "advisory", "table"],
+)
+def test_a_process_that_is_in_its_own_way_does_not_wait_for_its_earlier_attempts(
+    begun: Tree, database: Dsn, first: str, second: str
+) -> None:
+    """What an attempt has opened is given up with it; when the time for locks is spent, the run ends as for any other blocker."""
+    own = f"import os, psycopg2\nown = psycopg2.connect(os.environ['DATABASE_URL'])\nown.cursor().execute('{first}')"
+    begun.write("0002_own", f"{own}\nop.execute('{second}')")
+    ended = begun.run(*MIGRATE, within=30, MIGRATE_WAIT_LOCK="2s")
+    assert (ended.returncode, "[table-busy]" in ended.stderr) == (4, True), ended.stderr
+    assert ended.stderr.count("\n  blocker ") == 1
+    assert server_state.versions(database) == ["0001_thing"]
+
+
 def test_who_waits_for_a_revision_that_computes_is_told_and_not_ended(begun: Tree, database: Dsn) -> None:
     """Others that wait are no fault of a revision that goes on within its time; who they are stands in the log."""
     begun.write("0002_slow", f"import pathlib, time\n{CHANGE}while not pathlib.Path('go').exists(): time.sleep(0.05)")
@@ -113,6 +134,7 @@ def test_a_revision_that_asks_nothing_for_too_long_is_ended(
     finally:
         migrator.end()
     assert "[idle-in-transaction]" in migrator.stderr
+    assert migrator.stderr.count("the session that migrates is gone") <= 1
     assert "allowed are 2 s (MIGRATE_IDLE_TIMEOUT)" in migrator.stderr
     assert "connecting again" not in migrator.stderr
     assert server_state.versions(database) == ["0001_thing"]
