@@ -80,15 +80,24 @@ def sealed(project: Project, pending: Iterable[Revision]) -> Sealed:
     Reads the manifest and all files once; everything else here is told of them.
     """
     entries = manifest.entries(project.manifest)
-    known = [one for one in pending if one.id in entries]
-    checksums = checksums_of(project, known) if known else {}
-    lines = {one.id: entries[one.id] for one in known}
-    return {one: line for one, line in lines.items() if line.is_replayed and line.checksum == checksums.get(one)}
+    listed = [revision for revision in pending if revision.id in entries]
+    checksums = checksums_of(project, listed) if listed else {}
+    lines = {revision.id: entries[revision.id] for revision in listed}
+    return {
+        revision: line
+        for revision, line in lines.items()
+        if line.is_replayed and line.checksum == checksums.get(revision)
+    }
 
 
 def known(pending: Iterable[Revision], lines: Sealed) -> list[tuple[Revision, Finding]]:
     """Return what is known to be able to hurt about these revisions."""
-    return [(one, Finding.parse(token)) for one in pending if one.id in lines for token in lines[one.id].tokens]
+    return [
+        (revision, Finding.parse(token))
+        for revision in pending
+        if revision.id in lines
+        for token in lines[revision.id].tokens
+    ]
 
 
 def judge(
@@ -106,11 +115,11 @@ def judge(
     """
     if settings.hazards == "ignore":
         return
-    weighed = [one for one in weigh(known(pending, lines), pending, settings, sizes, stake) if one.blocks]
+    weighed = [hazard for hazard in weigh(known(pending, lines), pending, settings, sizes, stake) if hazard.blocks]
     if weighed and settings.hazards == "refuse":
         raise refusal(weighed, history, settings, place)
-    for one in weighed:
-        log.warning("%s: %s, and it runs all the same (MIGRATE_HAZARDS=warn)", one.revision.id, one)
+    for hazard in weighed:
+        log.warning("%s: %s, and it runs all the same (MIGRATE_HAZARDS=warn)", hazard.revision.id, hazard)
 
 
 @contextmanager
@@ -138,11 +147,15 @@ def assert_repeatable(
 
     Where there is no table yet (`empty`), or no run has ended well (`lenient`), starting from nothing is a way out: there it is only said.
     """
-    replayed = {one.id: line.tokens for one in pending if (line := lines.get(one.id))} if action == "upgrade" else {}
+    replayed = (
+        {revision.id: line.tokens for revision in pending if (line := lines.get(revision.id))}
+        if action == "upgrade"
+        else {}
+    )
     half = [
-        one
-        for one in pending
-        if not rules.accepted(one, NOT_REPEATABLE) and _leaves_half(one, replayed.get(one.id), action)
+        revision
+        for revision in pending
+        if not rules.accepted(revision, NOT_REPEATABLE) and _leaves_half(revision, replayed.get(revision.id), action)
     ]
     if not half:
         return
@@ -150,8 +163,8 @@ def assert_repeatable(
     if not lenient():
         raise one_of_them if len(half) == 1 else _several_not_repeatable(half, one_of_them)
     why = "this database has no tables yet" if empty else _NEVER_WELL
-    told = one_of_them.headline if len(half) == 1 else f"{_several(half)}: {_some(half)}"
-    log.warning("%s: accepted only because %s", told, why)
+    what = one_of_them.headline if len(half) == 1 else f"{_several(half)}: {_some(half)}"
+    log.warning("%s: accepted only because %s", what, why)
 
 
 def is_repeatable(revision: Revision, lines: Sealed) -> bool:
@@ -173,7 +186,7 @@ def _several(half: Sequence[Revision]) -> str:
 
 def _several_not_repeatable(half: Sequence[Revision], example: Stop) -> Stop:
     """Return the refusal of several revisions, of which `example` is the first's."""
-    files = [("file", f"migrations/versions/{one.file}") for one in half]
+    files = [("file", f"migrations/versions/{revision.file}") for revision in half]
     danger = [fact for fact in example.facts if fact[0] == "danger"]
     advice = (
         f"if other databases have had them for long, do not judge them any more:\n{SEAL} --adopted-up-to {half[-1].id}\n\n"
@@ -184,7 +197,7 @@ def _several_not_repeatable(half: Sequence[Revision], example: Stop) -> Stop:
 
 
 def _some(revisions: Sequence[Revision]) -> str:
-    return ", ".join(one.id for one in revisions[:3]) + (
+    return ", ".join(revision.id for revision in revisions[:3]) + (
         f" and {len(revisions) - 3} more" if len(revisions) > 3 else ""
     )
 
@@ -199,10 +212,12 @@ def warn_of_unsealed(pending: Iterable[Revision], lines: Sealed, settings: Setti
 
 def warn_of_adopted(pending: Iterable[Revision], lines: Sealed, settings: Settings) -> None:
     """Log in one line which revisions run unjudged because they are older than the first seal, and what is known of them."""
-    older = [one for one in pending if one.adopted]
+    older = [older_revision for older_revision in pending if older_revision.adopted]
     if not older or settings.hazards == "ignore":
         return
-    leaving = {one.id for one in older if repeatability.leaves_half(one.path, "upgrade")}
+    leaving = {
+        older_revision.id for older_revision in older if repeatability.leaves_half(older_revision.path, "upgrade")
+    }
     slugs = Counter("not-repeatable" for _ in leaving)
     for revision, finding in known(older, lines):
         if (
@@ -211,12 +226,12 @@ def warn_of_adopted(pending: Iterable[Revision], lines: Sealed, settings: Settin
             or (finding.slug == "not-repeatable" and revision.id not in leaving)
         ):
             slugs[finding.slug] += 1
-    told = "".join(f", {slug} {count} times" if count > 1 else f", {slug} once" for slug, count in slugs.items())
-    log.warning("%s older than the first seal, up to %s, so not judged%s", _revisions(older), older[-1].id, told)
+    counts = "".join(f", {slug} {count} times" if count > 1 else f", {slug} once" for slug, count in slugs.items())
+    log.warning("%s older than the first seal, up to %s, so not judged%s", _revisions(older), older[-1].id, counts)
 
 
-def _revisions(found: Sequence[Revision]) -> str:
-    return "1 revision is" if len(found) == 1 else f"{len(found)} revisions are"
+def _revisions(revisions: Sequence[Revision]) -> str:
+    return "1 revision is" if len(revisions) == 1 else f"{len(revisions)} revisions are"
 
 
 def weigh(
@@ -236,12 +251,12 @@ def weigh(
 
     def weighed(revision: Revision, finding: Finding) -> Weighed:
         table = finding.table if finding.table in rows else older_name(finding.table, older)
-        found = rows.get(table)
-        large = found is not None and found >= settings.large_table
+        estimate = rows.get(table)
+        large = estimate is not None and estimate >= settings.large_table
         amount = at_stake.get(finding.loss) if finding.loss else None
-        return Weighed(revision, finding, found, large, rules.accepted(revision, finding), amount)
+        return Weighed(revision, finding, estimate, large, rules.accepted(revision, finding), amount)
 
-    return [weighed(*one) for one in findings]
+    return [weighed(*pair) for pair in findings]
 
 
 def lost(losses: Sequence[Loss], pending: Sequence[Revision], stake: Stake) -> dict[Loss, str]:
@@ -249,15 +264,15 @@ def lost(losses: Sequence[Loss], pending: Sequence[Revision], stake: Stake) -> d
     older, older_of_columns = older_names(pending), older_columns(pending)
     names = {loss: _names_now(loss, older, older_of_columns) for loss in losses}
     amounts = stake(list(dict.fromkeys(name for each in names.values() for name in each))) if names else {}
-    found = {loss: next(filter(None, map(amounts.get, each)), None) for loss, each in names.items()}
-    return {loss: words for loss, words in found.items() if words}
+    amount_of = {loss: next(filter(None, map(amounts.get, each)), None) for loss, each in names.items()}
+    return {loss: words for loss, words in amount_of.items() if words}
 
 
 def _names_now(loss: Loss, older: Mapping[str, str], older_of_columns: Mapping[str, str]) -> list[Loss]:
     kind, name, _ = loss.parts
-    now = older_name(name, older) if kind == "partition" else older_of_columns.get(name, name)
+    current = older_name(name, older) if kind == "partition" else older_of_columns.get(name, name)
     tables = dict.fromkeys([loss.table, older_name(loss.table, older)])
-    return [loss.renamed(table, column) for table in tables for column in dict.fromkeys([name, now])]
+    return [loss.renamed(table, column) for table in tables for column in dict.fromkeys([name, current])]
 
 
 def refusal(weighed: Sequence[Weighed], history: History, settings: Settings, place: str) -> Stop:
@@ -295,16 +310,16 @@ def not_repeatable(revision: Revision, history: History, place: str, action: str
     return refusal.replaced(database=place, next_step=advice)
 
 
-def rewritten(revision: Revision, history: History, found: Sequence[Finding]) -> str:
+def rewritten(revision: Revision, history: History, findings: Sequence[Finding]) -> str:
     """Return what to write instead: the revision's own file written anew, or why that is not possible, with what to do by hand."""
     from railhead.hazards import recording, rewrite  # Alembic, which only those pay who are refused
 
-    words = "\n".join(dict.fromkeys(one.instead for one in found))
-    numbers = [naming.number(one) or 0 for one in history.by_id]
+    words = "\n".join(dict.fromkeys(finding.instead for finding in findings))
+    numbers = [naming.number(name) or 0 for name in history.by_id]
     source = source_of(revision.path)
-    successors = {one.file: source_of(one.path) for one in history.by_id.values() if revision.id in one.parents}
+    successors = {other.file: source_of(other.path) for other in history.by_id.values() if revision.id in other.parents}
     try:
-        remedy = rewrite.remedy(source, revision.file, found, max(numbers, default=0) + 1, successors, history.by_id)
+        remedy = rewrite.remedy(source, revision.file, findings, max(numbers, default=0) + 1, successors, history.by_id)
     except recording.NotRewritten as reason:
         return f"{words}\n\nits file cannot be written anew here: {reason}"
     return f"write it so:\n\n{remedy.text}" if remedy else words

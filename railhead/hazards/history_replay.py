@@ -22,14 +22,14 @@ from railhead.schema.catalog import Catalog
 
 
 def footprints(
-    server: Dsn, history: History, wanted: Iterable[str], tell: Callable[[str], None], config: Config | None = None
+    server: Dsn, history: History, ids: Iterable[str], tell: Callable[[str], None], config: Config | None = None
 ) -> Iterator[Footprint]:
     """Yield the footprint of each wanted revision, in the order of the history. Changes scratch databases only.
 
     `tell` gets the id of each revision before it is replayed; `config` names another folder of revisions than the
     project's. Raises Failed when a revision does not run from empty, psycopg2.Error where there may be no scratch database.
     """
-    todo = set(wanted)
+    todo = set(ids)
     with ExitStack() as stack:
         course = _Course(server, history, config or loader.config(history.project), stack)
         for revision in history.behind_baseline:

@@ -73,8 +73,8 @@ class Loss(NamedTuple):
     def renamed(self, table: str, column: str | None = None) -> Loss:
         """Return the same loss of a table, and of a column, that have other names now."""
         kind, name, rest = self.parts
-        other = name if column is None else column
-        return Loss(table, " ".join(filter(None, (kind, other, rest))))
+        column_name = name if column is None else column
+        return Loss(table, " ".join(filter(None, (kind, column_name, rest))))
 
     def condition(self, server: int) -> str | None:
         """Return the condition for rows that lose something, as far as it can be told; `true` where that is every one."""
@@ -97,21 +97,21 @@ def held(connection: Connection) -> dict[tuple[int, int], Held]:
 
 def losses(before: Mapping[tuple[int, int], Held], after: Mapping[tuple[int, int], Held]) -> Iterator[Loss]:
     """Yield what is gone or narrower, each once."""
-    left = {table for table, _ in after}
+    standing = {table for table, _ in after}
     names = {after[key].table for key in after}
-    gone: dict[Loss, None] = {}
+    lost: dict[Loss, None] = {}
     for (table, number), was in before.items():
-        now = after.get((table, number))
-        if table not in left:
+        current = after.get((table, number))
+        if table not in standing:
             kept = was.partition and was.table in names
-            gone[Loss(was.table, f"partition {was.partition}" if kept else "table")] = None
+            lost[Loss(was.table, f"partition {was.partition}" if kept else "table")] = None
         elif was.is_computed:
             continue
-        elif now is None:
-            gone[Loss(was.table, f"column {was.column}")] = None
-        elif narrower := _narrower(was, now):
-            gone[Loss(was.table, narrower)] = None
-    yield from gone
+        elif current is None:
+            lost[Loss(was.table, f"column {was.column}")] = None
+        elif narrower := _narrower(was, current):
+            lost[Loss(was.table, narrower)] = None
+    yield from lost
 
 
 def _narrower(was: Held, now: Held) -> str | None:
@@ -136,7 +136,11 @@ def _types(text: str) -> tuple[str, str, tuple[str, ...] | None]:
 def _array(labels: Iterable[str]) -> str:
     """Return the text of a PostgreSQL array."""
     quoted = (label.replace("\\", "\\\\").replace('"', '\\"') for label in labels)
-    return "{" + ",".join(one if re.fullmatch(r"[\w-]+", one) and one != "NULL" else f'"{one}"' for one in quoted) + "}"
+    return (
+        "{"
+        + ",".join(text if re.fullmatch(r"[\w-]+", text) and text != "NULL" else f'"{text}"' for text in quoted)
+        + "}"
+    )
 
 
 def _plain(quoted: str) -> str:

@@ -23,7 +23,7 @@ ALL_WITHIN = 20.0
 """Seconds that all counts together may take; what is left then counts as there."""
 
 
-def at_stake(connection: Connection, wanted: Iterable[Loss]) -> dict[Loss, str]:
+def at_stake(connection: Connection, losses: Iterable[Loss]) -> dict[Loss, str]:
     """Return of each loss how much is there to lose, in words; those of which nothing is there are left out. Read-only.
 
     Of large tables, and where counting takes too long or somebody keeps the table, the server's estimate stands for it.
@@ -31,7 +31,7 @@ def at_stake(connection: Connection, wanted: Iterable[Loss]) -> dict[Loss, str]:
     until = time.monotonic() + ALL_WITHIN
     amounts = {
         loss: _at_stake(connection, loss, min(COUNT_WITHIN, max(until - time.monotonic(), 0.001)))
-        for loss in dict.fromkeys(wanted)
+        for loss in dict.fromkeys(losses)
     }
     return {loss: words for loss, words in amounts.items() if words}
 

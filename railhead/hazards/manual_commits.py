@@ -61,9 +61,9 @@ class Names:
         self.ours: set[str] = set()
         """The connection that migrates, and what was asked of it."""
         functions = {body.name: body for body in bodies if isinstance(body, ast.FunctionDef)}
-        known = -1
-        while known != len(self.ours):
-            known = len(self.ours)
+        size = -1
+        while size != len(self.ours):
+            size = len(self.ours)
             for node in _nodes(bodies):
                 self._learn(node, functions)
 
@@ -88,16 +88,18 @@ class Names:
 def is_end(node: ast.AST, names: Names) -> bool:
     """Tell whether a piece of code ends the transaction of the migration."""
     if isinstance(node, ast.Assign):
-        switched = any(isinstance(one, ast.Attribute) and one.attr == "autocommit" for one in node.targets)
-        return switched and any(isinstance(one, ast.Attribute) and names.is_ours(one.value) for one in node.targets)
+        switched = any(isinstance(target, ast.Attribute) and target.attr == "autocommit" for target in node.targets)
+        return switched and any(
+            isinstance(target, ast.Attribute) and names.is_ours(target.value) for target in node.targets
+        )
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
     verb, receiver = node.func.attr, node.func.value
     if verb in {"commit", "set_isolation_level"}:
         return names.is_ours(receiver)
     if verb == "execution_options":
-        return names.is_ours(receiver) and any(one.arg == "isolation_level" for one in node.keywords)
-    return verb in _EXECUTES and any(_ends(text) for one in node.args for text in _texts(one, names))
+        return names.is_ours(receiver) and any(keyword.arg == "isolation_level" for keyword in node.keywords)
+    return verb in _EXECUTES and any(_ends(text) for argument in node.args for text in _texts(argument, names))
 
 
 def _ends(sql: str) -> bool:
@@ -134,11 +136,11 @@ def _nodes(bodies: list[ast.FunctionDef | ast.Module]) -> Iterator[ast.AST]:
 def _bound(node: ast.AST, functions: dict[str, ast.FunctionDef]) -> Iterator[tuple[str, ast.expr]]:
     """Yield the names that a piece of code gives, each with what it stands for then."""
     if isinstance(node, ast.Assign):
-        yield from ((one.id, node.value) for one in node.targets if isinstance(one, ast.Name))
+        yield from ((part.id, node.value) for part in node.targets if isinstance(part, ast.Name))
     elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and isinstance(node.target, ast.Name) and node.value:
         yield node.target.id, node.value
     elif isinstance(node, ast.withitem) and isinstance(node.optional_vars, ast.Name):
         yield node.optional_vars.id, node.context_expr
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in functions:
-        yield from zip((one.arg for one in functions[node.func.id].args.args), node.args, strict=False)
-        yield from ((one.arg, one.value) for one in node.keywords if one.arg)
+        yield from zip((part.arg for part in functions[node.func.id].args.args), node.args, strict=False)
+        yield from ((part.arg, part.value) for part in node.keywords if part.arg)

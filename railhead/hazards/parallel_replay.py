@@ -31,27 +31,25 @@ _LOOK_EVERY = 0.1
 _MAIN = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from railhead.hazards.parallel_replay import _serve; _serve()"
 
 
-def footprints(
-    server: Dsn, history: History, wanted: Iterable[str], tell: Callable[[str], None]
-) -> Iterator[Footprint]:
+def footprints(server: Dsn, history: History, ids: Iterable[str], tell: Callable[[str], None]) -> Iterator[Footprint]:
     """Yield the footprint of each wanted revision, in the order of the history. Changes scratch databases only.
 
     `tell` gets the id of each revision when it is replayed. Raises Failed when a revision does not run from empty, psycopg2.Error
     where there may be no scratch database.
     """
-    asked = set(wanted)
-    todo = [one for one in history.by_id if one in asked]
+    chosen = set(ids)
+    todo = [revision for revision in history.by_id if revision in chosen]
     if len(todo) < _WORTH_IT or _cores() < 2:
         yield from history_replay.footprints(server, history, todo, tell)
         return
     middle = len(todo) * 11 // 20  # the other one has a longer way to its first revision
-    with _OtherHalf(server, history, todo[middle:]) as other:
+    with _OtherHalf(server, history, todo[middle:]) as second:
         for footprint in history_replay.footprints(server, history, todo[:middle], tell):
-            other.pass_on(tell)
+            second.pass_on(tell)
             yield footprint
-        found = other.finished(tell)
-    yield from found
-    yield from history_replay.footprints(server, history, todo[middle + len(found) :], tell)
+        done = second.finished(tell)
+    yield from done
+    yield from history_replay.footprints(server, history, todo[middle + len(done) :], tell)
 
 
 def _cores() -> int:
@@ -61,8 +59,8 @@ def _cores() -> int:
 class _OtherHalf:
     """A process that replays, and what it has found so far."""
 
-    def __init__(self, server: Dsn, history: History, wanted: list[str]) -> None:
-        self._request = pickle.dumps((server[:], history.project.root.resolve(), history.origin, wanted))
+    def __init__(self, server: Dsn, history: History, revisions: list[str]) -> None:
+        self._request = pickle.dumps((server[:], history.project.root.resolve(), history.origin, revisions))
         self._found: list[Footprint] = []
         self._told = 0
 
@@ -114,12 +112,12 @@ def _serve() -> None:
     from railhead.history import loader
     from railhead.postgres import interrupts
 
-    server, root, origin, wanted = pickle.load(sys.stdin.buffer)  # noqa: S301  # who started us asks
+    server, root, origin, revisions = pickle.load(sys.stdin.buffer)  # noqa: S301  # who started us asks
     answers = _own_output()
     history = loader.history(Project(root=Path(root))).begun(origin)
     pickler = pickle.Pickler(answers)  # one for all: what two footprints share is sent once
     with interrupts.watching():
-        for footprint in history_replay.footprints(Dsn(server), history, wanted, lambda _: None):
+        for footprint in history_replay.footprints(Dsn(server), history, revisions, lambda _: None):
             pickler.dump(footprint)
             answers.flush()
 

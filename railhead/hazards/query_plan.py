@@ -71,12 +71,12 @@ def _reads_all(node: dict[str, object]) -> bool:
 
 def _numbers(driver: Driver, nodes: list[dict[str, object]]) -> frozenset[int]:
     names = [qualified(str(node["Relation Name"]), str(node["Schema"])) for node in nodes if "Relation Name" in node]
-    found = (
+    rows = (
         fetch_all(driver, "SELECT to_regclass(name)::oid::int8 FROM unnest(%s::text[]) AS name", (names,))
         if names
         else ()
     )
-    return frozenset(int(str(number)) for (number,) in found if number is not None)
+    return frozenset(int(str(number)) for (number,) in rows if number is not None)
 
 
 _EXPLAINABLE = re.compile(

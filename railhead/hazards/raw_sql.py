@@ -67,8 +67,8 @@ def backfill(sql: str) -> Verb | None:
         or _RETURNING.search(_without_brackets(sql))
     ):
         return None
-    assignments = [one.split("=", 1) for one in _split(match["set"])]
-    pairs = [(column.strip(), value.strip()) for column, value in (one for one in assignments if len(one) == 2)]
+    assignments = [part.split("=", 1) for part in _split(match["set"])]
+    pairs = [(column.strip(), value.strip()) for column, value in (part for part in assignments if len(part) == 2)]
     if len(pairs) < len(assignments) or not all(re.fullmatch(r'\w+|"[^"]+"', column) for column, _ in pairs):
         return None
     if any(re.search(rf"(?<![\w']){re.escape(column)}(?![\w'])", value) for column, _ in pairs for _, value in pairs):
@@ -94,7 +94,7 @@ def _is_steady(value: str) -> bool:
 
 
 def _on_one_line(sql: str) -> str:
-    return _BLANKS.sub(lambda found: found["text"] or " ", sql).strip()
+    return _BLANKS.sub(lambda match: match["text"] or " ", sql).strip()
 
 
 def _without_quotes(text: str) -> str:

@@ -55,8 +55,8 @@ class Call:
     @property
     def sql(self) -> str | None:
         """Return the SQL that `op.execute` is given as a text."""
-        given = self.operation.sqltext if isinstance(self.operation, ops.ExecuteSQLOp) else None
-        text = given.text if isinstance(given, sa.TextClause) else given
+        statement = self.operation.sqltext if isinstance(self.operation, ops.ExecuteSQLOp) else None
+        text = statement.text if isinstance(statement, sa.TextClause) else statement
         return text.replace("\\:", ":") if isinstance(text, str) else None  # an escaped colon is no parameter
 
 
@@ -170,8 +170,8 @@ class _Recorder(Operations):
 
     def verb(self, name: str, *args: Any, **kw: Any) -> None:
         """Write a verb down."""
-        given = inspect.signature(getattr(Verbs, name)).bind(self, *args, **kw)
-        words = [word for word in given.args[1:] if isinstance(word, str)]  # a keyword's, too
+        bound = inspect.signature(getattr(Verbs, name)).bind(self, *args, **kw)
+        words = [word for word in bound.args[1:] if isinstance(word, str)]  # a keyword's, too
         like = _LIKE[name](*args, **kw) if name in _LIKE else None
         verb = Verb(name, *words, like=like, schema=kw.get("schema"))
         self._notes.add(verb, outside=True, plain=like is not None or not {*kw} - {"schema"})

@@ -83,5 +83,5 @@ _RUNS = frozenset({"execute", "exec_driver_sql", "scalar"})
 
 
 def _is_one_harmless(sql: str) -> bool:
-    statements = [one for one in sql.split(";") if one.strip()]
-    return all(_CHANGES_NOTHING.match(one) for one in statements)
+    statements = [statement for statement in sql.split(";") if statement.strip()]
+    return all(_CHANGES_NOTHING.match(statement) for statement in statements)

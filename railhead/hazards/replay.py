@@ -96,35 +96,35 @@ class Replay:
         except psycopg2.Error as error:
             raise Failed(history.by_id[str(history.origin.baseline)], error) from error
 
-    def up(self, wanted: Sequence[Revision]) -> None:
+    def up(self, revisions: Sequence[Revision]) -> None:
         """Apply these revisions. Raises Failed."""
-        if not wanted:
+        if not revisions:
             return
-        doing = iter(wanted)
-        one = next(doing, None)
+        doing = iter(revisions)
+        revision = next(doing, None)
 
         def steps() -> Iterator[RevisionStep]:
-            nonlocal one
-            while one is not None:
-                yield self._step(one, up=True)
-                one = next(doing, None)
+            nonlocal revision
+            while revision is not None:
+                yield self._step(revision, up=True)
+                revision = next(doing, None)
 
         self._before = None
-        if one is not None:
+        if revision is not None:
             try:
                 self._stage.run(steps())
             except Exception as error:
-                assert one is not None
-                raise Failed(one, error) from error
+                assert revision is not None
+                raise Failed(revision, error) from error
 
-    def take_back(self, wanted: Sequence[Revision]) -> tuple[list[loss.Loss], list[Statement]]:
+    def take_back(self, revisions: Sequence[Revision]) -> tuple[list[loss.Loss], list[Statement]]:
         """Take these revisions back; return what goes, under the names from before, and what each statement did. Raises Failed."""
         held, eyes = loss.held(self._onlooker), Tracer(self._onlooker)
         self._before = None
         try:
-            self._stage.run([self._step(one, up=False) for one in wanted], eyes)
+            self._stage.run([self._step(revision, up=False) for revision in revisions], eyes)
         except Exception as error:
-            raise Failed(wanted[0], error) from error
+            raise Failed(revisions[0], error) from error
         return self._lost(held, eyes), eyes.statements
 
     def _lost(self, held: Mapping[tuple[int, int], loss.Held], eyes: Tracer) -> list[loss.Loss]:
@@ -151,7 +151,7 @@ class Replay:
         reversal = Reversal(
             self._stage, partial(self._step, revision, up=False), partial(self._step, revision, up=True), self.catalog
         )
-        undone, spoilt = reversal.undone(before, after, leaves=any(one.outside for one in eyes.statements))
+        undone, spoilt = reversal.undone(before, after, leaves=any(statement.outside for statement in eyes.statements))
         doubled = eyes.doubled
         repeated = f"run again it writes the rows of {' '.join(doubled.split())[:60]!r} once more" if doubled else None
         for point in () if repeated else eyes.points:
@@ -188,11 +188,11 @@ class Replay:
                 self._stage.run([self._step(revision, up=True)])
         except Exception as error:
             return f"{where} it fails: {in_short(error)}"
-        left = diff.difference(after, self.catalog())
-        if not left:
+        changes = diff.difference(after, self.catalog())
+        if not changes:
             return None
-        invalid = "INVALID" in (left[0].after or "")
-        return f"{where} it {'keeps an INVALID' if invalid else 'gives another'} {left[0].object}"
+        invalid = "INVALID" in (changes[0].after or "")
+        return f"{where} it {'keeps an INVALID' if invalid else 'gives another'} {changes[0].object}"
 
     def _crash(self, revision: Revision, point: Point) -> None:
         """Begin a revision and leave the database as a crash at this point would."""

@@ -37,20 +37,20 @@ class Reversal:
             self._stage.run([self._down()])
         except Exception as error:
             return _no_way_back(error), bool(diff.difference(after, self._catalog()))
-        told = _left(before, self._catalog())
+        why = _left(before, self._catalog())
         try:
             self._stage.run([self._up()])
         except Exception as error:
-            return told or _not_again(error), True
+            return why or _not_again(error), True
         again = diff.difference(after, self._catalog())
-        return told or _another(again), bool(again)
+        return why or _another(again), bool(again)
 
     def _undone_together(self, before: Catalog, after: Catalog) -> str | None:
         """Return why the way back does not lead back, tried in one transaction that is rolled back: nothing is spoilt.
 
         Raises NotTogether where that cannot be seen inside one transaction.
         """
-        told: list[str | None] = []
+        reasons: list[str | None] = []
         going_up = False
 
         def there_and_back(context: MigrationContext) -> Iterator[RevisionStep]:
@@ -59,14 +59,14 @@ class Reversal:
             driver = engine.driver_of(context.connection)
             self._stage.together = True
             yield self._down()
-            told.append(_left(before, read(driver, often=True)))
-            if told[0]:
+            reasons.append(_left(before, read(driver, often=True)))
+            if reasons[0]:
                 raise _Enough
             if fetch_value(driver, "SET CONSTRAINTS ALL IMMEDIATE; RESET ALL; SELECT pg_my_temp_schema() <> 0"):
                 raise NotTogether  # a temporary table that goes with its transaction would be in the way
             going_up = True
             yield self._up()
-            told.append(_another(diff.difference(after, read(driver, often=True))))
+            reasons.append(_another(diff.difference(after, read(driver, often=True))))
             raise _Enough
 
         try:
@@ -76,10 +76,10 @@ class Reversal:
         except Exception as error:
             if _needs_a_commit(error):
                 raise NotTogether from error
-            told.append(_not_again(error) if going_up else _no_way_back(error))
+            reasons.append(_not_again(error) if going_up else _no_way_back(error))
         finally:
             self._stage.together = False
-        return next((one for one in told if one), None)
+        return next((reason for reason in reasons if reason), None)
 
     def is_back(self) -> bool:
         """Go back to before a revision, and tell whether that was possible."""
@@ -121,11 +121,11 @@ def _another(changes: Sequence[diff.Change]) -> str | None:
 
 def _left(before: Catalog, now: Catalog) -> str | None:
     """Return what a downgrade leaves behind, None when it is nothing."""
-    left = diff.difference(before, now)
-    if not left:
+    changes = diff.difference(before, now)
+    if not changes:
         return None
-    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-    return f"its downgrade leaves {left[0].object} {left[0].kind}{more}"
+    more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+    return f"its downgrade leaves {changes[0].object} {changes[0].kind}{more}"
 
 
 def in_short(error: BaseException) -> str:

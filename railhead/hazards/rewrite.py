@@ -48,19 +48,19 @@ class Remedy(NamedTuple):
     @property
     def text(self) -> str:
         """Return it as the answer to `what now?`, ready to paste."""
-        told = list(self.words)
+        paragraphs = list(self.words)
         for part in self.parts:
             place = f"migrations/versions/{part.file}"
-            told.append(f"new, {place}:\n{part.source}" if part.is_new else f"in {place}:\n{part.functions}")
-        told += (f"in migrations/versions/{file}:\n{line}" for file, line in self.successors)
-        told += dict.fromkeys(f"and by hand, for {one}:\n{one.instead}" for one in self.left)
-        return "\n\n".join(one.rstrip() for one in told)
+            paragraphs.append(f"new, {place}:\n{part.source}" if part.is_new else f"in {place}:\n{part.functions}")
+        paragraphs += (f"in migrations/versions/{file}:\n{line}" for file, line in self.successors)
+        paragraphs += dict.fromkeys(f"and by hand, for {finding}:\n{finding.instead}" for finding in self.left)
+        return "\n\n".join(paragraph.rstrip() for paragraph in paragraphs)
 
 
 def remedy(
     source: str,
     file: str,
-    found: Collection[Finding],
+    findings: Collection[Finding],
     number: int,
     successors: Mapping[str, str] | None = None,
     taken: Collection[str] = (),
@@ -71,7 +71,7 @@ def remedy(
     ids of all. What it returns loads, and has the names that it uses. Raises NotRewritten, which says why, where that cannot be had.
     """
     try:
-        return _remedy(source, file, found, number, successors or {}, taken)
+        return _remedy(source, file, findings, number, successors or {}, taken)
     except NotRelabelled as error:
         raise NotRewritten(str(error)) from error
 
@@ -79,7 +79,7 @@ def remedy(
 def _remedy(
     source: str,
     file: str,
-    found: Collection[Finding],
+    findings: Collection[Finding],
     number: int,
     successors: Mapping[str, str],
     taken: Collection[str],
@@ -87,7 +87,7 @@ def _remedy(
     plain = manual_commits.without_ends(source, "upgrade")
     if plain is None:
         return None
-    rewriting = Rewriting(plain, file, found)
+    rewriting = Rewriting(plain, file, findings)
     upgrade, downgrade = (statements.function_of(plain, name) for name in ("upgrade", "downgrade"))
     if upgrade is None:
         return None
@@ -137,13 +137,13 @@ def _names(
 def _free(prefix: str, words: str, ending: str, taken: Collection[str]) -> str:
     """Return a name that nobody has, as long as an id may be."""
     endings = [ending, *(f"{ending}{number}" for number in range(2, 100))]
-    names = (f"{prefix}{words[: LONGEST_ID - len(prefix) - len(one)].rstrip('_')}{one}" for one in endings)
+    names = (f"{prefix}{words[: LONGEST_ID - len(prefix) - len(suffix)].rstrip('_')}{suffix}" for suffix in endings)
     return next(name for name in names if name not in taken)
 
 
 def _declared(source: str, name: str) -> str | None:
-    found = declared(syntax(source)).get(name)
-    return found.value if found and isinstance(found.value, str) else None
+    declaration = declared(syntax(source)).get(name)
+    return declaration.value if declaration and isinstance(declaration.value, str) else None
 
 
 def _following(successors: Mapping[str, str], was: str, now: str) -> Iterator[tuple[str, str]]:
@@ -152,7 +152,7 @@ def _following(successors: Mapping[str, str], was: str, now: str) -> Iterator[tu
         parents = parents_of(declared(syntax(source)).get("down_revision", Declared(UNKNOWN)).value)
         if parents is None:
             raise NotRewritten(f"it cannot be read what {file} builds on")
-        new = tuple(now if one == was else str(one) for one in parents)
+        new = tuple(now if parent == was else str(parent) for parent in parents)
         changed = relabelled(source, {"down_revision": new[0] if len(new) == 1 else new})
         yield file, statement(changed, "down_revision")
 
@@ -174,8 +174,8 @@ def _replaced(source: str, upgrade: ast.FunctionDef, downgrade: ast.FunctionDef 
 
 def _as_new(source: str, revision: str, parent: str) -> str:
     """Return a copy of a file as a revision of its own; what it says about itself has to be said anew."""
-    said = declared(syntax(source))
-    names: dict[str, Name] = dict.fromkeys(name for name in ("branch_labels", "depends_on") if name in said)
+    declarations = declared(syntax(source))
+    names: dict[str, Name] = dict.fromkeys(name for name in ("branch_labels", "depends_on") if name in declarations)
     source = relabelled(source, {"revision": revision, "down_revision": parent, **names})
     tree = syntax(source)
     title = (ast.get_docstring(tree) or revision).splitlines()[0].rstrip(".")
@@ -190,7 +190,7 @@ def _as_new(source: str, revision: str, parent: str) -> str:
 
 def _assert_at_home(groups: Sequence[Sequence[Step]]) -> None:
     """Raise ValueError where names would be looked up elsewhere than the file says."""
-    leaves = any(statements.is_outside(one for one in group if one.works) for group in groups)
+    leaves = any(statements.is_outside(member for member in group if member.works) for group in groups)
     if leaves and any(_ELSEWHERE.search(step.code) for group in groups for step in group):
         raise NotRewritten("it sets the search_path, or the role, for its transaction only")
 
@@ -209,11 +209,11 @@ def _assert_whole(source: str, revision: str, origin: str) -> None:
 def _unknown(source: str) -> set[str]:
     """Return the names that `upgrade` or `downgrade` use and nothing in the file gives."""
     tree = syntax(source)
-    known = {name for node in tree.body for name in bound(node)} | {*dir(builtins), "__file__", "__name__", "__doc__"}
+    given = {name for node in tree.body for name in bound(node)} | {*dir(builtins), "__file__", "__name__", "__doc__"}
     functions = [
         node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in {"upgrade", "downgrade"}
     ]
-    return {name for function in functions for name in _used(function) - _bound_in(function) - known}
+    return {name for function in functions for name in _used(function) - _bound_in(function) - given}
 
 
 def _used(function: ast.FunctionDef) -> set[str]:

@@ -33,11 +33,11 @@ class Rewriting:
 
     def upgrade(self, function: ast.FunctionDef) -> list[Step]:
         """Return the steps forth. Raises NotRewritten where the function cannot be recorded."""
-        asked, error = self._asked(function)
+        statements_run, error = self._asked(function)
         if error:
             raise NotRewritten(f"run without a database, its upgrade() ends with {_named(error)}") from error
         margin = statements.margin(self._source, function)
-        forth = [step for statement, calls in asked for step in self._forth(statement, calls, margin)]
+        forth = [step for statement, calls in statements_run for step in self._forth(statement, calls, margin)]
         self._backs = {key: step.back for step in forth if step.outside for key in step.keys}
         self._prepared = [step for step in forth if step.outside is None]
         return forth
@@ -66,9 +66,9 @@ class Rewriting:
 
     def leave_out(self, idle: Sequence[Step]) -> None:
         """Say which statements are left out, because there is nothing left that they would do something for."""
-        gone = [step.code.strip() for step in idle if step.scope]
-        if gone:
-            listed = "\n".join(gone)
+        codes = [step.code.strip() for step in idle if step.scope]
+        if codes:
+            listed = "\n".join(codes)
             self.words.append(
                 "left out below: what it was for leaves its transaction, by verbs that take the locks they need and give way:\n"
                 f"{listed}"
@@ -76,16 +76,16 @@ class Rewriting:
 
     def _asked(self, function: ast.FunctionDef) -> tuple[list[Asked], BaseException | None]:
         """Return the statements of a function up to where it stopped, each with what it asked for."""
-        found = recording.recorded(self._source, function.name, self._file)
-        calls = list(found.calls)
+        record = recording.recorded(self._source, function.name, self._file)
+        calls = list(record.calls)
         asked: list[Asked] = []
         whole_function = [*statements.statements(self._source, function)]
         for index, statement in enumerate(whole_function):
             following = whole_function[index + 1].place if index + 1 < len(whole_function) else (10**9, 0)
             asked.append((statement, [call for call in calls if statement.place <= call.place < following]))
-            if found.stopped and found.stopped < following:
+            if record.stopped and record.stopped < following:
                 break
-        return asked, found.error
+        return asked, record.error
 
     def _forth(self, statement: Statement, calls: Sequence[Call], margin: str) -> list[Step]:
         if not calls:
@@ -101,7 +101,7 @@ class Rewriting:
             if change is None:
                 steps.append(self._rendered([whole(call.operation)], margin, outside=call.outside))
             else:
-                steps += [self._changed(one, margin) for one in change]
+                steps += [self._changed(part, margin) for part in change]
         first = steps[0]
         return [first._replace(code=statement.comments + first.code), *steps[1:]]
 
@@ -142,15 +142,15 @@ class Rewriting:
     def _back(self, statement: Statement, calls: Sequence[Call], home: dict[Key, int], margin: str) -> list[Step]:
         if not calls:
             return [statements.kept(statement, outside=False if isinstance(statement.node, ast.Raise) else None)]
-        taken = [self._taken_back(call) for call in calls]
+        backs = [self._taken_back(call) for call in calls]
         homes = {home.get(key) for call in calls for key in keys(call.operation)}
-        if not any(taken) and (len(calls) == 1 or len(homes) < 2):
+        if not any(backs) and (len(calls) == 1 or len(homes) < 2):
             return [self._kept(statement, calls)._replace(back=())]
         if not all(call.plain for call in calls):
             raise NotRewritten(f"its line {statement.node.lineno} takes back what is made in several revisions")
         return [
             self._rendered(instead or [whole(call.operation)], margin, outside=bool(instead) or call.outside)
-            for call, instead in zip(calls, taken, strict=True)
+            for call, instead in zip(calls, backs, strict=True)
         ]
 
     def _taken_back(self, call: Call) -> Sequence[MigrateOperation]:

@@ -50,16 +50,16 @@ def asked(driver: Driver, statement: str, tag: str, searched: set[int]) -> froze
 
 def code(driver: Driver, statement: str) -> str:
     """Return a statement with the code of all functions that it, or one of these, names."""
-    text, known = _COMMENTS.sub(" ", statement), set[int]()
-    while found := fetch_all(driver, _NAMED, (text, list(known))):
-        known |= {int(str(number)) for number, _ in found}
-        text = "\n".join([text, *(_COMMENTS.sub(" ", str(body)) for _, body in found)])
+    text, read = _COMMENTS.sub(" ", statement), set[int]()
+    while functions := fetch_all(driver, _NAMED, (text, list(read))):
+        read |= {int(str(number)) for number, _ in functions}
+        text = "\n".join([text, *(_COMMENTS.sub(" ", str(body)) for _, body in functions)])
     return text
 
 
 def _cascades(driver: Driver, tables: Iterable[int]) -> frozenset[int]:
-    found = fetch_all(driver, _CASCADES, (list(tables),)) if tables else ()
-    return frozenset(int(str(table)) for (table,) in found)
+    reached = fetch_all(driver, _CASCADES, (list(tables),)) if tables else ()
+    return frozenset(int(str(table)) for (table,) in reached)
 
 
 def _is_empty(driver: Driver, table: int) -> bool:

@@ -94,9 +94,9 @@ def findings(footprint: Footprint, revision: Revision | None = None) -> list[Fin
 
     Given the revision, its author's `breaking = False` is believed. What `accepted_hazards` accepts is found all the same.
     """
-    found = [Finding(hazard.slug, *hit) for hazard in HAZARDS.values() for hit in hazard.check(footprint)]
+    hits = [Finding(hazard.slug, *hit) for hazard in HAZARDS.values() for hit in hazard.check(footprint)]
     believed = revision is not None and revision.breaking is False
-    return [one for one in dict.fromkeys(found) if not (believed and one.slug == "breaks-previous-release")]
+    return [finding for finding in dict.fromkeys(hits) if not (believed and finding.slug == "breaks-previous-release")]
 
 
 ADOPTED = "older than the first seal, so it is not judged (migrations/manifest.txt: adopted up to)"
@@ -112,8 +112,8 @@ def accepted_in_file(revision: Revision, finding: Finding) -> str | None:
 
     `accepted_hazards` names a slug, or `slug:table` for one table only. Without a reason nothing is accepted.
     """
-    given = revision.accepted_hazards
-    reason = given.get(finding.token, given.get(f"{finding.slug}:{finding.table}", given.get(finding.slug)))
+    reasons = revision.accepted_hazards
+    reason = reasons.get(finding.token, reasons.get(f"{finding.slug}:{finding.table}", reasons.get(finding.slug)))
     return str(reason).strip() or None if reason is not None else None
 
 

@@ -56,7 +56,9 @@ class SafeForms:
     @property
     def left(self) -> tuple[Finding, ...]:
         """Return what was found and is neither rewritten nor put into words; a split mends what is not repeatable."""
-        return tuple(one for one in self._findings if one not in self._mended and one.slug != "not-repeatable")
+        return tuple(
+            finding for finding in self._findings if finding not in self._mended and finding.slug != "not-repeatable"
+        )
 
     def of(self, call: Call) -> list[ProposedChange] | None:
         """Return what is done instead, in order; None where a call may stay as it is."""
@@ -141,9 +143,10 @@ class SafeForms:
         """Yield a new column without what else it brings with it, and that by itself."""
         column = operation.column._copy()  # noqa: SLF001  as Alembic copies columns
         table = SchemaObjects(self._context).table(operation.table_name, column, schema=operation.schema)
-        checks = [one for one in table.constraints if not isinstance(one, sa.PrimaryKeyConstraint)]
+        checks = [constraint for constraint in table.constraints if not isinstance(constraint, sa.PrimaryKeyConstraint)]
         brought = [
-            ops.AddConstraintOp.from_constraint(one) for one in sorted(checks, key=lambda one: type(one).__name__)
+            ops.AddConstraintOp.from_constraint(constraint)
+            for constraint in sorted(checks, key=lambda constraint: type(constraint).__name__)
         ]
         yield operation
         yield from brought
@@ -176,18 +179,20 @@ class SafeForms:
 
     def imports(self, names: Iterable[str], code: str) -> list[str]:
         """Return the import lines that give these names, as far as they are known."""
-        known = {"sa": "import sqlalchemy as sa", "op": "from alembic import op"}
-        known |= {line.split()[-1]: line for line in self._written.imports}
+        lines = {"sa": "import sqlalchemy as sa", "op": "from alembic import op"}
+        lines |= {line.split()[-1]: line for line in self._written.imports}
         modules = {match for match in re.findall(r"[\w.]+(?=\.\w+)", code) if match in sys.modules}
         own = {name: f"import {module}" for name in names for module in modules if module.partition(".")[0] == name}
-        return sorted(line for name in names if (line := known.get(name) or own.get(name)))
+        return sorted(line for name in names if (line := lines.get(name) or own.get(name)))
 
     def _is_found(self, slug: str, operation: MigrateOperation) -> bool:
         schema, table = key(operation)
         return self._has(slug, table, schema)
 
     def _has(self, slug: str, table: str, schema: str | None) -> bool:
-        findings = [one for one in self._findings if one.slug == slug and _is_same(one.table, table, schema)]
+        findings = [
+            finding for finding in self._findings if finding.slug == slug and _is_same(finding.table, table, schema)
+        ]
         self._asked.update(findings)
         return bool(findings)
 
@@ -257,7 +262,7 @@ def _is_not_null(operation: MigrateOperation | None) -> bool:
     return isinstance(operation, ops.AlterColumnOp) and operation.modify_nullable is False
 
 
-def _is_same(found: str, table: str, schema: str | None) -> bool:
+def _is_same(qualified_name: str, table: str, schema: str | None) -> bool:
     """Tell whether a table that PostgreSQL named may be the one that a call names; either may do so without the schema."""
-    place, bare = table_names.parts(found)
+    place, bare = table_names.parts(qualified_name)
     return bare == table and (place is None or schema is None or place == schema)

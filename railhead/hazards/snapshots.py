@@ -110,9 +110,11 @@ class Change(NamedTuple):
 
     def searched(self) -> set[int]:
         """Return the tables of which rows were looked for."""
-        before = self.before.tables
+        earlier = self.before.tables
         return {
-            oid for oid, table in self.after.tables.items() if table.scans > (before[oid].scans if oid in before else 0)
+            oid
+            for oid, table in self.after.tables.items()
+            if table.scans > (earlier[oid].scans if oid in earlier else 0)
         }
 
     def locked_for_writing(self) -> set[int]:

@@ -158,12 +158,14 @@ def placed(runs: list[list[Numbered]], loose: Iterable[Numbered]) -> tuple[Group
 
 
 def _homes(runs: list[list[Numbered]], number: int, step: Step) -> list[list[Numbered]]:
-    later = [run for run in runs if any(place > number and (one.works or not step.scope) for place, one in run)]
+    later = [
+        run for run in runs if any(place > number and (following.works or not step.scope) for place, following in run)
+    ]
     if step.scope == "transaction":
-        return [run for run in later if not is_outside(one for place, one in run if place > number)]
+        return [run for run in later if not is_outside(following for place, following in run if place > number)]
     if step.scope == "session":
         return later
-    users = [run for run in later if any(one.uses & step.binds for place, one in run if place > number)]
+    users = [run for run in later if any(following.uses & step.binds for place, following in run if place > number)]
     return users or later[:1] or runs[-1:]
 
 
@@ -183,10 +185,10 @@ def is_outside(steps: Iterable[Step]) -> bool:
     return any(step.outside for step in steps)
 
 
-def preparing(wanted: Sequence[Step], prepared: Sequence[Step]) -> list[Step]:
+def preparing(steps: Sequence[Step], prepared: Sequence[Step]) -> list[Step]:
     """Return those of the prepared steps that give the names which the wanted ones need."""
-    users = list(wanted)
+    users = list(steps)
     for step in reversed(prepared):
-        if any(one.uses & step.binds for one in users):
+        if any(user.uses & step.binds for user in users):
             users.insert(0, step)
-    return users[: len(users) - len(wanted)]
+    return users[: len(users) - len(steps)]

@@ -24,7 +24,7 @@ def sizes_of(connection: Connection, tables: Sequence[str]) -> dict[str, float]:
     """
     try:
         with gently(connection):
-            found = fetch_all(
+            sizes = fetch_all(
                 connection,
                 _SIZES.format(pages="pg_relation_size(c.oid) / current_setting('block_size')::int"),
                 (list(tables),),
@@ -32,15 +32,15 @@ def sizes_of(connection: Connection, tables: Sequence[str]) -> dict[str, float]:
     except (
         psycopg2.errors.LockNotAvailable
     ):  # somebody holds a table under ACCESS EXCLUSIVE: take the size of last time
-        found = fetch_all(connection, _SIZES.format(pages="c.relpages"), (list(tables),))
-    return {str(name): float(str(rows)) for name, rows in found}
+        sizes = fetch_all(connection, _SIZES.format(pages="c.relpages"), (list(tables),))
+    return {str(name): float(str(rows)) for name, rows in sizes}
 
 
 def large_tables(connection: Connection, rows: int) -> dict[str, float]:
     """Return the tables with at least so many rows, the largest first. Read-only."""
     names = [str(name) for (name,) in fetch_all(connection, _ALL)]
     sizes = {name: size for name, size in sizes_of(connection, names).items() if size >= rows}
-    return dict(sorted(sizes.items(), key=lambda one: -one[1]))
+    return dict(sorted(sizes.items(), key=lambda pair: -pair[1]))
 
 
 def count(rows: float) -> str:

@@ -113,17 +113,17 @@ class Tracer:
     def look(self, driver: Observed, statement: str, tag: str) -> None:
         """Note what the statement that has just ended did."""
         outside = driver.autocommit or driver.is_loose or tag == "COMMIT"
-        said = notices(driver).taken()
+        notice = notices(driver).taken()
         now = self._known.snapshot(driver)
         seen = self._probed or now
         change = Change(self._last, seen)
         held, taken = self._known.strongest(seen.locks), self._known.strongest(change.taken())
-        built = [] if tag in _WITH_ITS_INDEXES else _BUILDS.findall(said)
+        built = [] if tag in _WITH_ITS_INDEXES else _BUILDS.findall(notice)
         unfinished = self._alone and self._probed is NOTHING
         written = self._written(driver, change, tag)
         searched = Change(self._last, now).searched()
         plan = self._plan(driver, statement, tag, searched, held)
-        emptied = self._truncated(said, statement, tag, seen, now) | row_effects.deleted(
+        emptied = self._truncated(notice, statement, tag, seen, now) | row_effects.deleted(
             driver, statement, tag, plan, self._writing(change, now, searched)
         )
         asked = row_effects.asked(
@@ -134,10 +134,10 @@ class Tracer:
                 sql=statement.strip(),
                 held=held,
                 taken=taken,
-                rewritten=self._rewritten(said, now),
-                scanned=(*self._scanned(said, now, seen, statement), *self._read(tag, held, searched, plan)),
+                rewritten=self._rewritten(notice, now),
+                scanned=(*self._scanned(notice, now, seen, statement), *self._read(tag, held, searched, plan)),
                 indexed=tuple((index, full) for index, table in built for full in self._known.bare([table], now)),
-                foreign_keys=tuple(self._foreign_keys(driver, Counter(_VALIDATES.findall(said)))),
+                foreign_keys=tuple(self._foreign_keys(driver, Counter(_VALIDATES.findall(notice)))),
                 written=written,
                 emptied=self._known.called(emptied),
                 asked=self._known.called(asked),
@@ -172,23 +172,23 @@ class Tracer:
             self.points.append(Point(number, statement))
         self.points += [Point(number, statement, index) for index in unfinished]
 
-    def _rewritten(self, said: str, now: Snapshot) -> tuple[str, ...]:
+    def _rewritten(self, notice: str, now: Snapshot) -> tuple[str, ...]:
         """Return the tables that have new files. A TRUNCATE makes new ones too, but copies nothing."""
         copied = {
             self._known.names[oid]
             for oid in self._known.moved(now)
             if oid in self._known.views or not now.tables[oid].is_new
         }
-        return tuple(sorted({*copied, *self._known.bare(_REWRITES.findall(said), now)}))
+        return tuple(sorted({*copied, *self._known.bare(_REWRITES.findall(notice), now)}))
 
-    def _scanned(self, said: str, now: Snapshot, seen: Snapshot, statement: str) -> tuple[str, ...]:
+    def _scanned(self, notice: str, now: Snapshot, seen: Snapshot, statement: str) -> tuple[str, ...]:
         """Return the tables that were read for a rule. Of a domain's new rule the server says nothing: its lock tells."""
         silent = {
             self._known.names[oid]
             for oid, modes in seen.locks.items()
             if _DOMAIN.search(statement) and _SHARES in modes - self._last.locks.get(oid, frozenset())
         }
-        return tuple(dict.fromkeys([*self._known.bare(_VERIFIES.findall(said), now), *sorted(silent)]))
+        return tuple(dict.fromkeys([*self._known.bare(_VERIFIES.findall(notice), now), *sorted(silent)]))
 
     def _written(self, driver: Driver, change: Change, tag: str) -> tuple[str, ...]:
         """Return the tables whose rows were changed, which the lock tells even when there are none."""
@@ -206,11 +206,11 @@ class Tracer:
         locked = {oid for oid in change.locked_for_writing() if oid in now.tables}
         return {oid: now.tables[oid].name for oid in locked if oid in searched or change.is_fresh(oid)}
 
-    def _truncated(self, said: str, statement: str, tag: str, seen: Snapshot, now: Snapshot) -> frozenset[int]:
+    def _truncated(self, notice: str, statement: str, tag: str, seen: Snapshot, now: Snapshot) -> frozenset[int]:
         """Return the tables that were emptied whole. In a file that is new in this transaction that is done without another one."""
         if tag in _COPIES:
             return frozenset()
-        copied = self._known.bare(_REWRITES.findall(said), now)
+        copied = self._known.bare(_REWRITES.findall(notice), now)
         fresh = {oid for oid in self._known.moved(now) - self._known.views if now.tables[oid].is_new}
         if tag == "TRUNCATE":
             words = set(re.findall(r'"(?:[^"]|"")*"|\w+', statement.lower()))

@@ -78,9 +78,9 @@ def words(file: Path, footprint: Footprint | None) -> str | None:
         if len(tables) == 1
         else f"the rows of {' and '.join(tables)}, which have"
     )
-    asked = (
+    question = (
         f"what is done with {rows} none in a replay"
         if tables
         else "what is done for each row, since a replay has no rows"
     )
-    return f"{at}{asked}; it may write many" if at or tables else None
+    return f"{at}{question}; it may write many" if at or tables else None

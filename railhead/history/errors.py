@@ -51,7 +51,7 @@ def unknown_version(versions: Iterable[str], heads: Iterable[str] | None = None,
 
 def deletion(versions: Iterable[str]) -> str:
     """Return the statement that takes rows out of alembic_version."""
-    rows = ", ".join(f"'{one}'" for one in versions)
+    rows = ", ".join(f"'{version}'" for version in versions)
     return f"DELETE FROM {version_table().sql} WHERE version_num IN ({rows});"
 
 
@@ -165,24 +165,24 @@ def _calls_itself(file: Path, revision: str) -> bool:
         return False
 
 
-def forked(found: History) -> Stop | None:
+def forked(history: History) -> Stop | None:
     """Return what is said of several heads, None when there is one."""
-    if len(found.heads) < 2:
+    if len(history.heads) < 2:
         return None
-    heads = [found.by_id[head] for head in found.heads]
+    heads = [history.by_id[head] for head in history.heads]
     return Forked(
         "forked",
         f"the history has {len(heads)} heads",
-        facts=[("head", f"{one.id}, migrations/versions/{one.file}") for one in heads],
+        facts=[("head", f"{revision.id}, migrations/versions/{revision.file}") for revision in heads],
         database="not touched",
         next_step="put the one that no other database has yet on top of the other; what is deployed must keep its name:\n"
-        + "\n".join(f"python utils/migrate.py rebase {one.id}" for one in heads),
+        + "\n".join(f"python utils/migrate.py rebase {revision.id}" for revision in heads),
     )
 
 
-def too_long(found: History) -> Stop | None:
+def too_long(history: History) -> Stop | None:
     """Return what is said of an id that alembic_version cannot hold, None when there is none."""
-    long = next((one for one in found.by_id.values() if len(one.id) > LONGEST_ID), None)
+    long = next((revision for revision in history.by_id.values() if len(revision.id) > LONGEST_ID), None)
     if long is None:
         return None
     return Stop(

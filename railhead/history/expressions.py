@@ -59,7 +59,7 @@ class Expressions:
             case ast.Call(func=ast.Name(id="range"), args=args):
                 return _numbers(args)
             case ast.Call(func=ast.Name(id="enumerate"), args=[inner, *_]):
-                return [ast.Tuple([ast.Constant(at), one]) for at, one in enumerate(self.elements(inner))]
+                return [ast.Tuple([ast.Constant(at), each]) for at, each in enumerate(self.elements(inner))]
             case ast.Call(func=ast.Name(id=function), args=[inner, *_]) if function in _SEQUENCES:
                 return self.elements(inner)
             case ast.Call(func=ast.Attribute(value=inner, attr=("items" | "values" | "keys") as method)):

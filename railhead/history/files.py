@@ -18,8 +18,8 @@ def revision_files(folder: Path) -> list[str]:
     Not what Alembic leaves out (folders, `__init__.py`), nor hidden files: macOS leaves `._0003_x.py` behind, Emacs `.#0003_x.py`.
     """
     try:
-        with os.scandir(folder) as found:
-            return [one.name for one in found if is_revision(one.name) and not one.is_dir()]
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if is_revision(entry.name) and not entry.is_dir()]
     except OSError:
         return []
 
@@ -76,20 +76,20 @@ def declared(tree: object) -> dict[str, Declared]:
 
     Names that were given a plain value before may stand for it. Needs no `ast`, whose import a start would feel.
     """
-    known: dict[str, Declared] = {}
+    values: dict[str, Declared] = {}
     for node in getattr(tree, "body", ()):
         value = getattr(node, "value", None)
         if type(node).__name__ in {"Assign", "AnnAssign"}:
             targets = getattr(node, "targets", None) or [node.target]
-            before = dict(known)
+            before = dict(values)
             for target in targets if value is not None else ():
-                known.update(_given(target, value, before))
+                values.update(_given(target, value, before))
         else:
             names = [*bound(node)]
-            known.update(
-                (name, Declared(UNKNOWN, None, node.end_lineno)) for name in (known if "*" in names else names)
+            values.update(
+                (name, Declared(UNKNOWN, None, node.end_lineno)) for name in (values if "*" in names else names)
             )
-    return known
+    return values
 
 
 def parents_of(value: object) -> tuple[object, ...] | None:
@@ -114,33 +114,33 @@ def bound(node: object) -> Iterator[str]:
             yield from bound(child)
 
 
-def _given(target: object, value: object, known: Mapping[str, Declared]) -> Iterable[tuple[str, Declared]]:
+def _given(target: object, value: object, names: Mapping[str, Declared]) -> Iterable[tuple[str, Declared]]:
     """Return what an assignment gives to each name of its target."""
     name = getattr(target, "id", None)
     end = getattr(value, "end_lineno", 0)
     if name is not None:
-        return [(name, Declared(_value(value, known), value, end))]
+        return [(name, Declared(_value(value, names), value, end))]
     targets, values = getattr(target, "elts", ()), getattr(value, "elts", None)
     if (
         values is not None
         and len(values) == len(targets)
-        and not any(_is(one, "Starred") for one in [*targets, *values])
+        and not any(_is(item, "Starred") for item in [*targets, *values])
     ):
-        return [pair for one, each in zip(targets, values, strict=True) for pair in _given(one, each, known)]
-    whole = _value(value, known)
-    if isinstance(whole, tuple) and len(whole) == len(targets) and all(_is(one, "Name") for one in targets):
-        return [(one.id, Declared(each, None, end)) for one, each in zip(targets, whole, strict=True)]
-    return [(one, Declared(UNKNOWN, None, end)) for one in bound(target)]
+        return [pair for item, each in zip(targets, values, strict=True) for pair in _given(item, each, names)]
+    whole = _value(value, names)
+    if isinstance(whole, tuple) and len(whole) == len(targets) and all(_is(item, "Name") for item in targets):
+        return [(item.id, Declared(each, None, end)) for item, each in zip(targets, whole, strict=True)]
+    return [(item, Declared(UNKNOWN, None, end)) for item in bound(target)]
 
 
-def _value(node: object, known: Mapping[str, Declared]) -> object:
+def _value(node: object, names: Mapping[str, Declared]) -> object:
     kind = type(node).__name__
     if kind == "Constant":
         return getattr(node, "value", None)
     if kind == "Name":
-        return known.get(getattr(node, "id", ""), Declared(UNKNOWN)).value
+        return names.get(getattr(node, "id", ""), Declared(UNKNOWN)).value
     if kind in {"Tuple", "List"}:
-        values = tuple(_value(one, known) for one in getattr(node, "elts", ()))
+        values = tuple(_value(element, names) for element in getattr(node, "elts", ()))
         return UNKNOWN if UNKNOWN in values else values
     return UNKNOWN
 

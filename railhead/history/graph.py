@@ -63,9 +63,11 @@ class History:
 
     def begun(self, origin: Origin) -> History:
         """Return the same history with this origin: the revisions that are older than the first seal are marked."""
-        older = self.ancestors(one for one in (origin.adopted, origin.baseline) if one)
+        older = self.ancestors(revision for revision in (origin.adopted, origin.baseline) if revision)
         begun = History(
-            self.project, [one._replace(adopted=one.id in older) for one in self.by_id.values()], self.problem
+            self.project,
+            [revision._replace(adopted=revision.id in older) for revision in self.by_id.values()],
+            self.problem,
         )
         begun.origin = origin
         return begun
@@ -79,7 +81,7 @@ class History:
     def behind_baseline(self) -> list[Revision]:
         """Return what is left to do once the baseline is made, parents first; all where there is none."""
         done = self.in_baseline
-        return [one for one in self.by_id.values() if one.id not in done]
+        return [revision for revision in self.by_id.values() if revision.id not in done]
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -89,19 +91,19 @@ class History:
 
     def ancestors(self, ids: Iterable[str]) -> set[str]:
         """Return these revisions and everything that they build on; ids that we do not have are left out."""
-        found: set[str] = set()
-        todo = [one for one in ids if one in self.by_id]
+        reached: set[str] = set()
+        todo = [revision for revision in ids if revision in self.by_id]
         while todo:
-            one = todo.pop()
-            if one not in found:
-                found.add(one)
-                todo.extend(self.by_id[one].parents)
-        return found
+            revision = todo.pop()
+            if revision not in reached:
+                reached.add(revision)
+                todo.extend(self.by_id[revision].parents)
+        return reached
 
     def redundant(self, versions: Iterable[str]) -> tuple[str, ...]:
         """Return those of a database's versions that another of them builds on: whoever applied that should have replaced them."""
         held = set(versions)
-        return tuple(sorted(one for one in held if one in self.ancestors(held - {one})))
+        return tuple(sorted(version for version in held if version in self.ancestors(held - {version})))
 
     @property
     def settling(self) -> tuple[str, ...]:
@@ -151,12 +153,14 @@ def find(history: History, name: str) -> str:
     """Return the id of the revision that `name` means: an id, the beginning of one, or `head`. Raises Stop."""
     if name == "head" and len(history.heads) == 1:
         return history.heads[0]
-    found = [one for one in history.by_id if one == name] or [one for one in history.by_id if one.startswith(name)]
-    if len(found) == 1:
-        return found[0]
+    matches = [revision for revision in history.by_id if revision == name] or [
+        revision for revision in history.by_id if revision.startswith(name)
+    ]
+    if len(matches) == 1:
+        return matches[0]
     raise Stop(
         "unknown-revision",
-        f"{'several revisions start with' if found else 'there is no revision'} {name}",
+        f"{'several revisions start with' if matches else 'there is no revision'} {name}",
         facts=[("newest", ", ".join(history.heads) or "none")],
         database="unchanged",
         next_step="alembic history",

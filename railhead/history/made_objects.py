@@ -47,13 +47,13 @@ def made(files: Iterable[Path], folder: Path) -> MadeObjects:
 
     `folder` is that of the migrations: a history may begin with a baseline there.
     """
-    there: dict[MadeObject, None] = {}
+    standing: dict[MadeObject, None] = {}
     for event in _events(files, folder):
         if event.made:
-            there[event.object] = None
+            standing[event.object] = None
         else:
-            there.pop(event.object, None)
-    return MadeObjects(there)
+            standing.pop(event.object, None)
+    return MadeObjects(standing)
 
 
 def made_at(history: History, versions: Iterable[str] | None = None) -> MadeObjects:
@@ -124,10 +124,10 @@ def _events(files: Iterable[Path], folder: Path) -> Iterator[Event]:
 
 def _state(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return 0, 0
-    return found.st_mtime_ns, found.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 @lru_cache(maxsize=8192)
@@ -246,10 +246,10 @@ class _File:
         verb = _verb(call)
         if verb in self._functions and isinstance(call.func, ast.Name) and verb not in self._inside:
             yield from self._all([*call.args, *(keyword.value for keyword in call.keywords)])
-            function, before = self._functions[verb], self._expressions.given
-            self._expressions.given = {**before, **self._arguments(function, call)}
+            function, names = self._functions[verb], self._expressions.given
+            self._expressions.given = {**names, **self._arguments(function, call)}
             yield from self._inlined(verb, function.body)
-            self._expressions.given = before
+            self._expressions.given = names
         elif verb == "format" and self._expressions.texts(call):
             yield from self._said(call)
         else:
@@ -281,25 +281,25 @@ class _File:
 
     def _declared(self, body: list[ast.stmt]) -> Iterator[Event]:
         """Yield the table of a declarative class."""
-        given = {
+        values = {
             target.id: node.value
             for node in body
             if isinstance(node, ast.Assign)
             for target in node.targets
             if isinstance(target, ast.Name)
         }
-        if "__tablename__" in given:
-            yield from self._named(True, RELATION, given["__tablename__"], None)
+        if "__tablename__" in values:
+            yield from self._named(True, RELATION, values["__tablename__"], None)
         yield from self._all(body)
 
     def _arguments(self, function: ast.FunctionDef, call: ast.Call) -> dict[str, list[ast.expr]]:
         """Return what the parameters of a function are given by a call."""
         parameters = [parameter.arg for parameter in (*function.args.posonlyargs, *function.args.args)]
-        given = dict(zip(parameters, call.args, strict=False))
-        given |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
+        arguments = dict(zip(parameters, call.args, strict=False))
+        arguments |= {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
         return {
             name: [ast.Constant(text) for text in self._expressions.texts(value)] or [value]
-            for name, value in given.items()
+            for name, value in arguments.items()
         }
 
     def _inlined(self, name: str, body: Iterable[ast.AST]) -> Iterator[Event]:

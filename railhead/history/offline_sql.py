@@ -59,7 +59,7 @@ def downgrade_sql(project: Project, steps: Sequence[MigrationStep]) -> list[str]
             script.run_env()
     except Exception:
         return None  # op.get_bind() gives nothing without a database, and what follows is anybody's code
-    return [one for one in written.statements if one not in {"BEGIN", "COMMIT"}]
+    return [statement for statement in written.statements if statement not in {"BEGIN", "COMMIT"}]
 
 
 def upgrade_sql(project: Project, revision: Revision) -> str | None:

@@ -22,16 +22,16 @@ Name = str | tuple[str, ...] | None
 
 def relabelled(source: str, names: Mapping[str, Name]) -> str:
     """Return the source of a file that gives other values to these names. Raises NotRelabelled where that fails."""
-    known = declared(parsed(source))
+    places = declared(parsed(source))
     changed, added = source, list[tuple[int, str]]()
-    spans = [(known.get(name, Declared(None)), name, value) for name, value in names.items()]
+    spans = [(places.get(name, Declared(None)), name, value) for name, value in names.items()]
     for place, name, value in sorted(spans, key=lambda span: _start(span[0].node), reverse=True):
         if isinstance(place.node, ast.expr):
             changed = replaced(changed, place.node, literal(source, place.node, value))
         else:
             added.append((place.end, f"{name} = {written(value)}\n"))
     lines = changed.splitlines(keepends=True)
-    for end, line in sorted(added, key=lambda one: -one[0]):
+    for end, line in sorted(added, key=lambda addition: -addition[0]):
         lines.insert(end or len(lines), line)
     changed = "".join(lines)
     now = declared(parsed(changed))
@@ -42,9 +42,9 @@ def relabelled(source: str, names: Mapping[str, Name]) -> str:
 
 def statement(source: str, name: str) -> str:
     """Return the lines by which a file says what `name` is."""
-    known = declared(parsed(source))[name]
+    place = declared(parsed(source))[name]
     for node in syntax(source).body:
-        if node.lineno <= known.end <= (node.end_lineno or 0):
+        if node.lineno <= place.end <= (node.end_lineno or 0):
             return ast.get_source_segment(source, node) or ""
     raise NotRelabelled(f"{name} is said nowhere")
 

@@ -164,37 +164,37 @@ class AutocommitSession:
 
     def constraint(self, table: Table, name: str) -> Constraint | None:
         """Return the constraint of that name, None when there is none. Read-only."""
-        found = self.rows(
+        constraints = self.rows(
             "SELECT condeferrable, condeferred FROM pg_constraint"
             " WHERE conrelid = to_regclass(:table) AND conname = :name",
             table=str(table),
             name=name,
         )
-        return Constraint(bool(found[0][0]), bool(found[0][1])) if found else None
+        return Constraint(bool(constraints[0][0]), bool(constraints[0][1])) if constraints else None
 
     def referred(self, table: Table, name: str) -> list[str]:
         """Return the table that the foreign key of that name refers to; none when it is no foreign key. Read-only."""
-        found = self.rows(
+        tables = self.rows(
             "SELECT confrelid::regclass::text FROM pg_constraint"
             " WHERE conrelid = to_regclass(:table) AND conname = :name AND contype = 'f'",
             table=str(table),
             name=name,
         )
-        return [str(other) for (other,) in found]
+        return [str(other) for (other,) in tables]
 
     def is_not_null(self, table: Table, column: str) -> bool:
         """Tell whether the column has a NOT NULL that holds for every row. Read-only.
 
         PostgreSQL 18 sets attnotnull for a NOT NULL that is NOT VALID, too: its row in pg_constraint tells.
         """
-        found = self.rows(
+        columns = self.rows(
             "SELECT FROM pg_attribute a WHERE attrelid = to_regclass(:table) AND attname = :column AND attnotnull"
             " AND NOT EXISTS (SELECT FROM pg_constraint c WHERE conrelid = attrelid AND contype = 'n'"
             " AND conkey = ARRAY[attnum] AND NOT convalidated)",
             table=str(table),
             column=column,
         )
-        return bool(found)
+        return bool(columns)
 
     def _climb(self, attempt: Callable[[], Done]) -> Done:
         while True:

@@ -82,21 +82,21 @@ class Backfill:
         relations = self._relations()
         total, behind, matched = sum(pages for _, pages in relations) or 1, 0, 0
         for relation, pages in relations:
-            for page, found in self._walk(relation, pages):
-                matched += found
+            for page, rows in self._walk(relation, pages):
+                matched += rows
                 self._tell(min((behind + page) / total, 1.0) if number == 1 else 1.0)
             behind += pages
         return matched
 
     def _relations(self) -> list[tuple[str, int]]:
         """Return the table, or its partitions, each with its size in pages. Read-only."""
-        found = self._session.rows(
+        relations = self._session.rows(
             f"WITH RECURSIVE {_TREE.format(table=':table')}"
             " SELECT oid::regclass::text, pg_relation_size(oid) / current_setting('block_size')::int"
             " FROM tree JOIN pg_class USING (oid) WHERE relkind = 'r' ORDER BY oid",
             table=str(self._table),
         )
-        return [(str(name), int(str(pages))) for name, pages in found]
+        return [(str(name), int(str(pages))) for name, pages in relations]
 
     def _walk(self, relation: str, pages: int) -> Iterator[tuple[int, int]]:
         """Go through one relation; yield after each step the page that is reached and how many rows matched.
@@ -105,12 +105,12 @@ class Backfill:
         """
         page, window = 0, _WINDOW
         while page < max(pages, 1):
-            found = self._session.short(partial(self._step, relation, page, page + window)) or 0
-            if found < self._batch:
+            rows = self._session.short(partial(self._step, relation, page, page + window)) or 0
+            if rows < self._batch:
                 page += window
-                window = min(window * 2, _WIDEST) if not found else _WINDOW
-            yield min(page, pages), found
-            if found:
+                window = min(window * 2, _WIDEST) if not rows else _WINDOW
+            yield min(page, pages), rows
+            if rows:
                 time.sleep(self._throttle)
 
     def _step(self, relation: str, page: int, end: int) -> int:
@@ -125,11 +125,11 @@ class Backfill:
             f" AND ({self._where}) RETURNING ({self._where}) AS again)"
             " SELECT (SELECT count(*) FROM chosen), count(*), count(*) FILTER (WHERE again) FROM changed"
         )
-        [(found, changed, again)] = [[int(str(number)) for number in row] for row in self._session.rows(escaped(sql))]
+        [(written, changed, again)] = [[int(str(number)) for number in row] for row in self._session.rows(escaped(sql))]
         if again:
             raise self._endless(again)
         self._done += changed
-        return found
+        return written
 
     def _tell(self, share: float) -> None:
         now = time.monotonic()

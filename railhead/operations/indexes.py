@@ -65,23 +65,23 @@ def create_on(connection: sa.Connection, index: sa.Index, place: str) -> None:
 
 def what_on(definition: str) -> str:
     """Return an index definition without the names of the index and its table."""
-    return re.sub(r"^CREATE (UNIQUE )?INDEX .*? ON .*? USING ", lambda found: f"{found[1] or ''}USING ", definition)
+    return re.sub(r"^CREATE (UNIQUE )?INDEX .*? ON .*? USING ", lambda match: f"{match[1] or ''}USING ", definition)
 
 
 def _build_empty(
     session: AutocommitSession, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
 ) -> None:
     """Build the index of the partitioned table alone, of no rows: INVALID until every partition has its own."""
-    found = session.rows(f"SELECT pg_get_indexdef(indexrelid) {_INDEX}", table=str(table), name=name)
-    if not found:
+    standing = session.rows(f"SELECT pg_get_indexdef(indexrelid) {_INDEX}", table=str(table), name=name)
+    if not standing:
         context = session.context
         index = ops.CreateIndexOp(name, table.name, columns, schema=table.schema, **options).to_index(context)
         assert context.connection is not None
         create_on(context.connection, index, f"ONLY {table}")
         return
-    wanted = _wanted_definition(session, table, columns, options)
-    if what_on(str(found[0][0])) != wanted:
-        raise _differs(table, name, what_on(str(found[0][0])), wanted)
+    expected = _wanted_definition(session, table, columns, options)
+    if what_on(str(standing[0][0])) != expected:
+        raise _differs(table, name, what_on(str(standing[0][0])), expected)
 
 
 def _name_within(name: str, partition: str) -> str:
@@ -106,21 +106,21 @@ def build_whole(
         _create_index(session, table, conv(name), columns, {**options, "postgresql_concurrently": True})
 
     session.wait_for_orphans(table)
-    there = _definition(session, table, name)
-    if there is None:
+    standing = _definition(session, table, name)
+    if standing is None:
         with undoing(lambda: session.unhurried(drop_leftover)):
             session.unhurried(drop_leftover, build)
         return
-    wanted = session.short(lambda: _wanted_definition(session, table, columns, options))
-    if there != wanted:
-        raise _differs(table, name, there, str(wanted))
+    definition = session.short(lambda: _wanted_definition(session, table, columns, options))
+    if standing != definition:
+        raise _differs(table, name, standing, str(definition))
 
 
 def _create_index(
     session: AutocommitSession, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
 ) -> None:
-    wanted = ops.CreateIndexOp(name, table.name, columns, schema=table.schema, **options)
-    session.context.impl.create_index(wanted.to_index(session.context))
+    operation = ops.CreateIndexOp(name, table.name, columns, schema=table.schema, **options)
+    session.context.impl.create_index(operation.to_index(session.context))
 
 
 def _dropping(path: str) -> str:
@@ -139,8 +139,10 @@ def _is_invalid(session: AutocommitSession, table: Table, name: str) -> bool:
 
 def _definition(session: AutocommitSession, table: Table, name: str) -> str | None:
     """Return what the valid index of that name is on, None when there is none. Read-only."""
-    found = session.rows(f"SELECT pg_get_indexdef(indexrelid) {_INDEX} AND indisvalid", table=str(table), name=name)
-    return what_on(str(found[0][0])) if found else None
+    definitions = session.rows(
+        f"SELECT pg_get_indexdef(indexrelid) {_INDEX} AND indisvalid", table=str(table), name=name
+    )
+    return what_on(str(definitions[0][0])) if definitions else None
 
 
 def _wanted_definition(
@@ -150,28 +152,28 @@ def _wanted_definition(
     copy = Table("railhead_copy", None)
     session.execute(f"CREATE TEMPORARY TABLE {copy} (LIKE {table}) ON COMMIT DROP")
     _create_index(session, copy, "railhead_copy_index", columns, options)
-    found = session.rows("SELECT pg_get_indexdef('pg_temp.railhead_copy_index'::regclass)")
+    definitions = session.rows("SELECT pg_get_indexdef('pg_temp.railhead_copy_index'::regclass)")
     session.execute(f"DROP TABLE {copy}")
-    return what_on(str(found[0][0]))
+    return what_on(str(definitions[0][0]))
 
 
 def _path(session: AutocommitSession, table: Table, name: str) -> str:
     """Return the name of an index with the schema of its table, which is where it is. Read-only."""
     if table.schema:
         return qualified(name, table.schema)
-    found = session.rows(
+    schemas = session.rows(
         "SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE c.oid = to_regclass(:table)",
         table=str(table),
     )
-    return qualified(name, str(found[0][0]) if found else None)
+    return qualified(name, str(schemas[0][0]) if schemas else None)
 
 
-def _differs(table: Table, name: str, there: str, wanted: str) -> Stop:
+def _differs(table: Table, name: str, standing: str, definition: str) -> Stop:
     place = f", schema={table.schema!r}" if table.schema else ""
     return Stop(
         "index-differs",
         f"there is another index named {name}",
-        facts=[("table", str(table).replace('"', "")), ("there", there), ("wanted", wanted)],
+        facts=[("table", str(table).replace('"', "")), ("there", standing), ("wanted", definition)],
         database="this step changed nothing",
         next_step=f"give the new index another name, or drop the old one first:\nop.drop_index_concurrently({name!r}{place})",
         exit_code=ROLLED_BACK,

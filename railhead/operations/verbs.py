@@ -244,10 +244,10 @@ def _put(
     """
 
     def put() -> None:
-        there = session.constraint(table, name)
-        if replace and (there or session.as_sql):
+        standing = session.constraint(table, name)
+        if replace and (standing or session.as_sql):
             session.execute(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {quoted(name)}")
-        if replace or not there:
+        if replace or not standing:
             session.execute(f"ALTER TABLE {table} {add}") if isinstance(add, str) else add()
 
     session.change(table, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE", put, beside=beside)
@@ -256,7 +256,7 @@ def _put(
 def _free_name(session: AutocommitSession, table: Table, column: str) -> str:
     """Return the name of the check by which a column becomes NOT NULL: one that nobody uses for anything else. Read-only."""
     name = f"{column.encode()[:50].decode(errors='ignore')}_is_not_null"
-    taken = session.rows(
+    checks = session.rows(
         "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(:table) AND starts_with(conname, :name)"
         " AND regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', '')"
         " <> format('CHECK ((%I IS NOT NULL))', CAST(:column AS text))",
@@ -264,22 +264,24 @@ def _free_name(session: AutocommitSession, table: Table, column: str) -> str:
         name=name,
         column=column,
     )
-    others = {str(other) for (other,) in taken}
-    return next(one for one in (name, *(f"{name}{number}" for number in range(2, 10))) if one not in others)
+    others = {str(used) for (used,) in checks}
+    return next(
+        candidate for candidate in (name, *(f"{name}{number}" for number in range(2, 10))) if candidate not in others
+    )
 
 
 def _put_constraint(
     operations: Operations,
     table: Table,
     name: str,
-    wanted: ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp,
+    operation: ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp,
 ) -> None:
     with autocommit(operations) as session:
         context = session.context
-        constraint = wanted.to_constraint(context)
+        constraint = operation.to_constraint(context)
         beside = session.referred(table, name)
-        if isinstance(wanted, ops.CreateForeignKeyOp):
-            beside.append(qualified(wanted.referent_table, wanted.kw.get("referent_schema")))
+        if isinstance(operation, ops.CreateForeignKeyOp):
+            beside.append(qualified(operation.referent_table, operation.kw.get("referent_schema")))
         _put(session, table, name, lambda: context.impl.add_constraint(constraint), replace=True, beside=beside)
 
 
