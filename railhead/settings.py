@@ -79,6 +79,10 @@ class Settings(NamedTuple):
     migrate_on_start: str = "upgrade"
     post_deploy: str = "auto"
     """Who does post-deploy work: `auto` (a process beside gunicorn in production, else the start), `start` or `later`."""
+    backfill_rest: float = 1.0
+    """How long a backfill behind the open port rests after each batch, beside the time that the batch took."""
+    patient: bool = False
+    """Whether nobody waits for what is done: post-deploy work gives way to traffic. No variable says so."""
     listen: str = "on"
     """Whether a start that takes long answers on the application's port: `on` or `off`."""
     contract_after: float = 600.0
@@ -147,6 +151,7 @@ class Settings(NamedTuple):
             dev_create_tables=read.harmless("DEV_CREATE_TABLES", False, platforms.boolean, "true or false"),
             migrate_on_start=read.choice("MIGRATE_ON_START", "upgrade", "check", "off"),
             post_deploy=read.choice("MIGRATE_POST_DEPLOY", "auto", "start", "later"),
+            backfill_rest=read.ratio("MIGRATE_BACKFILL_REST", 1.0),
             listen=read.choice("MIGRATE_LISTEN", "on", "off"),
             contract_after=read.duration("MIGRATE_CONTRACT_AFTER", "10min"),
             wait_database=read.duration("MIGRATE_WAIT_DATABASE", "60s"),
@@ -336,6 +341,14 @@ class _Reader:
             return seconds
 
         return self.value(name, duration(default), parse, f"a duration such as 500ms, 2s or 5min (default {default})")
+
+    def ratio(self, name: str, default: float) -> float:
+        def parse(text: str) -> float:
+            if not 0 <= float(text) <= 100:
+                raise ValueError(text)
+            return float(text)
+
+        return self.value(name, default, parse, f"a number from 0 to 100 (default {default:g})")
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         def parse(text: str) -> int:

@@ -50,7 +50,7 @@ def finish(settings: Settings, *, now: bool = False, beside: bool = False) -> tu
         while (revision := _next(settings, history, beside=beside)) is not None:
             if revision.breaking:
                 lookout.wait(revision.revision, now=now)
-            outcome = entry.migrate("upgrade", revision.revision, settings._replace(wait_lock=PATIENCE))
+            outcome = entry.migrate("upgrade", revision.revision, settings._replace(wait_lock=PATIENCE, patient=True))
             log.info("finish: %s", outcome)
             done += outcome.applied
     return tuple(done)

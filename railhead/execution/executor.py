@@ -121,6 +121,7 @@ class Executor:
             blockers=lambda: self.monitor.blockers,
             waited=lambda: self.monitor.waited,
             idle_timeout=self._settings.idle_timeout,
+            rest=self._settings.backfill_rest if self._settings.patient else 0.0,
         )
 
     def _run_steps(self, heads: tuple[str, ...], context: MigrationContext) -> Iterable[object]:

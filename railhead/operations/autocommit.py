@@ -77,6 +77,8 @@ class Terms:
     waited: Callable[[], float] = float
     """Returns for how many seconds statements have waited for locks."""
     idle_timeout: float | None = None
+    rest: float = 0.0
+    """How long a backfill rests after each batch, beside the time that this took; with any rest it waits for standbys, too."""
 
 
 OPTION = "railhead"
@@ -93,6 +95,7 @@ class AutocommitSession:
         self._budget = self._terms.budget
         self._limited = self._budget.lock_timeout
         """For how many seconds the transaction at hand stands in the queue of a lock."""
+        self.rest = self._terms.rest
 
     def execute(self, sql: str) -> None:
         """Run one statement, or write it."""

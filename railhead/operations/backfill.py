@@ -27,6 +27,14 @@ _WINDOW = 64
 """Pages that are looked at in one step; twice as many each time when nothing in them matched, up to the widest."""
 _WIDEST = 4096
 
+_MOST_LAG = 2.0
+_LOOK_AT_STANDBYS = 0.5
+_PATIENCE_WITH_STANDBYS = 60.0
+"""Seconds that a standby may be behind, between two looks, and for which one batch waits: a standby that is away catches up never."""
+
+_LAGS = "SELECT application_name FROM pg_stat_replication WHERE replay_lag > make_interval(secs => :most)"
+"""Standbys that are behind; only a superuser or a member of pg_monitor sees them."""
+
 _TREE = (
     "tree (oid) AS (SELECT to_regclass({table})::oid"
     " UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.oid)"
@@ -105,13 +113,14 @@ class Backfill:
         """
         page, window = 0, _WINDOW
         while page < max(pages, 1):
+            began = time.monotonic()
             rows = self._session.short(partial(self._step, relation, page, page + window)) or 0
             if rows < self._batch:
                 page += window
                 window = min(window * 2, _WIDEST) if not rows else _WINDOW
             yield min(page, pages), rows
             if rows:
-                time.sleep(self._throttle)
+                self._give_way(time.monotonic() - began)
 
     def _step(self, relation: str, page: int, end: int) -> int:
         """Write one batch of what matches from `page` to before `end`; return how many rows that were."""
@@ -130,6 +139,13 @@ class Backfill:
             raise self._endless(again)
         self._done += changed
         return written
+
+    def _give_way(self, seconds: float) -> None:
+        """Rest after a batch that took so many seconds, and until the standbys that are seen have caught up, for a while at most."""
+        time.sleep(max(self._throttle, seconds * self._session.rest))
+        deadline = time.monotonic() + _PATIENCE_WITH_STANDBYS
+        while self._session.rest and time.monotonic() < deadline and self._session.rows(_LAGS, most=_MOST_LAG):
+            time.sleep(_LOOK_AT_STANDBYS)
 
     def _tell(self, share: float) -> None:
         now = time.monotonic()

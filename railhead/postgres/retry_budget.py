@@ -20,6 +20,7 @@ class RetryBudget:
     GENTLE_FOR = 30.0
     SHORTEST_PAUSE = 0.5
     LONGEST_PAUSE = 5.0
+    RAREST_PAUSE = 60.0
 
     def __init__(self, budget: float, lock_timeout: float, *, sleep: Callable[[float], None] = time.sleep) -> None:
         """`budget` is MIGRATE_WAIT_LOCK and `lock_timeout` MIGRATE_LOCK_TIMEOUT, both in seconds."""
@@ -30,6 +31,7 @@ class RetryBudget:
         self._rests = 0
         self._longest = lock_timeout
         self._sleep = sleep
+        self._longest_pause = min(max(self.LONGEST_PAUSE, budget / 48), self.RAREST_PAUSE)
 
     @property
     def answer_timeout(self) -> float:
@@ -59,10 +61,10 @@ class RetryBudget:
         self.spent += seconds
 
     def next_pause(self) -> float:
-        """Return the seconds before the next attempt: 0.5 s growing to 5 s, with jitter."""
+        """Return the seconds before the next attempt, with jitter: 0.5 s growing to 5 s, or, with hours to spend, to a minute."""
         import random  # 3 ms that only those pay who wait
 
-        return min(self.SHORTEST_PAUSE * 1.3**self._rests, self.LONGEST_PAUSE) * random.uniform(0.8, 1.2)
+        return min(self.SHORTEST_PAUSE * 1.3**self._rests, self._longest_pause) * random.uniform(0.8, 1.2)
 
     def rest(self, wasted: float = 0.0, pause: float | None = None) -> float:
         """Count one failed attempt that took `wasted` seconds, and sleep before the next, for no longer than what is left.

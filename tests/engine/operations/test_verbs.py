@@ -292,6 +292,19 @@ def test_backfill_locks_one_batch_at_a_time_and_says_how_far_it_is(
     assert "backfill of Item: 500 rows in" in caplog.text
 
 
+def test_backfill_rests_after_each_batch(database: Dsn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody waits for its end, it rests for as long as its terms say beside the time of the batch; else not at all."""
+    rests: list[float] = []
+    monkeypatch.setattr("railhead.operations.backfill.time.sleep", rests.append)
+    for rest in (0.0, 3.0):
+        rows_of(database, TABLES)
+        rests.clear()
+        call = lambda op: op.backfill("Item", "price = 9", "price < 9", batch=100, schema="shop")  # noqa: E731
+        run(database, call, terms=Terms(rest=rest))
+        assert len(rests) >= 5
+        assert (min(rests) > 0) == (rest > 0)
+
+
 class Screen(io.StringIO):
     """A terminal that keeps what it is shown."""
 
