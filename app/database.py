@@ -43,7 +43,15 @@ _KNOCK = 5.0
 _TROUBLE = {"08", "53", "57", "58", "25", "40"}
 """Classes of SQLSTATE that say the server cannot do it now: connection, resources, operator, system, read-only, conflict."""
 
-_UNFIT = {errorcodes.UNDEFINED_TABLE, errorcodes.UNDEFINED_COLUMN, errorcodes.UNDEFINED_OBJECT}
+_UNFIT = {
+    errorcodes.UNDEFINED_TABLE,
+    errorcodes.UNDEFINED_COLUMN,
+    errorcodes.UNDEFINED_OBJECT,
+    errorcodes.UNDEFINED_FUNCTION,  # so it calls `text = bigint`, too
+    errorcodes.DATATYPE_MISMATCH,
+}
+"""What says that the schema is not the one that our statements were written for."""
+
 _REFUSED = {errorcodes.LOCK_NOT_AVAILABLE, errorcodes.INSUFFICIENT_PRIVILEGE}
 
 
@@ -137,6 +145,11 @@ def is_trouble(error: SQLAlchemyError) -> bool:
     if state is None:  # psycopg2 tells a server that dies with one of these, or with the bare DatabaseError above them
         return isinstance(error, OperationalError | InterfaceError) or type(error.orig) is psycopg2.DatabaseError
     return state[:2] in _TROUBLE or state in _UNFIT | _REFUSED
+
+
+def is_unfit(error: SQLAlchemyError) -> bool:
+    """Tell whether the database answers, and its schema is not the one that we need."""
+    return isinstance(error, DBAPIError) and sqlstate(error) in _UNFIT
 
 
 def sqlstate(error: DBAPIError) -> str | None:

@@ -41,6 +41,10 @@ _WORDS = {
         "Nothing is wrong with your request. If you were saving something, look whether it is there before you repeat it.",
     ),
 }
+_UNFIT = Words(
+    "The database is not as this release needs it",
+    "Nothing is wrong with your request: tables or columns that it needs were changed. What is missing is in the log and at /schema.",
+)
 _EXPIRED = Words("This form has expired", "Go back, reload the page and send it again: nothing was saved.")
 
 
@@ -81,6 +85,8 @@ def _database_error(error: SQLAlchemyError) -> Response:
     if not database.is_trouble(error):
         raise error  # a fault of ours: Flask logs it, and shows the page for 500
     current_app.logger.error("the database failed us at %s %s: %s", request.method, request.path, _first_line(error))
+    if database.is_unfit(error):
+        return _answer(503, _UNFIT)
     return _http_error(ServiceUnavailable(retry_after=RETRY_AFTER))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import psycopg2
 
@@ -97,7 +97,10 @@ def bring_to_head(settings: Settings) -> None:
     else:
         from railhead.execution import entry
 
-        log.info("%s", entry.migrate("upgrade", "head", settings))
+        outcome = entry.migrate("upgrade", "head", settings)
+        if not outcome.applied:
+            _assert_served(settings)
+        log.info("%s", outcome)
 
 
 def bring_to_serve(settings: Settings) -> None:
@@ -111,7 +114,8 @@ def bring_to_serve(settings: Settings) -> None:
     from railhead.execution import entry
     from railhead.state import status
 
-    log.info("%s", entry.migrate("upgrade", "head", settings, before_serving=True))
+    outcome = entry.migrate("upgrade", "head", settings, before_serving=True)
+    log.info("%s", outcome)
     place = status.read(settings, models=settings.project.models, closely=False)
     waiting = ", ".join(revision.revision for revision in place.pending)
     unfinished = place.state == "settling"
@@ -124,6 +128,8 @@ def bring_to_serve(settings: Settings) -> None:
             "; ".join(place.unmet or ()),
         )
         log.info("%s", entry.migrate("upgrade", "head", settings))
+    elif place.state == "current" and not outcome.applied:
+        _assert_served(settings)
 
 
 def leaves_post_deploy_work(settings: Settings) -> bool:
@@ -157,6 +163,23 @@ def check(settings: Settings) -> None:
         from railhead.commands.wait import not_served
 
         raise not_served(settings.project, place, ("setting", "MIGRATE_ON_START=check: this process does not migrate"))
+    if place.state == "current":
+        _assert_served(settings)
+
+
+def _assert_served(settings: Settings) -> None:
+    """Raise Stop when a database at head lacks what the models need, because it was changed by hand or a revision was edited. Read-only.
+
+    Asked only where one glance did not show that the database is at head. A table that somebody has for himself keeps nobody from starting.
+    """
+    from railhead.state import status
+
+    with suppress(errors.TableBusy):
+        place = status.read(settings, models=settings.project.models)
+        if place.state == "current" and not place.can_serve:
+            from railhead.commands.wait import not_served
+
+            raise not_served(settings.project, place, ("state", "current"))
 
 
 def may_create_tables(settings: Settings, stop: Stop) -> bool:

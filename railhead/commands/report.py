@@ -60,6 +60,8 @@ def sentence(status: Status) -> str:
     count = len(status.pending)
     if status.redundant:
         return overlapping()
+    if status.state == "current" and status.unmet:
+        return "the database is at head, but not as its migrations left it: what this code needs is gone"
     return _SENTENCES[status.state].format(
         pending=f"{count} revision{'' if count == 1 else 's'}" if count else "revisions"
     )
@@ -72,6 +74,8 @@ def next_step(status: Status) -> str | None:
         return f"python utils/migrate.py rebase {(free or status.heads)[-1]}"
     if status.redundant:
         return deletion(status.redundant)
+    if status.state == "current" and status.unmet:
+        return "python utils/migrate.py drift"
     return None if status.state == "ahead" and status.can_serve else _NEXT.get(status.state)
 
 

@@ -30,6 +30,8 @@ def wait(settings: Settings, models: Models, *, whole: bool = False) -> Status:
     for pause in advisory_lock.pauses():
         try:
             found = status.read(settings, history, models, closely=False, allowance=allowance)
+            if found.state == "current":  # somebody may have changed the schema
+                return status.read(settings, history, models, allowance=allowance)
         except TableBusy:
             if time.monotonic() >= deadline:
                 raise
@@ -52,6 +54,8 @@ def not_served(project: Project, found: Status, fact: Fact) -> Stop:
     if problem:
         return problem
     place = f"at {', '.join(found.current)}" if found.current else "without a version"
+    if found.state == "current" and found.unmet:
+        return messages.lacking(report.sentence(found), found.unmet, place, edited="edited" in found.flags)
     if found.state == "ahead" and found.unmet:
         return messages.ahead(found.unknown, list(found.unmet), found.newer_release, place)
     if found.state == "unknown":

@@ -231,6 +231,25 @@ def ahead(newer: tuple[str, ...], unmet: list[str], release: str | None, place: 
     )
 
 
+def lacking(headline: str, unmet: Sequence[str], place: str, *, edited: bool) -> Stop:
+    """Return the refusal of a database at head that lacks what the models need."""
+    facts: list[Fact] = [("missing", "\n".join(unmet))]
+    if edited:
+        facts.append(
+            (
+                "edited",
+                "a revision was edited after it had run here, and does not run again: its change needs one of its own",
+            )
+        )
+    return Stop(
+        "schema-lacks",
+        headline,
+        facts=facts,
+        database=f"unchanged, {place}",
+        next_step="see what was changed, and what mends it:\npython utils/migrate.py drift",
+    )
+
+
 def already_managed(versions: tuple[str, ...]) -> Stop:
     """Return the refusal to adopt a database that has a version."""
     return Stop(

@@ -36,6 +36,10 @@ Models = Callable[[], MetaData]
 """Gives the metadata of models.py, which is imported only when it is needed."""
 
 
+CHANGED = frozenset({"drifted", "edited"})
+"""What is known to have changed since a run: then being at head does not mean that the models find what they need."""
+
+
 class Pending(NamedTuple):
     """A revision that the database lacks."""
 
@@ -70,7 +74,7 @@ class Status(NamedTuple):
     redundant: tuple[str, ...] = ()
     """Versions that another one builds on, which no tool leaves in alembic_version."""
     unmet: tuple[str, ...] | None = None
-    """What models.py needs and this schema does not give; None when that does not decide (see `served`), or nobody asked."""
+    """What models.py needs and this schema does not give; None when that does not decide (see `served`), or nobody knows."""
     waits: str | None = None
     """What post-deploy work is waiting for before it takes something away; None when nothing is waited for, or nobody looked."""
     others: tuple[str, ...] = ()
@@ -85,7 +89,7 @@ class Status(NamedTuple):
     @property
     def can_serve(self) -> bool:
         """Tell whether this code can serve requests on that schema."""
-        return self.state == "current" or self.unmet == ()
+        return not self.unmet if self.state == "current" else self.unmet == ()
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -172,11 +176,12 @@ def status_of(
     newer = on_top(connection, seen, history)
     where = state(seen, history, newer)
     missing = [version for version in seen.versions if version not in history.by_id]
-    unmet = tuple(requirements.unmet(models(), connection)) if models and served(where, seen, settings) else None
+    flags = tuple(_flags(connection, seen, history, models)) if closely else ()
+    unmet = _unmet(models, connection, where) if models and served(where, seen, settings, flags) else None
     where = "behind" if where == "settling" and unmet else where
     return Status(
         state=where,
-        flags=tuple(_flags(connection, seen, history, models)) if closely else (),
+        flags=flags,
         current=seen.versions,
         heads=history.heads,
         pending=tuple(_pending(history, seen.versions))
@@ -203,13 +208,27 @@ def _waits(connection: Connection, settings: Settings, history: History, seen: S
     return hindrance and f"{revision.id} breaks the previous release: {hindrance}"
 
 
-def served(where: str, seen: Snapshot, settings: Settings) -> bool:
+def served(where: str, seen: Snapshot, settings: Settings, flags: Iterable[str] = ()) -> bool:
     """Tell whether a database in this state is served when it has all that the models need.
 
-    So is one that is ahead; and one where DEV_CREATE_TABLES made the tables, while that is still asked for and heeded.
+    So is one that is ahead; one at head whose schema was changed by hand, or a revision of which was edited after it was applied; and one
+    where DEV_CREATE_TABLES made the tables, while that is still asked for and heeded.
     """
     made = seen.last_action == "create_all" and settings.dev_create_tables and not settings.production
-    return where in {"ahead", "settling"} or (made and where in {"fallback", "behind"})
+    changed = where == "current" and not CHANGED.isdisjoint(flags)
+    return where in {"ahead", "settling"} or changed or (made and where in {"fallback", "behind"})
+
+
+def _unmet(models: Models, connection: Connection, where: str) -> tuple[str, ...] | None:
+    """Return what the models miss; None where the database is at head and they cannot be loaded, which is no reason to end a look."""
+    try:
+        metadata = models()
+    except Exception as error:  # somebody's code
+        if where != "current":
+            raise
+        log.warning("the models cannot be loaded (%s), so nobody knows whether this schema has what they need", error)
+        return None
+    return tuple(requirements.unmet(metadata, connection))
 
 
 def drifted(settings: Settings, models: Models) -> Drift:

@@ -139,6 +139,30 @@ def test_changes_by_hand_are_told_with_what_mends_them(own: Settings) -> None:
     assert "<del>- CREATE INDEX ix_task_status ON public.task" in page.html
 
 
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        ("ALTER TABLE task DROP title", "column task.title is gone"),
+        ("DROP TABLE task", "table task is gone"),
+        ("ALTER TABLE task ALTER project_id TYPE text, DROP CONSTRAINT fk_task_project_id_project", "column task.project_id is TEXT now"),
+    ],
+)  # fmt: skip
+def test_pages_on_a_changed_schema_say_so(own: Settings, change: str, missing: str) -> None:
+    """The board does not say that nobody answers, the platform gets 503, and the console names what is missing and who shows more."""
+    assert own.database is not None
+    rows = "INSERT INTO project (name) VALUES ('Harbour'); INSERT INTO task (project_id, title) SELECT id, name FROM project"
+    rows_of(own.database, f"{rows}; {change}")
+    app = create_app(own)
+    client = app.test_client()
+    board, console = client.get("/"), client.get("/schema")
+    app.extensions["engine"].dispose()
+    assert (board.status_code, "The database is not as this release needs it" in board.text) == (503, True)
+    assert client.get("/readyz").status_code == 503
+    assert (console.status_code, missing in console.text) == (200, True)
+    assert "This release cannot serve it" in console.text
+    assert "python utils/migrate.py drift" in console.text
+
+
 def test_models_are_compared_anew_when_the_schema_changes(own: Settings) -> None:
     """What Alembic said about another schema is not repeated."""
     client = client_of(own)

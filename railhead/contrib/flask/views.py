@@ -90,7 +90,7 @@ def _filter() -> Filter:
 
 def _tone(shown: Console) -> str:
     """Return how the banner looks; it says the same in words."""
-    if shown.overview.status.state == "current":
+    if shown.overview.status.state == "current" and shown.overview.status.can_serve:
         return "care" if shown.overview.flags else "good"
     return "care" if shown.overview.status.can_serve or shown.overview.status.state == "behind" else "bad"
 
