@@ -13,7 +13,7 @@ from railhead.schema import objects
 from railhead.schema.objects import CatalogObject, Facts
 from railhead.schema.phrases import covered, inside, listed, parts
 
-_IDENTITY = re.compile(r'(materialized view|\w+) (?:(.*)\.)?((?:"(?:[^"]|"")*"|[^".()]+)(?:\(.*\))?)', re.DOTALL)
+_KIND = re.compile(rf"((?:{objects.COMMENT})?(?:materialized view|\w+)) (.+)", re.DOTALL)
 _BELONGINGS = {"column", "constraint", "index", "trigger", "rule", "policy"}
 
 _UNESCAPES = {escape[1]: sign for sign, escape in objects.ESCAPES.items()}
@@ -36,10 +36,11 @@ def split_identity(identity: str) -> tuple[str, str, str]:
 
     `column archive.task.title` is ("column", "archive.task", "title"), and `table task` is ("table", "", "task").
     """
-    thing = identity.removeprefix(objects.COMMENT)
-    match = _IDENTITY.fullmatch(thing)
-    kind = identity[: len(identity) - len(thing)]
-    return (kind + match[1], match[2] or "", match[3]) if match else (kind, "", thing)
+    match = _KIND.fullmatch(identity)
+    if match is None:
+        return "", "", identity
+    dot = covered(match[2]).rfind(".")
+    return match[1], match[2][: max(dot, 0)], match[2][dot + 1 :]
 
 
 def _unescaped(text: str) -> str:

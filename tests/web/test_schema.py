@@ -144,7 +144,10 @@ def test_changes_by_hand_are_told_with_what_mends_them(own: Settings) -> None:
     [
         ("ALTER TABLE task DROP title", "column task.title is gone"),
         ("DROP TABLE task", "table task is gone"),
-        ("ALTER TABLE task ALTER project_id TYPE text, DROP CONSTRAINT fk_task_project_id_project", "column task.project_id is TEXT now"),
+        (
+            "ALTER TABLE task ALTER description DROP DEFAULT, ALTER description TYPE json USING '{}'",
+            "column task.description is JSON now, not TEXT",
+        ),
     ],
 )  # fmt: skip
 def test_pages_on_a_changed_schema_say_so(own: Settings, change: str, missing: str) -> None:

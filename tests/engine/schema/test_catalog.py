@@ -501,6 +501,8 @@ def test_between_major_versions_only_common_words_are_compared() -> None:
         ("table task", ("table", "", "task")),
         ('index "a.b"."c""d"."e.f"', ("index", '"a.b"."c""d"', '"e.f"')),
         ("materialized view x.totals", ("materialized view", "x", "totals")),
+        ('function "a.b("()', ("function", "", '"a.b("()')),
+        ("comment on column task.title", ("comment on column", "task", "title")),
         ("function a.f(public.status, b.c)", ("function", "a", "f(public.status, b.c)")),
     ],
 )
