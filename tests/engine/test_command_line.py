@@ -13,16 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from railhead.cli import _parser
+from railhead import cli
 from railhead.dsn import Dsn
 from tests.databases import named, rows_of
 from tests.forked_tree import Workshop
 from tests.processes import environment
 from tests.project_tree import Tree
 
-COMMANDS = sorted(
-    next(action for action in _parser("python utils/migrate.py")._actions if action.dest == "command").choices or ()
-)
+COMMANDS = sorted(cli.COMMANDS)
 
 
 def status_of(workshop: Workshop) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from railhead import cli, errors
+from railhead import arguments, cli, errors
 from tests.databases import named
 from tests.forked_tree import Workshop
 from tests.project_tree import MIGRATE, ROOT
@@ -86,7 +86,7 @@ def test_links_between_documents_lead_somewhere() -> None:
 
 
 def _usage() -> str:
-    parser = cli._parser(migrate.PROJECT.command)
+    parser = arguments.parser_of(migrate.PROJECT.command, cli.COMMANDS)
     action = next(action for action in parser._actions if action.dest == "command")
     return "{" + ",".join(action.choices or ()) + "}"
 
