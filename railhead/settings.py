@@ -7,46 +7,27 @@ never lets `.env` override the real environment.
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from railhead import masking, platforms
-from railhead.dsn import Address, Dsn, checked, parse_url
-from railhead.errors import Stop
+from railhead.dsn import Address, Dsn, checked
 from railhead.project import HERE, Project, work_on
-
-PG_VARIABLES = {"PGHOST": "host", "PGPORT": "port", "PGDATABASE": "dbname", "PGUSER": "user", "PGPASSWORD": "password"}
-_PLACES = {"PGHOSTADDR": "hostaddr", "PGSERVICE": "service"}
-"""Further variables that lead libpq to a database, wherever the others point."""
-
-T = TypeVar("T")
-
-_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-_UNITS = {
-    "ms": "ms msec msecs millisecond milliseconds",
-    "s": "s sec secs second seconds",
-    "min": "min mins m minute minutes",
-    "h": "h hr hrs hour hours",
-}
-_UNIT_OF = {word: _SECONDS[unit] for unit, words in _UNITS.items() for word in words.split()}
-_PART_OF_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
-_LONGEST = 2_147_483.0
-"""Seconds that PostgreSQL can count in its milliseconds: 24 days."""
+from railhead.variables import PG_VARIABLES, Reader, listed
 
 _FLASKS = "SQLALCHEMY_DATABASE_URI"
 """Flask-SQLAlchemy's name for DATABASE_URL."""
 _CONFIGURABLE = {
     *("MIGRATE_DATABASE_URL", "MIGRATE_ON_START", "MIGRATE_WAIT_DATABASE", "MIGRATE_WAIT_LOCK", "MIGRATE_LOCK_TIMEOUT"),
     *("MIGRATE_STATEMENT_TIMEOUT", "MIGRATE_IDLE_TIMEOUT", "MIGRATE_HAZARDS", "MIGRATE_LARGE_TABLE"),
+    *("MIGRATE_POST_DEPLOY", "MIGRATE_CONTRACT_AFTER", "MIGRATE_BACKFILL_REST"),
     *("APP_ENV", "APP_RELEASE", "ADMIN_PASSWORD", "DEV_CREATE_TABLES"),
 }
 """Settings that an application's configuration may give; all but those that describe its server."""
 
-_MOST_WORKERS = 1024
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -134,7 +115,7 @@ class Settings(NamedTuple):
     def from_env(cls, environ: Mapping[str, str], project: Project = HERE) -> Settings:
         """Return the settings that `environ` gives. Raises Stop(`settings`) that lists every wrong one at once."""
         masking.know(environ)
-        read = _Reader(environ)
+        read = Reader(environ)
         database, database_variable = _database(read)
         migrate_database, migrate_variable = _migrate_database(read, database, database_variable)
         production, why = _environment(read, {database_variable: database, migrate_variable: migrate_database})
@@ -168,7 +149,7 @@ class Settings(NamedTuple):
             log_format=read.harmless(
                 "LOG_FORMAT", "json" if production else "text", platforms.log_format, "json or text"
             ),
-            log_level=read.harmless("LOG_LEVEL", "info", platforms.level, _listed(*_LOG_LEVELS)),
+            log_level=read.harmless("LOG_LEVEL", "info", platforms.level, listed(*_LOG_LEVELS)),
             port=read.port("PORT", 8000),
             web_concurrency=read.workers("WEB_CONCURRENCY", 2),
         )
@@ -217,22 +198,11 @@ def _configured(said: Mapping[str, object], environ: Mapping[str, str]) -> Mappi
     return {**ours, **environ, **silent, _FLASKS: str(whole(hide_password=False))}
 
 
-def duration(text: str) -> float:
-    """Return the seconds that `500ms`, `2s`, `5 minutes`, `1h30m` or a bare `0` stand for. Raises ValueError."""
-    text_left, seconds = text.strip(), 0.0
-    while match := _PART_OF_DURATION.match(text_left):
-        seconds += float(match[1]) * _UNIT_OF.get(match[2].lower(), float("inf"))
-        text_left = text_left[match.end() :]
-    if text_left not in {"", "0"} or not text.strip() or seconds > _LONGEST:
-        raise ValueError(text)
-    return seconds
-
-
 def _load(dotenv_file: Path) -> None:
     """Put what the file names into os.environ where that is silent. Raises Stop(`settings`) that shows no line of it."""
     from dotenv import load_dotenv, parser  # costs 5 to 23 ms, and production has no .env
 
-    read = _Reader({})
+    read = Reader({})
     try:
         text = dotenv_file.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -248,154 +218,7 @@ def _load(dotenv_file: Path) -> None:
     load_dotenv(stream=StringIO(text), override=False)
 
 
-class _Reader:
-    """Reads one variable at a time and remembers everything that is wrong, so that it can be said at once."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
-        self.mistakes: list[tuple[str, str]] = []
-        self.doubts: list[str] = []
-        self._known: set[str] = set()
-
-    def pg_variables(self) -> dict[str, str]:
-        return {key: self.environ.get(variable, "") for variable, key in {**PG_VARIABLES, **_PLACES}.items()}
-
-    def text(self, name: str) -> str | None:
-        """Return what is set, without quotes around it: `docker --env-file` and others keep those of the file."""
-        text = self.secret(name)
-        quoted = re.fullmatch(r"""(["'])(.*)\1""", text or "", re.DOTALL)
-        return quoted[2].strip() or None if quoted else text
-
-    def secret(self, name: str) -> str | None:
-        """Return what is set, as it is: it may begin and end with a quote."""
-        self._known.add(name)
-        return self.environ.get(name, "").strip() or None
-
-    def name(self, name: str) -> str | None:
-        """Return a text that goes into the ledger."""
-        text = self.text(name)
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError:
-            self.wrong(name, "is not UTF-8")
-            return None
-        return text
-
-    def wrong(self, name: str, why: str) -> None:
-        self.mistakes.append((name, why))
-
-    def value(self, name: str, default: T, parse: Callable[[str], T], examples: str) -> T:
-        return self._understood(name, default, parse, lambda text: self.wrong(name, f"is {text!r}; write {examples}"))
-
-    def harmless(self, name: str, default: T, parse: Callable[[str], T], examples: str) -> T:
-        """Return what a variable says that can hurt nobody: what is not understood is a doubt, and the default holds."""
-        held = str(default).lower()
-        return self._understood(
-            name,
-            default,
-            parse,
-            lambda text: self.doubts.append(
-                f"{name} is {text!r}, which says nothing here, so it is {held}; write {examples}"
-            ),
-        )
-
-    def _understood(self, name: str, default: T, parse: Callable[[str], T], otherwise: Callable[[str], None]) -> T:
-        """Return what a variable says; the default where it says nothing, or nothing that is understood, which `otherwise` is told."""
-        text = self.text(name)
-        if text is None:
-            return default
-        try:
-            return parse(text)
-        except ValueError:
-            otherwise(text)
-            return default
-
-    def port(self, name: str, default: int) -> int:
-        port = self.harmless(name, default, platforms.port, f"a port from 1 to 65535, for instance {default}")
-        if "://" in (text := self.text(name) or "") and text.endswith(str(port)):
-            self.doubts.append(f"{name} is {text!r}, the link to a service, and its port is taken: {port}")
-        return port
-
-    def workers(self, name: str, default: int) -> int:
-        """Return a number of processes; `auto` leaves it to us: in a container the processors counted are the machine's."""
-
-        def parse(text: str) -> int:
-            if text.lower() in {"auto", "default"}:
-                return default
-            if not 1 <= float(text) <= _MOST_WORKERS or not float(text).is_integer():
-                raise ValueError(text)
-            return int(float(text))
-
-        return self.harmless(name, default, parse, f"a whole number from 1 to {_MOST_WORKERS}, or auto")
-
-    def choice(self, name: str, default: str, *others: str) -> str:
-        return self.value(
-            name, default, lambda text: _one_of(text.lower(), (default, *others)), _listed(default, *others)
-        )
-
-    def duration(self, name: str, default: str, *, positive: bool = False) -> float:
-        def parse(text: str) -> float:
-            seconds = duration(text)
-            if positive and seconds <= 0:
-                raise ValueError(text)
-            return seconds
-
-        return self.value(name, duration(default), parse, f"a duration such as 500ms, 2s or 5min (default {default})")
-
-    def ratio(self, name: str, default: float) -> float:
-        def parse(text: str) -> float:
-            if not 0 <= float(text) <= 100:
-                raise ValueError(text)
-            return float(text)
-
-        return self.value(name, default, parse, f"a number from 0 to 100 (default {default:g})")
-
-    def integer(self, name: str, default: int, least: int, most: int) -> int:
-        def parse(text: str) -> int:
-            number = int(text)
-            if not least <= number <= most:
-                raise ValueError(text)
-            return number
-
-        return self.value(name, default, parse, f"a whole number from {least} to {most}, for instance {default}")
-
-    def url(self, name: str) -> Dsn | None:
-        """What the URL leaves out comes from the PG* variables: libpq does so in any case, and this way we know it."""
-        text = self.text(name)
-        if text is None:
-            return None
-        try:
-            named = parse_url(text).parameters()
-            return checked(Dsn.of(**{**named, **self.pg_variables(), **named}))
-        except ValueError as error:
-            hint = "write postgresql://user:password@host:5432/name"
-            embedded = "or leave it out: development then gets the embedded PostgreSQL in .data/"
-            self.wrong(name, f"{error}; {hint}, {embedded}")
-            return None
-
-    def refuse_misspelt(self) -> None:
-        """Call wrong what is almost one of our names: whoever wrote MIGRATE_ON_STRAT=off must not be migrated."""
-        ours = [name for name in self.environ if name.startswith(("MIGRATE_", "DEV_CREATE_"))]
-        for name in sorted({*ours} - self._known):
-            from difflib import get_close_matches  # 2 ms that only those pay who have such a name
-
-            meant = get_close_matches(name, self._known, 1, 0.9)
-            if meant and self.environ[name].strip():
-                self.wrong(name, f"is no setting; did you mean {meant[0]}?")
-
-    def finish(self) -> None:
-        if self.mistakes:
-            count = len(self.mistakes)
-            raise Stop(
-                "settings",
-                "a setting is wrong" if count == 1 else f"{count} settings are wrong",
-                facts=[("setting", f"{name} {why}") for name, why in self.mistakes],
-                database="not touched",
-                next_step="correct the environment (or .env), then start again; .env.example lists every setting",
-            )
-
-
-def _database(read: _Reader) -> tuple[Dsn | None, str]:
+def _database(read: Reader) -> tuple[Dsn | None, str]:
     if read.text("DATABASE_URL"):
         return read.url("DATABASE_URL"), "DATABASE_URL"
     if read.text(_FLASKS):
@@ -410,14 +233,14 @@ def _database(read: _Reader) -> tuple[Dsn | None, str]:
         return None, "PGHOST"
 
 
-def _migrate_database(read: _Reader, database: Dsn | None, variable: str) -> tuple[Dsn | None, str]:
+def _migrate_database(read: Reader, database: Dsn | None, variable: str) -> tuple[Dsn | None, str]:
     for name in ("MIGRATE_DATABASE_URL", "DATABASE_UNPOOLED_URL"):
         if read.text(name):
             return read.url(name), name
     return database, variable
 
 
-def _environment(read: _Reader, databases: Mapping[str, Dsn | None]) -> tuple[bool, str]:
+def _environment(read: Reader, databases: Mapping[str, Dsn | None]) -> tuple[bool, str]:
     """Return whether this is production, and why. APP_ENV decides; without it a platform's own variable or a database elsewhere does."""
     text = read.text("APP_ENV")
     deployed = _deployed(read.environ, databases)
@@ -445,13 +268,3 @@ def _at_hand(databases: Mapping[str, Dsn | None]) -> str:
     named = [variable for variable, database in databases.items() if database]
     place = f"the database is on this machine ({named[0]})" if named else "no database is named"
     return f"{place} and no platform has set a variable of its own; APP_ENV=production says otherwise"
-
-
-def _one_of(text: str, choices: tuple[str, ...]) -> str:
-    if text not in choices:
-        raise ValueError(text)
-    return text
-
-
-def _listed(*words: str) -> str:
-    return ", ".join(words[:-1]) + " or " + words[-1] if len(words) > 1 else words[0]

@@ -16,7 +16,8 @@ from railhead.dsn import Dsn, parse_url
 from railhead.errors import Stop
 from railhead.platforms import PLATFORMS
 from railhead.project import Project
-from railhead.settings import Settings, duration, load
+from railhead.settings import Settings, load
+from railhead.variables import duration
 from tests.processes import environment
 from tests.project_tree import ROOT
 
