@@ -6,10 +6,14 @@ Run as a program, this file is that process; `Workshop` is the tree of the proje
 
 from __future__ import annotations
 
+import ast
 import gc
 import importlib
+import io
 import json
 import os
+import pkgutil
+import re
 import runpy
 import select
 import shutil
@@ -18,6 +22,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +35,19 @@ from tests.project_tree import ALEMBIC, MIGRATE, ROOT, Tree
 
 _ALEMBIC = "import sys; from alembic.config import main; sys.exit(main(prog='alembic'))"
 _READY_WITHIN = 60.0
+
+_LIBRARIES = (
+    "alembic.command",
+    "alembic_postgresql_enum",
+    "flask.testing",
+    "flask_wtf",
+    "psycopg2.extras",
+    "sqlalchemy.dialects.postgresql.psycopg2",
+    "sqlalchemy.orm",
+)
+_PROGRAMS = {"railhead.__main__", "railhead.devserver.warden"}
+_PATTERN = re.compile(r"""\bre\.\w+\((r?"[^"\n]*"|r?'[^'\n]*'), """)
+"""A pattern that is compiled when it is first used."""
 
 
 class Workshop(Tree):
@@ -152,17 +170,8 @@ def _serve(root: str) -> None:
     sys.path.remove(str(ROOT))
     for name in [name for name in sys.modules if name.split(".")[0] in {"railhead", "tests", "utils"}]:
         del sys.modules[name]  # those of the real tree; from here on it is the copy's
-    for name in (
-        "alembic.command",
-        "alembic_postgresql_enum",
-        "flask_wtf",
-        "psycopg2.extras",
-        "sqlalchemy.orm",
-        "utils.migrate",
-        "railhead.commands.report",
-        "railhead.execution.entry",
-    ):
-        importlib.import_module(name)
+    _warm_up(Path(root))
+    models = (Path(root) / "models.py").read_bytes()
     gc.freeze()
     os.environ.clear()
     _tell("ready")
@@ -170,10 +179,35 @@ def _serve(root: str) -> None:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
+            if (Path(root) / "models.py").read_bytes() != models:
+                _forget("models", "app")
             _become(request)
         _tell(str(pid))
         _, status = os.waitpid(pid, 0)
         _tell(str(os.waitstatus_to_exitcode(status)))
+
+
+def _warm_up(root: Path) -> None:
+    """Import what commands need, and let Python keep what it would make anew in each of them: patterns, parsers."""
+    for name in _LIBRARIES:
+        importlib.import_module(name)
+    engine = importlib.import_module("railhead")
+    for module in pkgutil.walk_packages(engine.__path__, "railhead."):
+        if module.name not in _PROGRAMS:
+            importlib.import_module(module.name)
+    door = importlib.import_module("utils.migrate")
+    importlib.import_module("app")
+    with redirect_stdout(io.StringIO()), suppress(SystemExit):
+        door.main(["upgrade", "--help"])
+    for file in (root / "railhead").rglob("*.py"):
+        for pattern in _PATTERN.findall(file.read_text()):
+            with suppress(re.error):
+                re.compile(ast.literal_eval(pattern))
+
+
+def _forget(*packages: str) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
+        del sys.modules[name]
 
 
 def _tell(answer: str) -> None:
