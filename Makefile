@@ -29,10 +29,11 @@ run: $(INSTALLED)
 	@exec $(PYTHON) -m gunicorn 'app:create_app()'
 
 test: $(INSTALLED)
-	@$(PYTHON) -m pytest -n 3 --dist worksteal tests/house tests/engine tests/web tests/test_history.py
+	@$(PYTHON) -m pytest -n 3 --dist worksteal -m "not long" tests/house tests/engine tests/web tests/test_history.py
 
 chaos: $(INSTALLED) $(BROWSER)
 	@$(PYTHON) -m pytest -n 2 -m "not alone" tests/chaos
+	@$(PYTHON) -m pytest -n 2 --dist worksteal -m long tests/house tests/engine tests/web
 	@$(PYTHON) -m pytest -m alone tests/chaos
 
 check: $(INSTALLED)

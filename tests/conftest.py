@@ -22,6 +22,7 @@ from railhead.errors import Stop
 from railhead.platforms import platform
 from railhead.settings import Settings
 from railhead.testing.databases import DatabaseUrl
+from tests import long
 from tests.databases import Databases, memory, rows_of
 from tests.forked_tree import Workshop, database_at_head, opened, renewed
 from tests.processes import eventually
@@ -85,6 +86,11 @@ def pytest_configure(config: pytest.Config) -> None:
         except (Stop, psycopg2.Error, ValueError) as error:
             facts = " ".join(text for _, text in error.facts) if isinstance(error, Stop) else ""
             pytest.exit(f"no PostgreSQL for the tests: {error} {facts} (TEST_DATABASE_URL names another server)", 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes long."""
+    long.mark(items)
 
 
 def pytest_collection_finish() -> None:

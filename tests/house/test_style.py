@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import long
 from tests.project_tree import ROOT
 
 MODULES = sorted(path for place in ("railhead", "utils", "app", "benchmarks") for path in (ROOT / place).rglob("*.py"))
@@ -38,3 +39,11 @@ def test_tests_promise_and_do_not_guess(path: Path) -> None:
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "time.sleep"]
     waits = [ast.unparse(call) for call in calls if isinstance(call.args[0], ast.Constant)]
     assert not waits, "`eventually` in tests/processes.py waits for what is meant"
+
+
+@pytest.mark.parametrize("test", long.EVERY)
+def test_what_is_left_to_the_long_run_is_there(test: str) -> None:
+    """A test that is renamed takes its line in tests/long.py with it."""
+    file, _, name = test.partition("::")
+    tree = ast.parse((ROOT / "tests" / file).read_text())
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
