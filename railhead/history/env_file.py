@@ -7,20 +7,23 @@ run, in a replay too, and nowhere else. Models that cannot be imported stop no m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import alembic.context
+import psycopg2
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
 
 from railhead.errors import Stop
 from railhead.history.config_attributes import Attribute
+from railhead.history.errors import bad_env_file
 from railhead.logs import log
 from railhead.project import Project, VersionTable, version_table
 
@@ -95,6 +98,20 @@ def _refused(headline: str, step: str) -> Stop:
     return Stop("env-file", headline, facts=[("file", "migrations/env.py")], database="not touched", next_step=step)
 
 
+@contextmanager
+def running(env: Path) -> Iterator[None]:
+    """Inside, env.py runs: what it raises itself, before it hands over to the engine, becomes a Stop with its line."""
+    try:
+        yield
+    except (Stop, KeyboardInterrupt, psycopg2.Error, DBAPIError):
+        raise
+    except BaseException as error:
+        refusal = bad_env_file(error, env)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
 def kept_in() -> dict[str, Any]:
     """Return what tells Alembic where the version is kept."""
     return {"version_table": version_table().name, "version_table_schema": version_table().schema}
@@ -117,7 +134,8 @@ def target_metadata(config: Config, script: ScriptDirectory) -> MetaData | None:
 
     They are imported once something of them is asked for; where that fails, a warning says so.
     """
-    models = _MODELS.get(_asked(config, script))
+    with running(Path(script.env_py_location)):
+        models = _MODELS.get(_asked(config, script))
     return cast("MetaData", _Late(models)) if models else None
 
 

@@ -109,6 +109,23 @@ def raised_outside(error: BaseException) -> str | None:
     return None
 
 
+def bad_env_file(error: BaseException, env: Path) -> Stop | None:
+    """Return what is said of an env.py that raises before it hands over to the engine, None when it was not that."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    lines = [line for file, line in frames if file == env]
+    if isinstance(error, SyntaxError) and error.filename == str(env):
+        lines = [error.lineno]
+    elif not lines or any(_ENGINE in file.parents for file, _ in frames[frames.index((env, lines[0])) :]):
+        return None
+    return Stop(
+        "env-file",
+        "migrations/env.py fails before it hands over to the engine",
+        facts=[("file", f"migrations/env.py, line {lines[-1]}"), ("Python", python_words(error))],
+        database="not touched",
+        next_step="correct it; its last line is  entry.enter(context, models)",
+    )
+
+
 def bad_file(error: BaseException, folder: Path, file: str | None = None) -> Stop:
     """Return what is said of a file that cannot be loaded, with its line, or of `file`."""
     place = _line_of_syntax(error, folder) or line_of(error, folder) or file or "(one of the files there)"

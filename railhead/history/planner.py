@@ -20,6 +20,7 @@ from alembic.script.revision import MultipleHeads, ResolutionError
 from alembic.util import CommandError
 
 from railhead.errors import Stop
+from railhead.history import env_file
 from railhead.history.config_attributes import Attribute
 from railhead.history.errors import forked, no_function, no_history, runs_nothing, unknown_version
 from railhead.history.graph import History
@@ -178,7 +179,7 @@ def call(project: Project, action: str, target: str, errand: Errand) -> Config:
     """Run Alembic's own command, which comes back to us through migrations/env.py. Returns its configuration."""
     alembic_config = config(project)
     ERRAND.put(alembic_config, errand)
-    with translated(target=target):
+    with translated(target=target), env_file.running(project.scripts / "env.py"):
         getattr(command, action)(alembic_config, target)
     return alembic_config
 

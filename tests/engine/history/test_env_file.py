@@ -327,3 +327,30 @@ def test_x_arguments_reach_env_py_and_revisions(at_head: Workshop, database: Dsn
     ended = at_head.alembic("-x", "tenant=acme", "upgrade", "head")
     assert ended.returncode == 0, ended.stderr
     assert rows_of(database, "SELECT to_regclass('of_acme')::text") == [("of_acme",)]
+
+
+FAILS = {
+    "an error": ("raise ValueError('not here')", "ValueError: not here"),
+    "a missing variable": ("import os; os.environ['SOME_SETTING']", "KeyError: 'SOME_SETTING'"),
+    "a missing module": ("import absent_library", "ModuleNotFoundError: No module named 'absent_library'"),
+    "a missing section": ("from logging.config import fileConfig; fileConfig(context.config.config_file_name)", "KeyError: 'formatters'"),
+    "the end of the process": ("import sys; sys.exit('not today')", "SystemExit: not today"),
+    "a call of Alembic's own": ("context.configure(url='postgresql://', literal_binds=True)", "CommandError: Can't use literal_binds"),
+    "no Python": ("def (", "SyntaxError: invalid syntax"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "words"), FAILS.values(), ids=FAILS)
+def test_what_fails_before_the_engine_is_entered_is_told_with_its_line(
+    workshop: Workshop, database: Dsn, code: str, words: str
+) -> None:
+    """By a start as by a command: nobody sees a traceback, and nothing else is blamed."""
+    env = workshop.root / "migrations" / "env.py"
+    env.write_text(env.read_text().replace("entry.enter(", f"{code}\nentry.enter("))
+    line = env.read_text().splitlines().index(code) + 1
+    ended = workshop.migrate()
+    assert (ended.returncode, "Traceback" in ended.stderr) == (3, False), ended.stderr
+    assert f"  file       migrations/env.py, line {line}\n" in ended.stderr
+    assert words in ended.stderr
+    assert ended.stderr.endswith("[env-file]\n")
+    assert rows_of(database, "SELECT to_regclass('alembic_version')") == [(None,)]
