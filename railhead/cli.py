@@ -20,7 +20,7 @@ from railhead.postgres import interrupts
 from railhead.postgres.connection import open_now
 from railhead.project import Project
 from railhead.settings import load
-from railhead.startup import refusals_told, told_as_changed, with_database
+from railhead.startup import refusals_told, told_as_changed, unexpected, with_database
 
 _SETTLING = "where this release can serve it, with post-deploy work left"
 
@@ -52,6 +52,10 @@ def main(project: Project, arguments: Sequence[str] | None = None) -> int:
     except interrupts.Interrupted as interrupted:
         print(f"{command} stopped: {interrupted}", file=sys.stderr)
         return interrupted.exit_code
+    except Exception as error:  # a bug of ours, or of somebody's code that we run
+        logs.log.debug("%s stopped by an error of our own", command, exc_info=error)
+        print(project.spoken(unexpected(error).render(command)), file=sys.stderr)
+        return errors.IMPOSSIBLE
 
 
 def _upgrade(call: Call) -> int:

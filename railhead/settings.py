@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from railhead import masking, platforms
+from railhead.careful_models import careful
 from railhead.dsn import Address, Dsn, checked
 from railhead.project import HERE, Project, work_on
 from railhead.variables import PG_VARIABLES, Reader, listed
@@ -172,6 +173,7 @@ def load(project: Project = HERE) -> Settings:
     dotenv_file = project.root / ".env"
     if dotenv_file.is_file():
         _load(dotenv_file)
+    project = project._replace(models=careful(project.models))
     return Settings.from_env(_configured(project.configuration(), os.environ), project)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 
 import psycopg2
 
 from railhead import errors, logs, nesting
+from railhead.careful_models import careful
 from railhead.dsn import Dsn
 from railhead.errors import Stop
 from railhead.fast_path import at_head, can_serve
@@ -46,6 +48,7 @@ def migrate_on_startup(settings: Settings | None = None) -> Settings:
         if nesting.is_nested():
             return _as_called(with_database(settings))
         settings = with_database(settings)
+        settings = settings._replace(project=settings.project._replace(models=careful(settings.project.models)))
         if nesting.is_started_by_revision(settings.migrations.dsn.name):
             return _as_called(settings)
         say_where(settings)
@@ -229,12 +232,29 @@ def ending_the_process(doing: str) -> Iterator[None]:
         sys.exit(errors.IMPOSSIBLE)
 
 
+def unexpected(error: Exception) -> Stop:
+    """Return what is said of an error that nobody has foreseen: where it was raised, and how to see all of it."""
+    import traceback
+
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "unknown"
+    return Stop(
+        "unexpected",
+        "an error that nobody has foreseen",
+        facts=[("Python", f"{type(error).__name__}: {error}"), ("raised in", place)],
+        database="what was committed is committed, the rest was rolled back",
+        next_step="see all of it with LOG_LEVEL=debug, and where the database is:\npython utils/migrate.py status",
+    )
+
+
 @contextmanager
 def refusals_told(again: str) -> Iterator[None]:
     """Turn what PostgreSQL refuses outside of any migration into a Stop that ends with the command to repeat."""
     try:
         yield
-    except psycopg2.Error as error:
+    except Exception as error:
+        if not isinstance(getattr(error, "orig", error), psycopg2.Error):  # SQLAlchemy's has the driver's in it
+            raise
         from railhead.diagnosis import messages
 
         raise messages.refused(error, "unchanged", again=again) from error

@@ -28,10 +28,11 @@ from railhead.commands.doctor_questions import (
     WIDER,
     WIDTH,
 )
-from railhead.diagnosis import messages
+from railhead.diagnosis import comparing, messages
 from railhead.dsn import Address
 from railhead.errors import Stop
 from railhead.history import loader
+from railhead.history.errors import OTHERS, apart
 from railhead.history.graph import History
 from railhead.history.made_by_sql import RELATION
 from railhead.postgres import failures
@@ -83,9 +84,11 @@ def examine(settings: Settings, models: Models, *, long: float = LONG) -> list[C
     except Stop as stop:
         found.append(_of_stop(stop))
     except psycopg2.Error as error:
-        found.append(
-            CheckMessage("unreachable", f"the database went away: {failures.server_words(error)}", "look again")
-        )
+        if failures.is_lost(error):
+            words = failures.server_words(error)
+            found.append(CheckMessage("unreachable", f"the database went away: {words}", "look again"))
+        else:
+            found.append(_of_stop(messages.refused(error, "unchanged", again="python utils/migrate.py doctor")))
     return found
 
 
@@ -255,7 +258,7 @@ def _place(connection: Connection, seen: Snapshot, case: _Case, whose: Ownership
     history = case.history
     where = inspection.state(seen, history, inspection.on_top(connection, seen, history))
     if where not in {"current", "settling", "forked"}:
-        yield CheckMessage(where, f"the database is {where}: {seen.place}", "python utils/migrate.py status")
+        yield _of_place(where, seen, history)
     width = fetch_value(connection, WIDTH.format(version_table().regclass))
     long = [one for one in history.by_id if isinstance(width, int) and len(one) > width]
     if long:
@@ -307,6 +310,15 @@ def _drift(
         )
     if not at_head:
         return
+    try:
+        with comparing.told("python utils/migrate.py doctor"):
+            yield from list(_models(connection, case, outside))
+    except Stop as stop:
+        yield _of_stop(stop)
+
+
+def _models(connection: Connection, case: _Case, outside: Sequence[Difference] | None) -> Iterator[CheckMessage]:
+    """Look at where models.py and the database differ."""
     metadata = case.models()
     differing = model_diff.enums(metadata, connection)
     if differing:
@@ -323,6 +335,15 @@ def _drift(
     if ahead:
         names = "; ".join(_few([f"{one.object} {_BESIDE_MODELS[one.kind]}" for one in ahead]))
         yield CheckMessage("models-ahead", f"models.py and the migrations differ: {names}", model_diff.AUTOGENERATE)
+
+
+def _of_place(where: str, seen: Snapshot, history: History) -> CheckMessage:
+    """Return what is said of a database that is not at head."""
+    ours = [version for version in seen.versions if version in history.by_id]
+    if where == "unknown" and ours and not history.redundant(seen.versions):
+        others = [version for version in seen.versions if version not in ours]
+        return CheckMessage(where, f"{OTHERS}: {', '.join(others)}", apart(ours, others))
+    return CheckMessage(where, f"the database is {where}: {seen.place}", "python utils/migrate.py status")
 
 
 def _is_ours(whose: Ownership, table: Sequence[object]) -> bool:

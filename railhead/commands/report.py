@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from railhead.errors import labelled
 from railhead.hazards import gate
 from railhead.hazards.rules import Finding
-from railhead.history.errors import deletion, overlapping
+from railhead.history.errors import OTHERS, apart, deletion, overlapping
 from railhead.history.graph import POST_DEPLOY
 from railhead.schema.ownership import few
 
@@ -62,6 +62,8 @@ def sentence(status: Status) -> str:
         return overlapping()
     if status.state == "current" and status.unmet:
         return "the database is at head, but not as its migrations left it: what this code needs is gone"
+    if status.state == "unknown" and status.known:
+        return OTHERS
     return _SENTENCES[status.state].format(
         pending=f"{count} revision{'' if count == 1 else 's'}" if count else "revisions"
     )
@@ -76,6 +78,8 @@ def next_step(status: Status) -> str | None:
         return deletion(status.redundant)
     if status.state == "current" and status.unmet:
         return "python utils/migrate.py drift"
+    if status.state == "unknown" and status.known:
+        return apart(status.known, status.unknown)
     return None if status.state == "ahead" and status.can_serve else _NEXT.get(status.state)
 
 

@@ -59,7 +59,7 @@ def not_served(project: Project, found: Status, fact: Fact) -> Stop:
     if found.state == "ahead" and found.unmet:
         return messages.ahead(found.unknown, list(found.unmet), found.newer_release, place)
     if found.state == "unknown":
-        return unknown_version(found.current, found.heads, found.redundant)
+        return unknown_version(found.current, found.heads, found.redundant, found.known)
     let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
     return Stop(
         "not-at-head",

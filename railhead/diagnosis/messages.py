@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import psycopg2
 
-from railhead.diagnosis import sqlstates
+from railhead.diagnosis import own_needs, sqlstates
 from railhead.diagnosis.postgres_error import Ask
 from railhead.diagnosis.sqlstates import Cause
 from railhead.dsn import Address
@@ -21,6 +21,7 @@ from railhead.history.errors import raised_outside
 from railhead.postgres import failures
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.blockers import Blocker
+from railhead.postgres.observed import FailedStatement, Observed
 from railhead.postgres.retry_budget import Allowance
 from railhead.project import version_table
 
@@ -63,6 +64,9 @@ def failed(
         file = file if step else outside.partition(",")[0]
         facts.append(("connection", "another one, that this file has opened or uses; the one that migrates is well"))
     known = None if foreign else _cause(error, name, file, ask)
+    if swallowed(error):
+        facts.append(("then", f"{file} caught that and went on, in a transaction that PostgreSQL had aborted"))
+        known = _gone_on(known, file)
     why = f": {known.headline}" if known else ""
     advice = f"{known.advice}\n" if known else ""
     if left:
@@ -88,7 +92,10 @@ def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str)
     if failures.is_lost(cause(error)) and raised_outside(error):
         return failed(error, None, place, left=False, foreign=True, again=again)
     known = _cause(error, "the engine", "", ask)
-    if known and known.slug in {"missing-privilege", "read-only", "disk-full", "server-error"}:
+    need = own_needs.find(original, ask) if isinstance(original := cause(error), psycopg2.Error) else None
+    if need:
+        slug, headline, advice = need.slug, need.headline, f"{need.advice}\nthen:\n{again}"
+    elif known and known.slug in {"missing-privilege", "read-only", "disk-full", "server-error"}:
         slug, headline, advice = known.slug, known.headline, f"{known.advice}\nthen:\n{again}"
     elif known and known.slug == "lock-timeout":
         slug, headline, advice = "table-busy", "a table stayed locked by others", f"{known.advice}\nthen:\n{again}"
@@ -269,7 +276,31 @@ def cause(error: BaseException) -> BaseException:
     while type(error).__name__ == _HIDES and error.__context__ is not None:
         error = error.__context__
     original = getattr(error, "orig", None)
-    return original if isinstance(original, BaseException) else error
+    original = original if isinstance(original, BaseException) else error
+    first = swallowed(original)
+    return first.error if first else original
+
+
+def swallowed(error: BaseException) -> FailedStatement | None:
+    """Return what had aborted the transaction that an error complains of, when somebody caught that and went on."""
+    error = getattr(error, "orig", None) or error
+    if not isinstance(error, psycopg2.errors.InFailedSqlTransaction):
+        return None
+    connection = getattr(error.cursor, "connection", None)
+    first = connection.first_failure if isinstance(connection, Observed) else None
+    return None if first is None or isinstance(first.error, psycopg2.errors.InFailedSqlTransaction) else first
+
+
+def _gone_on(known: Cause | None, file: str) -> Cause:
+    """Return the cause with what keeps a transaction alive in which something may fail."""
+    nested = f"or, where it may fail, let {file} keep the transaction alive:\nwith op.get_bind().begin_nested(): ..."
+    if known is None:
+        return Cause(
+            "migration-failed",
+            "a statement failed, and what came after it could not run",
+            f"correct the statement; {nested}",
+        )
+    return known._replace(advice=f"{known.advice}\n{nested}")
 
 
 _HIDES = "PendingRollbackError"
@@ -280,8 +311,10 @@ def _cause(error: BaseException, revision: str, file: str, ask: Ask) -> Cause | 
     original = cause(error)
     if not isinstance(original, psycopg2.Error):
         return None
-    statement = getattr(error, "statement", None) or ""
-    return sqlstates.find(original, statement, revision, file, ask)
+    first = swallowed(error)
+    statement = first.statement if first else getattr(error, "statement", None) or ""
+    known = sqlstates.find(original, statement, revision, file, ask)
+    return known or (own_needs.raised(original, ask) if (original.pgcode or "").startswith("P0") else None)
 
 
 def _words(error: BaseException) -> list[Fact]:
@@ -296,5 +329,7 @@ def _words(error: BaseException) -> list[Fact]:
 
 
 def _line(error: BaseException, step: MigrationStep) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).name == step.file]
-    return f", line {frames[-1].lineno}" if frames else ""
+    first = swallowed(error)
+    stack = first.stack if first else [(one.filename, one.lineno) for one in traceback.extract_tb(error.__traceback__)]
+    lines = [line for name, line in stack if Path(name).name == step.file]
+    return f", line {lines[-1]}" if lines else ""

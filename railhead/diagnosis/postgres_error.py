@@ -13,7 +13,8 @@ from typing import NamedTuple
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
-from railhead.postgres.quoting import quoted_name
+from railhead.postgres.observed import Observed
+from railhead.postgres.quoting import quoted_name, unquoted
 
 Ask = Callable[[str, tuple[object, ...]], object]
 """Gives the first value that a question is answered with; None when there is none, or nobody answers."""
@@ -76,6 +77,8 @@ class Failure(NamedTuple):
     file: str
     login: str
     """Who had logged in, as far as the connection's address says."""
+    in_force: str
+    """The role that SQL had put into force, as it is written there; empty where it was the one that has logged in."""
     ask: Ask
 
     @property
@@ -169,6 +172,8 @@ class Failure(NamedTuple):
     @property
     def role(self) -> str:
         """Return who migrates."""
+        if self.in_force:
+            return quoted_name(unquoted(self.in_force.strip("'")))
         return quoted_name(str(self.ask("SELECT current_user", ()) or self.login or "the_role"))
 
 
@@ -190,6 +195,7 @@ def of(error: psycopg2.Error, statement: str, revision: str, file: str, ask: Ask
         revision=revision,
         file=file,
         login=_login(error),
+        in_force=_in_force(error),
         ask=ask,
     )
 
@@ -209,6 +215,11 @@ def condition_of(definition: str) -> str | None:
 
 _PIECE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|.", re.DOTALL)
 """A text, a quoted name, or one letter of SQL: brackets in the first two count for nothing."""
+
+
+def _in_force(error: psycopg2.Error) -> str:
+    connection = getattr(error.cursor, "connection", None)
+    return connection.role or "" if isinstance(connection, Observed) else ""
 
 
 def _login(error: psycopg2.Error) -> str:

@@ -146,6 +146,11 @@ def _type_advice(failure: Failure) -> str:
 
 def _grant(failure: Failure) -> str:
     role = failure.role
+    if failure.in_force and failure.last_word in own_tables():
+        return (
+            f"{failure.file} works as {role} and leaves that in force, and the engine's own tables are not that role's;\n"
+            'let upgrade() end with:\nop.execute("RESET ROLE")'
+        )
     as_owner = "let the role that owns the schema migrate (MIGRATE_DATABASE_URL)"
     if failure.sentence.startswith("must be owner of "):
         return _ownership(failure, as_owner)

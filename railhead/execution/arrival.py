@@ -41,7 +41,9 @@ class Arrival:
         newer = inspection.on_top(connection, snapshot, plan.history)
         state = inspection.state(snapshot, plan.history, newer)
         if state == "unknown" or (newer and plan.action != "upgrade"):
-            raise unknown_version(snapshot.versions, plan.history.heads, plan.history.redundant(snapshot.versions))
+            history, versions = plan.history, snapshot.versions
+            ours = [version for version in versions if version in history.by_id]
+            raise unknown_version(versions, history.heads, history.redundant(versions), ours)
         if plan.action == "upgrade" and state in UNMANAGED:
             return False
         self._is_ahead = bool(newer)

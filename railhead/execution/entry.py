@@ -17,8 +17,9 @@ from sqlalchemy.exc import DBAPIError
 
 from railhead import logs, nesting
 from railhead.autogenerate import options as autogenerate
+from railhead.careful_models import careful
 from railhead.devserver import shared
-from railhead.diagnosis import messages
+from railhead.diagnosis import comparing, messages
 from railhead.errors import Stop
 from railhead.execution.migration_run import MigrationRun, Outcome
 from railhead.history import env_file, loader, offline_sql, planner
@@ -128,8 +129,12 @@ def _only_read(environment: EnvironmentContext, settings: Settings, models: Mode
     driver = open_now(settings.migrations, "read")
     driver.autocommit = False
     engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver, poolclass=sqlalchemy.NullPool)
-    options: dict[str, Any] = autogenerate.options(environment, models())
-    with engine.connect() as connection, planner.translated(lambda: inspection.snapshot(driver).versions):
+    with (
+        comparing.told(_typed(environment)),
+        engine.connect() as connection,
+        planner.translated(lambda: inspection.snapshot(driver).versions),
+    ):
+        options: dict[str, Any] = autogenerate.options(environment, careful(models)())
         environment.configure(connection=connection, dont_mutate=True, **env_file.kept_in(), **options)
         environment.run_migrations()
 

@@ -33,20 +33,48 @@ def overlapping() -> str:
     return f"{version_table().name} holds a revision together with one that it builds on"
 
 
-def unknown_version(versions: Iterable[str], heads: Iterable[str] | None = None, redundant: Iterable[str] = ()) -> Stop:
+OTHERS = "another application keeps its version in the same table"
+"""What has happened where this code has one of two versions, and nobody knows the other."""
+
+
+def unknown_version(
+    versions: Iterable[str],
+    heads: Iterable[str] | None = None,
+    redundant: Iterable[str] = (),
+    ours: Iterable[str] = (),
+) -> Stop:
     """Return the refusal of a database at versions that this code does not have, or of which some are `redundant`.
 
-    `heads` are those of this code, where they are known.
+    `heads` are those of this code, where they are known; `ours` are those of the versions that this code has.
     """
+    versions, ours = tuple(versions), tuple(ours)
     place = ", ".join(versions)
     facts = [("found", place or "none")]
     if redundant:
         headline, step = overlapping(), f"delete the older row, which should have been replaced:\n{deletion(redundant)}"
+    elif ours:
+        headline, step = OTHERS, apart(ours, [version for version in versions if version not in ours])
+        facts = [("ours", ", ".join(ours)), ("not ours", ", ".join(one for one in versions if one not in ours))]
     else:
         headline = "the database is at a revision that this code does not have"
         facts += [("our head", ", ".join(heads) or "none")] if heads is not None else []
         step = "deploy the release that has this revision, or see whether this is the right database:\npython utils/migrate.py status"
     return Stop("unknown-version", headline, facts=facts, database=f"unchanged, at {place}", next_step=step)
+
+
+def apart(ours: Iterable[str], others: Iterable[str]) -> str:
+    """Return how to give this application a table of its own for its version, which loses none; and what is right where the other one is gone."""
+    table, rows = version_table(), ", ".join(f"'{version}'" for version in ours)
+    own = f"{table.name}_app"
+    return (
+        f"give one of the two a place of its own, this one for instance, in alembic.ini:\n[railhead]\nversion_table = {own}\n"
+        "and move its version there, in psql:\n"
+        f"CREATE TABLE {own} (LIKE {table.sql} INCLUDING ALL);\n"
+        f"INSERT INTO {own} SELECT * FROM {table.sql} WHERE version_num IN ({rows});\n"
+        f"DELETE FROM {table.sql} WHERE version_num IN ({rows});\n"
+        "or give one a schema of its own (ALTER ROLE ... SET search_path = ...). Only if that other application is gone:\n"
+        f"{deletion(others)}"
+    )
 
 
 def deletion(versions: Iterable[str]) -> str:

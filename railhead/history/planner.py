@@ -229,7 +229,7 @@ def _no_way(error: CommandError, target: str, found: History | None, versions: t
             next_step="alembic upgrade head",
         )
     if isinstance(cause, ResolutionError) and cause.argument in versions:
-        return unknown_version(versions)
+        return unknown_version(versions, ours=[one for one in versions if found and one in found.by_id])
     redundant = found.redundant(versions) if found else ()
     if redundant:
         return unknown_version(versions, redundant=redundant)

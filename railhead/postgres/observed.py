@@ -5,9 +5,11 @@ All of it comes by here before it is sent. What an observer itself asks of the c
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg2
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, STATUS_BEGIN, TRANSACTION_STATUS_IDLE
@@ -18,6 +20,12 @@ from psycopg2.sql import Composable
 from railhead.masking import learn
 from railhead.postgres import sql_text
 from railhead.postgres.sql_text import End
+
+_ROLE = re.compile(
+    r"(?:\A|;)\s*(?:(RESET\s+(?:ROLE|ALL)\b|SET\s+(?:LOCAL\s+|SESSION\s+)?ROLE\s+NONE\b)"
+    r"|SET\s+(?:LOCAL\s+|SESSION\s+)?(?:ROLE|SESSION\s+AUTHORIZATION)\s+('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\w+))",
+    re.IGNORECASE,
+)
 
 
 class Observer:
@@ -41,10 +49,23 @@ class Observer:
         """It has been ended; a COMMIT that PostgreSQL has refused is a ROLLBACK."""
 
 
+class FailedStatement(NamedTuple):
+    """What failed first in a transaction: all that comes after it only hears that the transaction is aborted."""
+
+    statement: str
+    error: psycopg2.Error
+    stack: tuple[tuple[str, int], ...]
+    """File and line of each frame that had asked for it, innermost last."""
+
+
 class Observed(Connection):
-    """A connection that tells its observer, if it has one."""
+    """A connection that tells its observer, if it has one, and knows what nobody can ask an aborted transaction."""
 
     observer: Observer | None = None
+    first_failure: FailedStatement | None = None
+    """What aborted the transaction that is open."""
+    role: str | None = None
+    """The role that SQL has put into force, as it is written there; None where it is the one that has logged in."""
 
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)  # type: ignore[arg-type]
@@ -148,9 +169,19 @@ class _ObservedCursor(Cursor):
         except psycopg2.Error as error:
             with self.connection.unobserved() as observer:
                 if not observer.failed(self.connection, text, error):
+                    self._remember(text, error)
                     raise
         with self.connection.unobserved() as observer:
             observer.after(self.connection, text, self._tag())
+        self.connection.first_failure = None
+        if role := _ROLE.search(text):
+            self.connection.role = None if role[1] else role[2]
+
+    def _remember(self, text: str, error: psycopg2.Error) -> None:
+        """Keep what aborted the transaction, with the lines that led to it: a revision may catch it and go on."""
+        if self.connection.first_failure is None:
+            stack = tuple((frame.filename, frame.lineno or 0) for frame in traceback.extract_stack())
+            self.connection.first_failure = FailedStatement(text, error, stack)
 
     def _tag(self) -> str:
         return (self.statusmessage or "").partition(" ")[0]

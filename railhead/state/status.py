@@ -14,7 +14,7 @@ from psycopg2.extensions import connection as Connection
 from sqlalchemy import MetaData
 
 from railhead.autogenerate import model_diff
-from railhead.diagnosis import messages
+from railhead.diagnosis import comparing, messages
 from railhead.dsn import Address
 from railhead.errors import Forked, Stop, TwoDatabases
 from railhead.hazards import gate, loss_counts, rules
@@ -79,6 +79,11 @@ class Status(NamedTuple):
     """What post-deploy work is waiting for before it takes something away; None when nothing is waited for, or nobody looked."""
     others: tuple[str, ...] = ()
     """Tables of others in a database that has none of ours yet, which are left alone."""
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Return those of the database's versions that this code has."""
+        return tuple(version for version in self.current if version not in self.unknown)
 
     @property
     def newer_release(self) -> str | None:
@@ -245,7 +250,8 @@ def drifted(settings: Settings, models: Models) -> Drift:
             comparable = state(seen, history, on_top(connection, seen, history)) in COMPARABLE
             owners = in_database(connection, history, seen.versions, models)
             outside, others = drift.sort_out(drift.outside(connection), owners)
-            ahead = model_diff.models_ahead(settings.project, models(), connection) if comparable else None
+            with comparing.told("python utils/migrate.py drift"):
+                ahead = model_diff.models_ahead(settings.project, models(), connection) if comparable else None
             return Drift.of(outside, ahead, others)
     finally:
         connection.close()
