@@ -115,7 +115,7 @@ def _tells(secret: str, beside: str = "") -> bool:
     if len(secret) < _SHORTEST or secret.lower() in _PLAIN:
         return False
     names = re.split(r"[^\w-]+", beside.replace(f":{secret}@", ":@", 1))
-    return secret not in names
+    return not any(secret in name for name in names)
 
 
 def _forms(secret: str) -> set[str]:
@@ -144,4 +144,4 @@ def _compiled(forms: set[str]) -> re.Pattern[str]:
 
 def _bounded(form: str) -> str:
     text = re.escape(form)
-    return text if len(form) >= _WORDS_FROM or not form.isalnum() else rf"(?<![^\W_]){text}(?![^\W_])"
+    return text if len(form) >= _WORDS_FROM or not form.isalnum() else rf"(?<!\w){text}(?!\w)"

@@ -55,11 +55,10 @@ _PARAMETER = Answer(
     "at the role, once:\nALTER ROLE {user} SET search_path = ...;\n"
     "or MIGRATE_DATABASE_URL names the server itself, without the pooler (PgBouncer can also be told to ignore it: ignore_startup_parameters)",
 )
-_HOT_STANDBY = Answer(
-    "not-accepting",
-    "this server is a standby that answers no questions",
-    "name the primary in {variable}, or set hot_standby = on there",
+_HOT_STANDBY = STARTING._replace(
+    advice="see that its recovery ends; a standby that answers no questions (hot_standby = off) never will: name the primary in {variable}"
 )
+"""What recovers says the same as a standby, and may be done in a moment."""
 _NOT_ACCEPTING = Answer(
     "not-accepting",
     "the database accepts no connections",

@@ -286,7 +286,7 @@ def test_who_starts_or_is_full_is_waited_for_and_said_to_be_so(
         (["Connection refused\n\tIs the server running there?", "timeout expired"], None),
         (
             ["FATAL:  the database system is not accepting connections\nDETAIL:  Hot standby mode is disabled."],
-            "not-accepting",
+            None,
         ),
         (["expected authentication request from server, but received H"], "not-postgresql"),
         (["server closed the connection unexpectedly\n\tThis probably means the server terminated abnormally"], None),

@@ -7,10 +7,13 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from railhead.dsn import Dsn
+from tests.chaos.ports import free_ports
+from tests.chaos.proxy import Proxy
 from tests.databases import Databases, rows_of, url_of
 from tests.forked_tree import Workshop
 from tests.processes import eventually
@@ -146,15 +149,16 @@ start stopped: the database lacks 2 revisions
     assert workshop.run(*START, MIGRATE_ON_START="check").returncode == 0
 
 
-def test_who_does_not_migrate_waits_for_the_database_too(at_head: Workshop, database: Dsn, server: Dsn) -> None:
-    """MIGRATE_ON_START=check and `wait` outlast a server that takes no connections yet, as a start that migrates does."""
-    name = database.parameters()["dbname"]
-    rows_of(server, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-    checking = at_head.start(*START, MIGRATE_ON_START="check")
-    waiting = at_head.start(*MIGRATE, "wait")
+def test_who_does_not_migrate_waits_for_the_database_too(at_head: Workshop, database: Dsn, tmp_path: Path) -> None:
+    """MIGRATE_ON_START=check and `wait` outlast a server that is not there yet, as a start that migrates does."""
+    late, host = tmp_path / "late", database.parameters()["host"]
+    port = free_ports(1)[0]
+    url = url_of(database.with_(host=str(late)) if host.startswith("/") else database.with_(port=str(port)))
+    checking = at_head.start(*START, MIGRATE_ON_START="check", DATABASE_URL=url)
+    waiting = at_head.start(*MIGRATE, "wait", DATABASE_URL=url)
     for one in (checking, waiting):
         eventually(lambda one=one: "the database does not answer" in one.stdout + one.stderr, within=30)  # type: ignore[misc]
-    rows_of(server, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    late.symlink_to(host) if host.startswith("/") else Proxy(database, port)
     assert [one.wait() for one in (checking, waiting)] == [0, 0]
 
 
