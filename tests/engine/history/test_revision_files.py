@@ -106,7 +106,7 @@ def test_a_file_may_be_called_anything(bare: Workshop, database: Dsn, name: byte
         ended = bare.migrate(*command)
         assert ended.returncode == 0, ended.stderr
     assert bare.migrate("doctor").stderr == ""
-    assert glance.heads_of(bare.root / "migrations" / "manifest.txt", bare.versions) == ("0002_size",)
+    assert glance.heads_of(bare.root / "migrations" / "manifest.txt", bare.versions) == (("0002_size",), frozenset())
     assert rows_of(database, "SELECT version_num FROM alembic_version") == [("0002_size",)]
 
 
@@ -144,7 +144,7 @@ def test_a_revision_may_be_a_symbolic_link(bare: Workshop) -> None:
     for command in (["seal"], ["seal", "--check"], ["upgrade"]):
         ended = bare.migrate(*command)
         assert ended.returncode == 0, ended.stderr
-    assert glance.heads_of(bare.root / "migrations" / "manifest.txt", bare.versions) == ("0001_note",)
+    assert glance.heads_of(bare.root / "migrations" / "manifest.txt", bare.versions) == (("0001_note",), frozenset())
     (elsewhere / "first.py").write_text("import os\nos.environ['ABSENT']")
     assert "migrations/versions/0001_note.py, line 2" in bare.migrate("status").stderr
 
