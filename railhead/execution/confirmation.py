@@ -12,9 +12,17 @@ from collections.abc import Sequence
 import psycopg2
 from psycopg2.extensions import connection as Connection
 
+from railhead.dsn import Address
+from railhead.execution.headway import Headway
 from railhead.logs import log
 from railhead.postgres import interrupts
 from railhead.postgres.connection import fetch_value
+from railhead.postgres.interrupts import Interrupted
+from railhead.postgres.question import Question
+from railhead.project import VersionTable
+
+ASKED_WITHIN = 0.4
+"""Seconds for an answer to who is about to be ended by a signal."""
 
 WITHIN = 10.0
 """Seconds that a replica gets to confirm: it may have to catch up with a table that was rewritten."""
@@ -56,3 +64,22 @@ def wait(connection: Connection, done: Sequence[str], seconds: float) -> None:
             ", ".join(done),
             names,
         )
+
+
+def tell(interrupted: Interrupted, headway: Headway, address: Address, table: VersionTable) -> None:
+    """Let a signal say which revisions are committed although it came before their COMMIT was confirmed. Read-only.
+
+    The wait for the replica is over by now: it ends when it is cancelled, and what it waited for is there. Who watches the session may not
+    have seen it begin.
+    """
+    interrupted.unconfirmed = tuple(headway.done)
+    if not headway.under_way or headway.source is None:
+        return
+    sql = f"SELECT version_num FROM {table.sql}"
+    try:
+        rows = Question(address, "look", sql, timeout=ASKED_WITHIN).answer()
+    except psycopg2.Error:
+        interrupted.doubtful = headway.under_way
+        return
+    if {str(version) for (version,) in rows} != headway.source:
+        interrupted.unconfirmed = (*headway.done, *headway.under_way)

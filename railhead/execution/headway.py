@@ -66,6 +66,14 @@ class Headway:
         self.source = versions
         self._committed = time.monotonic()
 
+    @property
+    def under_way(self) -> tuple[str, ...]:
+        """Return the revisions that the transaction at hand would commit, as far as they have begun."""
+        if self.is_together:
+            last = self.steps.index(self.current) + 1 if self.current else len(self.steps)
+            return tuple(step.revision for step in self.steps[:last])
+        return (self.current.revision,) if self.current else ()
+
     def before_current(self) -> list[MigrationStep]:
         """Return the steps that come before the one that runs."""
         assert self.current is not None

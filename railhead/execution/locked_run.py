@@ -105,7 +105,7 @@ class LockedRun:
             try:
                 versions = Attempts(self._context, executor).until_done(mode)
             except Interrupted as interrupted:
-                _tell(interrupted, executor)
+                self._tell(interrupted, executor)
                 raise
             finally:
                 changes.done += executor.headway.done
@@ -116,6 +116,16 @@ class LockedRun:
             self._report.asking(lambda connection: confirmation.wait(connection, changes.done, limit))
         return versions
 
+    def _tell(self, interrupted: Interrupted, executor: Executor) -> None:
+        """Let the signal say what stays behind, and what nobody has confirmed."""
+        headway, settings = executor.headway, self._context.settings
+        if executor.guard.left and headway.current:
+            interrupted.half_done = headway.current.revision
+        if executor.monitor.replicating and headway.under_way:
+            interrupted.unconfirmed = tuple(dict.fromkeys((*headway.done, *headway.under_way)))
+        elif self._lock.has_replicas:
+            confirmation.tell(interrupted, headway, settings.migrations, settings.project.version_table)
+
     def _never_arrived(self) -> bool:
         return self._report.asking(ledger.never_arrived)
 
@@ -125,14 +135,6 @@ class LockedRun:
                 "a pooler stands between us and the database (%s); set MIGRATE_DATABASE_URL to a direct connection",
                 self._context.settings.migrate_variable,
             )
-
-
-def _tell(interrupted: Interrupted, executor: Executor) -> None:
-    """Let the signal say what stays behind, and what nobody has confirmed."""
-    step, done = executor.headway.current, executor.headway.done
-    interrupted.half_done = step.revision if executor.guard.left and step else None
-    if executor.monitor.replicating and step:
-        interrupted.unconfirmed = tuple(dict.fromkeys((*done, step.revision)))
 
 
 def _make_ledger(connection: Connection) -> None:

@@ -31,7 +31,7 @@ BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_ti
 {"; ".join(f"SET LOCAL {name} = {value}" for name, value in session_limits.TCP.items())}; {{newer}}
 SELECT pg_try_advisory_xact_lock({KEY}), pg_backend_pid(),
        (SELECT virtualtransaction FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'virtualxid' LIMIT 1),
-       {session_limits.IS_REPLICATED}
+       {session_limits.IS_REPLICATED}, {session_limits.HAS_REPLICAS}
 """
 
 
@@ -59,6 +59,8 @@ class Lock:
         self.pooled = False
         self.replicated = False
         """Whether a COMMIT would wait for a synchronous replica."""
+        self.has_replicas = False
+        """Whether one that asks for it would."""
         self.pid = 0
         self._virtual_transaction = ""
 
@@ -69,7 +71,8 @@ class Lock:
             cursor.execute(_TAKE.format(newer=newer))
             row = cursor.fetchone()
             assert row is not None
-            taken, self.pid, self._virtual_transaction, self.replicated = bool(row[0]), row[1], row[2], bool(row[3])
+            taken, self.pid, self._virtual_transaction = bool(row[0]), row[1], row[2]
+            self.replicated, self.has_replicas = bool(row[3]), bool(row[4])
             self.pooled = self.pid != self.connection.info.backend_pid
             if not taken:
                 cursor.execute("ROLLBACK")

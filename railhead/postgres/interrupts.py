@@ -47,20 +47,22 @@ class Interrupted(BaseException):
         """The revision that had left its transaction when the signal came."""
         self.unconfirmed: tuple[str, ...] = ()
         """The revisions that are committed, and that a synchronous replica had not confirmed when the signal came."""
+        self.doubtful: tuple[str, ...] = ()
+        """The revisions of which nobody could say whether they are committed."""
         self.done: str | None = None
         """What was done to the database before, and stays."""
 
     def __str__(self) -> str:
-        stays = (
-            f"; what {self.half_done} did outside its transaction stays, and is not done twice"
-            if self.half_done
-            else ""
-        )
-        done = f"; {self.done}" if self.done else ""
-        if self.unconfirmed:
-            told = ", ".join(self.unconfirmed)
-            return f"{self.args[0]}; committed here, not yet confirmed by the synchronous replica: {told}{stays}{done}"
-        return f"{self.args[0]}; what was not committed is rolled back{stays}{done}"
+        parts = [
+            f"committed here, not yet confirmed by the synchronous replica: {', '.join(self.unconfirmed)}"
+            if self.unconfirmed
+            else "",
+            f"nobody could say whether it is committed: {', '.join(self.doubtful)}" if self.doubtful else "",
+            "" if self.unconfirmed or self.doubtful else "what was not committed is rolled back",
+            f"what {self.half_done} did outside its transaction stays, and is not done twice" if self.half_done else "",
+            self.done or "",
+        ]
+        return "; ".join([str(self.args[0]), *filter(None, parts)])
 
 
 class _Watchdog:

@@ -32,11 +32,13 @@ class Question:
     Most of a start with nothing to do is the time that it takes to be let in.
     """
 
-    def __init__(self, address: Address, command: str, sql: str, *, timeout: int) -> None:
+    def __init__(self, address: Address, command: str, sql: str, *, timeout: float) -> None:
         """Begin to ask; it may take `timeout` seconds until the answer is there."""
         self._deadline = time.monotonic() + timeout
         name = address.session_name(command)
-        self._dsn = parameters(address.dsn, name, connect_timeout=str(timeout + 1))  # `answer` is the one that gives up
+        self._dsn = parameters(
+            address.dsn, name, connect_timeout=str(int(timeout) + 1)
+        )  # `answer` is the one that gives up
         self._sql = sql
         self._rows: list[tuple[object, ...]] = []
         self._error: Exception | None = None

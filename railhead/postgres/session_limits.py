@@ -13,10 +13,8 @@ TCP = {
 """With these the server notices within about 25 s that a client's host has vanished; milliseconds for the last, else seconds."""
 
 
-IS_REPLICATED = (
-    "current_setting('synchronous_commit') IN ('on', 'remote_write', 'remote_apply')"
-    " AND current_setting('synchronous_standby_names') <> ''"
-)
+HAS_REPLICAS = "current_setting('synchronous_standby_names') <> ''"
+IS_REPLICATED = f"current_setting('synchronous_commit') IN ('on', 'remote_write', 'remote_apply') AND {HAS_REPLICAS}"
 """An SQL condition: a COMMIT waits for another server, with all its locks and without any limit."""
 
 COMMIT_HERE = f"SELECT set_config('synchronous_commit', 'local', true) WHERE {IS_REPLICATED}"

@@ -176,3 +176,38 @@ def test_told_to_stop_while_the_replica_is_waited_for(followed: Tree, own_server
     assert f"{SAID}: 0002_more" in migrator.stderr
     assert "rolled back" not in migrator.stderr
     assert server_state.versions(own_server.dsn) == ["0002_more"]
+
+
+def test_told_to_stop_in_its_commit_before_anybody_has_seen_it_wait(followed: Tree, own_server: Server) -> None:
+    """Then the server is asked what it has, so that nothing is called rolled back that is committed."""
+    _blind(own_server.dsn)
+    followed.write("0002_more", f"op.execute('ALTER TABLE thing ADD COLUMN a int; {_OWN_MIND}')")
+    migrator = followed.start(*MIGRATE, MIGRATE_LOCK_TIMEOUT="60s")
+    eventually(lambda: rows_of(own_server.dsn, _IN_COMMIT), within=30, what="it waits for the replica")
+    migrator.send(signal.SIGTERM)
+    assert migrator.wait(10) == 143, migrator.stderr
+    assert f"{SAID}: 0002_more" in migrator.stderr
+    assert "rolled back" not in migrator.stderr
+    assert server_state.versions(own_server.dsn) == ["0002_more"]
+
+
+_OWN_MIND = "SET LOCAL synchronous_commit = on"
+_IN_COMMIT = "SELECT 1 FROM pg_catalog.pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
+def _blind(database: Dsn) -> None:
+    """Let nobody who looks at pg_stat_activity, in new sessions, see that a COMMIT waits for a replica."""
+    columns = rows_of(
+        database,
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'pg_catalog.pg_stat_activity'::regclass AND attnum > 0 ORDER BY attnum",
+    )
+    shown = ["nullif(wait_event, 'SyncRep') AS wait_event" if name == "wait_event" else name for (name,) in columns]
+    rows_of(
+        database,
+        f"SET synchronous_commit = local; CREATE SCHEMA blind;"
+        f"CREATE VIEW blind.pg_stat_activity AS SELECT {', '.join(map(str, shown))} FROM pg_catalog.pg_stat_activity",
+    )
+    name = database.parameters()["dbname"]
+    rows_of(
+        database, f"SET synchronous_commit = local; ALTER DATABASE {name} SET search_path = public, blind, pg_catalog"
+    )

@@ -206,3 +206,33 @@ def _when_it_runs(dsn: Dsn, act: Callable[[], None]) -> None:
         act()
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ({}, "SIGTERM; what was not committed is rolled back"),
+        (
+            {"half_done": "0002"},
+            "SIGTERM; what was not committed is rolled back; what 0002 did outside its transaction stays, and is not done twice",
+        ),
+        (
+            {"unconfirmed": ("0001", "0002")},
+            "SIGTERM; committed here, not yet confirmed by the synchronous replica: 0001, 0002",
+        ),
+        ({"doubtful": ("0002",)}, "SIGTERM; nobody could say whether it is committed: 0002"),
+        (
+            {"unconfirmed": ("0001",), "doubtful": ("0002",), "done": "everything was dropped"},
+            (
+                "SIGTERM; committed here, not yet confirmed by the synchronous replica: 0001;"
+                " nobody could say whether it is committed: 0002; everything was dropped"
+            ),
+        ),
+    ],
+)
+def test_a_signal_says_what_became_of_the_work(known: dict[str, object], words: str) -> None:
+    """Rolled back is said of nothing that may be committed."""
+    interrupted = interrupts.Interrupted(signal.SIGTERM)
+    for name, value in known.items():
+        setattr(interrupted, name, value)
+    assert str(interrupted) == words
