@@ -78,7 +78,7 @@ def recorded(source: str, function: str, file: str) -> Recording:
         try:
             exec(code, module)  # noqa: S102  Alembic has imported the same file
             with alembic_quirks.answering(_Recorder(notes)):
-                notes.code = module[function].__code__
+                notes.code = inspect.unwrap(module[function]).__code__
                 module[function]()
         except (Exception, SystemExit) as error:  # anybody's code
             if notes.problem is None:
@@ -123,7 +123,9 @@ class _Notes:
         own = [frame for frame in callers if frame.f_code.co_filename == self._filename]
         lines = [frame.f_lineno for frame in own]
         free = not any(line in condition for line in lines for condition in self._conditions)
-        home = next(frame for frame in frames if frame.f_code is self.code)
+        home = next((frame for frame in frames if frame.f_code is self.code), None)
+        if home is None:
+            self.refuse("what it asks of `op` is not asked by its own function")
         is_plain = plain and free and callers[0] in own
         self.calls.append(Call(operation, _position(home.f_code, home.f_lasti), outside or self.outside, is_plain))
 

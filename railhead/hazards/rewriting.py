@@ -45,7 +45,7 @@ class Rewriting:
     def downgrade(self, function: ast.FunctionDef, groups: Groups) -> Groups:
         """Return the steps back for each part: each where its opposite is, and those that were not written."""
         asked, error = self._asked(function)
-        if error and not isinstance(asked[-1][0].node, ast.Raise):
+        if error and not (asked and isinstance(asked[-1][0].node, ast.Raise)):
             raise NotRewritten(f"run without a database, its downgrade() ends with {_named(error)}") from error
         margin = statements.margin(self._source, function)
         home = {key: index for index, group in enumerate(groups) for step in group for key in step.keys}
@@ -81,10 +81,12 @@ class Rewriting:
         asked: list[Asked] = []
         whole_function = [*statements.statements(self._source, function)]
         for index, statement in enumerate(whole_function):
+            if record.stopped and record.stopped < statement.place:
+                break
             following = whole_function[index + 1].place if index + 1 < len(whole_function) else (10**9, 0)
             asked.append((statement, [call for call in calls if statement.place <= call.place < following]))
-            if record.stopped and record.stopped < following:
-                break
+        if sum(len(own) for _, own in asked) < len(calls):
+            raise NotRewritten(f"it cannot be told which statement of {function.name}() asks for what")
         return asked, record.error
 
     def _forth(self, statement: Statement, calls: Sequence[Call], margin: str) -> list[Step]:

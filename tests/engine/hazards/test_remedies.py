@@ -215,6 +215,27 @@ def test_what_cannot_be_recorded_says_why(statement: str, why: str) -> None:
         rewrite.remedy(file(statement), "0002_it.py", EVERYWHERE, 3)
 
 
+def test_a_downgrade_that_cannot_be_recorded_says_why() -> None:
+    """What refuses to go back stays as it is; of any other error nobody knows what would be left of the way back."""
+    index = file('op.create_index("ix", "task", ["title"])', 'raise NotImplementedError("no way back")')
+    remedy = rewrite.remedy(index, "0002_it.py", EVERYWHERE, 3)
+    assert remedy is not None
+    assert 'raise NotImplementedError("no way back")' in remedy.text
+    with pytest.raises(NotRewritten, match="its downgrade\\(\\) ends with TypeError"):
+        rewrite.remedy(index.replace("def downgrade()", "def downgrade(engine)"), "0002_it.py", EVERYWHERE, 3)
+
+
+def test_a_function_in_a_wrapper_is_recorded() -> None:
+    """What stands around `upgrade` is passed through; its own statements are the ones that are written anew."""
+    source = file('op.create_index("ix", "task", ["title"])')
+    wrapper = "import functools\n\ndef around(work):\n    @functools.wraps(work)\n    def inner():\n        return work()\n    return inner\n\n\n"
+    remedy = rewrite.remedy(
+        source.replace("def upgrade", f"{wrapper}@around\ndef upgrade"), "0002_it.py", EVERYWHERE, 3
+    )
+    assert remedy is not None
+    assert body(remedy) == ['op.create_index_concurrently("ix", "task", ["title"])']
+
+
 @pytest.mark.parametrize(
     "update",
     [
