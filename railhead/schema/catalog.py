@@ -190,7 +190,8 @@ def _read(connection: Connection, *, often: bool) -> Catalog:
             cursor.execute(f"{_PINNED} SELECT FROM pg_prepared_statements WHERE name = '{KEPT_PLAN}'")
             sql = f"EXECUTE {KEPT_PLAN}" if cursor.rowcount else f"PREPARE {KEPT_PLAN} AS {sql}; EXECUTE {KEPT_PLAN}"
         cursor.execute(_PINNED + sql)
-        told = {each.identity: each for row in cursor.fetchall() for each in _objects(*row)}
+        objects_of = _remembered if often else _objects
+        told = {each.identity: each for row in cursor.fetchall() for each in objects_of(*row)}
     return Catalog(
         tuple(sorted([each.line for each in told.values()])), connection.info.server_version // 10000, told=told
     )
@@ -217,26 +218,32 @@ def _undone(connection: Connection) -> Iterator[Cursor]:
                 connection.rollback()
 
 
-@lru_cache(maxsize=1 << 16)
 def _objects(
     kind: str, schema: str, table: str, name: str, facts: str | None, here: str | None, origin: str, comment: str | None
 ) -> list[CatalogObject]:
-    """Return an object, and the comment on it. Remembered: a replay reads the same ones hundreds of times."""
+    """Return an object, and the comment on it."""
     fields = STRINGARRAY(facts, None)
-    if fields is None or here is None or _is_gone(kind, fields):
+    if (
+        fields is None
+        or here is None
+        or (fields and fields[0] is None)
+        or (kind == "column" and _has_lost_default(fields))
+    ):
         raise _DroppedMeanwhile(f"{kind} {name} was dropped while the catalog was read")
-    full = ".".join([part for part in (schema, table, name) if part])
-    told = [_object(kind, full, (schema, table, name), _FACTS.get(kind, Text)(*fields), here, origin)]
+    full = f"{table}.{name}" if table else name
+    full = f"{schema}.{full}" if schema else full
+    made = _FACTS.get(kind, Text)(*fields)
+    line = objects.line(f"{kind} {full}", made.definition, here, origin)
+    things = [CatalogObject(line, kind, schema, table, name, made, here, objects.escaped(origin) if origin else "")]
     if comment:
-        told.append(_object(f"{COMMENT}{kind}", full, (schema, table, name), Text(comment), "", ""))
-    return told
+        line = objects.line(f"{COMMENT}{kind} {full}", comment)
+        things.append(CatalogObject(line, f"{COMMENT}{kind}", schema, table, name, Text(comment)))
+    return things
 
 
-def _is_gone(kind: str, facts: list[str | None]) -> bool:
-    has_lost = kind == "column" and facts[_EXPRESSION] is None and facts[_HAS_DEFAULT] is not None
-    return has_lost or (bool(facts) and facts[0] is None)
+_remembered = lru_cache(maxsize=1 << 16)(_objects)
+"""A replay reads the same ones hundreds of times."""
 
 
-def _object(kind: str, full: str, names: tuple[str, str, str], facts: Facts, here: str, origin: str) -> CatalogObject:
-    line = objects.line(f"{kind} {full}", facts.definition, here, origin)
-    return CatalogObject(line, kind, *names, facts, here, objects.escaped(origin))
+def _has_lost_default(facts: list[str | None]) -> bool:
+    return facts[_EXPRESSION] is None and facts[_HAS_DEFAULT] is not None

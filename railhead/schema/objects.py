@@ -348,11 +348,12 @@ class CatalogObject(NamedTuple):
         return f"{definition}\n{self.here}" if definition and self.here else definition or self.here
 
 
-def line(identity: str, definition: str, here: str, origin: str) -> str:
+def line(identity: str, definition: str, here: str = "", origin: str = "") -> str:
     """Return the line of an object."""
-    fields = [identity, definition, here, origin]
-    if _ESCAPED.search("".join(fields)):
-        fields = [escaped(field) for field in fields]
+    fields: tuple[str, ...] = (identity, definition, here, origin) if here or origin else (identity, definition)
+    plain = "".join(fields)
+    if "\\" in plain or not plain.isprintable():
+        fields = tuple(map(escaped, fields))
     return "\t".join(fields).rstrip("\t")
 
 
