@@ -79,6 +79,8 @@ def _unmet_columns(table: Table, found: dict[str, ReflectedColumn]) -> Iterator[
             yield f"{place} must be given a value now"
         if column.server_default is not None and not column.nullable and not _has_value(there):
             yield f"{place} has lost its default"
+        if _takes_no_value(there) and not (column.computed or column.identity or column.autoincrement is True):
+            yield f"{place} can no longer be given a value"
     for name, there in found.items():
         if name not in table.columns and not there["nullable"] and not _has_value(there):
             yield f"column {table.fullname}.{name} is new and must be given a value"
@@ -86,6 +88,11 @@ def _unmet_columns(table: Table, found: dict[str, ReflectedColumn]) -> Iterator[
 
 def _has_value(column: ReflectedColumn) -> bool:
     return bool(column.get("default") is not None or column.get("identity") or column.get("computed"))
+
+
+def _takes_no_value(column: ReflectedColumn) -> bool:
+    identity = column.get("identity")
+    return bool(column.get("computed") or (identity and identity["always"]))
 
 
 def _holds(there: types.TypeEngine[Any], needed: types.TypeEngine[Any]) -> bool:

@@ -40,6 +40,10 @@ CASES = {
     "a table is dropped": Case("DROP TABLE task CASCADE", "table task is gone"),
     "a type is another": Case("ALTER TABLE task ALTER due_on TYPE text", "column task.due_on is TEXT now, not DATE"),
     "a column must be given a value": Case("ALTER TABLE task ADD n int NOT NULL", "column task.n is new and must be given a value"),
+    "a column is computed": Case(
+        "ALTER TABLE task DROP due_on, ADD due_on date GENERATED ALWAYS AS (NULL::date) STORED",
+        "column task.due_on can no longer be given a value",
+    ),
     "a column is added": Case("ALTER TABLE task ADD note text"),
     "a type is wider": Case("ALTER TABLE task ALTER title TYPE text"),
     "an index is dropped": Case("DROP INDEX ix_task_status"),
