@@ -38,7 +38,7 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
 
 def _unmanaged(connection: Connection, history: History) -> Snapshot:
     """Return what there is to adopt. Read-only. Raises Stop when there is nothing."""
-    seen = inspection.snapshot(connection)
+    seen = inspection.snapshot(connection, history.project.version_table)
     if seen.versions:
         raise messages.already_managed(seen.versions)
     if not seen.has_tables:

@@ -26,7 +26,7 @@ from railhead.history.graph import History, find
 from railhead.history.origin import Origin
 from railhead.postgres import failures
 from railhead.postgres.connection import connect, fetch_all
-from railhead.project import own_tables, version_table
+from railhead.project import VersionTable, own_tables
 from railhead.schema import catalog, diff
 from railhead.settings import Settings, environment
 
@@ -59,7 +59,7 @@ def made(settings: Settings, revision: str, dump: Path | None, rows: Sequence[st
     wanted = find(history, revision)
     server = scratch.server(settings)
     with _source(settings, server, dump) as source:
-        _assert_at(wanted, source, dump)
+        _assert_at(wanted, source, dump, settings.project.version_table)
         text = _text(source, wanted, rows)
         fingerprint = _proven(text, source, server)
     path = settings.project.baseline
@@ -102,15 +102,11 @@ def _restore(dsn: Dsn, dump: Path) -> None:
         raise _refused("the dump cannot be read into an empty database", dump, "\n".join(errors[:_SHOWN]))
 
 
-def _assert_at(revision: str, source: Dsn, dump: Path | None) -> None:
+def _assert_at(revision: str, source: Dsn, dump: Path | None, table: VersionTable) -> None:
     """Raise Stop unless the database is at this revision, as far as it says."""
     with closing(_connected(source)) as connection:
-        there = fetch_all(connection, f"SELECT {version_table().regclass} IS NOT NULL")[0][0]
-        found = (
-            [str(row[0]) for row in fetch_all(connection, f"SELECT version_num FROM {version_table().sql}")]
-            if there
-            else []
-        )
+        there = fetch_all(connection, f"SELECT {table.regclass} IS NOT NULL")[0][0]
+        found = [str(row[0]) for row in fetch_all(connection, f"SELECT version_num FROM {table.sql}")] if there else []
     if found == [revision] or (dump is not None and not found):
         return
     at = ", ".join(sorted(found)) or "nowhere: it has no version"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 
 import psycopg2
 from sqlalchemy import MetaData
@@ -24,7 +25,7 @@ def create_tables(settings: Settings, metadata: MetaData) -> None:
     """
     status.assert_one_database(settings)
     with (
-        exclusive("create_all", settings, inspection.snapshot),
+        exclusive("create_all", settings, partial(inspection.snapshot, table=settings.project.version_table)),
         closing(open_now(settings.application, "create_all")) as connection,
     ):
         ledger.create(connection)

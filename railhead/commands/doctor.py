@@ -37,7 +37,7 @@ from railhead.history.graph import History
 from railhead.history.made_by_sql import RELATION
 from railhead.postgres import failures
 from railhead.postgres.connection import database_identity, fetch_all, fetch_value, is_pooled, open_now, server_version
-from railhead.project import own_tables, version_table
+from railhead.project import own_tables
 from railhead.schema import catalog
 from railhead.schema.ownership import Ownership, few
 from railhead.settings import Settings
@@ -178,7 +178,7 @@ def _as_application(connection: Connection, case: _Case) -> Iterator[CheckMessag
             f"{server_version(connection)} is older than 14, the oldest that Railhead is tested with",
             "upgrade the server: https://www.postgresql.org/docs/current/upgrading.html",
         )
-    seen = inspection.snapshot(connection, closely=True)
+    seen = inspection.snapshot(connection, case.history.project.version_table, closely=True)
     whose = in_database(connection, case.history, seen.versions, case.models)
     yield from _place(connection, seen, case, whose)
     yield from _schema(connection, whose)
@@ -259,13 +259,14 @@ def _place(connection: Connection, seen: Snapshot, case: _Case, whose: Ownership
     where = inspection.state(seen, history, inspection.on_top(connection, seen, history))
     if where not in {"current", "settling", "forked"}:
         yield _of_place(where, seen, history)
-    width = fetch_value(connection, WIDTH.format(version_table().regclass))
+    table = history.project.version_table
+    width = fetch_value(connection, WIDTH.format(table.regclass))
     long = [one for one in history.by_id if isinstance(width, int) and len(one) > width]
     if long:
         yield CheckMessage(
             "long-id",
-            f"{version_table().name} holds {width} characters, too few for {', '.join(_few(long))}",
-            WIDER.format(version_table().sql),
+            f"{table.name} holds {width} characters, too few for {', '.join(_few(long))}",
+            WIDER.format(table.sql),
         )
     edited = status.edited(seen, history)
     if edited:

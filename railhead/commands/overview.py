@@ -197,7 +197,7 @@ def overview(
 
     `only` and `window` say which rows of the ledger are wanted.
     """
-    place = inspection.snapshot(connection, closely=True)
+    place = inspection.snapshot(connection, settings.project.version_table, closely=True)
     status = status_of(connection, settings, history, models, seen=place)
     arrivals = ledger.arrivals(connection) if place.has_ledger else {}
     total = ledger.count(connection, only) if place.has_ledger else 0

@@ -120,7 +120,7 @@ def make(target: str, settings: Settings) -> Plan:
     footprints, note = _footprints(pending, history, settings) if pending else ({}, None)
     connection = _connect(settings)
     try:
-        seen = inspection.snapshot(connection)
+        seen = inspection.snapshot(connection, settings.project.version_table)
         where = inspection.state(seen, history)
         planned = _planned(pending, history, footprints, settings, connection)
     finally:

@@ -156,7 +156,7 @@ def _assert_not_applied(branch: Sequence[File], files: Sequence[File], settings:
     """Raise Stop when the database at hand has one of these revisions, or may have it. Read-only."""
     connection = open_now(settings.migrations, "rebase")
     try:
-        versions = inspection.snapshot(connection).versions
+        versions = inspection.snapshot(connection, settings.project.version_table).versions
         booked = {one.revision: one for one in reversed(ledger.entries(connection)) if one.outcome == "applied"}
     finally:
         connection.close()

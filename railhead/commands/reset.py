@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 
 import psycopg2
 from psycopg2 import sql
@@ -65,7 +66,7 @@ SELECT nspname, pg_get_userbyid(nspowner), nspname = ANY (current_schemas(false)
 def empty_database(settings: Settings) -> None:
     """Empty the database once nobody migrates it any more. Changes the schema. Raises Stop when the lock or a table stays busy."""
     with (
-        exclusive("reset", settings, inspection.snapshot) as (_, seen),
+        exclusive("reset", settings, partial(inspection.snapshot, table=settings.project.version_table)) as (_, seen),
         closing(open_now(settings.migrations, "reset")) as connection,
     ):
         try:

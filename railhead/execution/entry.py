@@ -85,7 +85,7 @@ _ANSWER: Attribute[Answer] = Attribute("answer")
 def _carry_out(environment: EnvironmentContext, project: Project, errand: Errand, models: Models) -> Answer:
     settings = errand.settings
     if settings is None:
-        offline_sql.offline(environment)
+        offline_sql.offline(environment, project.version_table)
         return Answer()
     with loader.no_garbage_collection():
         plan = MigrationPlan(environment, project)
@@ -128,21 +128,22 @@ def _only_read(environment: EnvironmentContext, settings: Settings, models: Mode
     """Run a command that does not move the database (`current`, `check`, `revision` ...). Leaves nothing behind."""
     driver = open_now(settings.migrations, "read")
     driver.autocommit = False
+    table = settings.project.version_table
     engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: driver, poolclass=sqlalchemy.NullPool)
     with (
         comparing.told(_typed(environment)),
         engine.connect() as connection,
-        planner.translated(lambda: inspection.snapshot(driver).versions),
+        planner.translated(lambda: inspection.snapshot(driver, table).versions),
     ):
         options: dict[str, Any] = autogenerate.options(environment, careful(models)())
-        environment.configure(connection=connection, dont_mutate=True, **env_file.kept_in(), **options)
+        environment.configure(connection=connection, dont_mutate=True, **env_file.kept_in(table), **options)
         environment.run_migrations()
 
 
 def _plan(plan: MigrationPlan, settings: Settings) -> list[MigrationStep]:
     connection = open_now(settings.migrations, "plan")
     try:
-        return plan.steps(inspection.snapshot(connection).versions)
+        return plan.steps(inspection.snapshot(connection, settings.project.version_table).versions)
     finally:
         connection.close()
 

@@ -99,7 +99,7 @@ class Executor:
             environment.configure(
                 connection=connection,
                 target_metadata=self._metadata,
-                **env_file.kept_in(),
+                **env_file.kept_in(self._settings.project.version_table),
                 transaction_per_migration=not self.headway.is_together,
                 fn=self._run_steps,
                 railhead=self._terms_outside(connection),  # autocommit.OPTION

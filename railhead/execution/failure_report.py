@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import psycopg2
@@ -57,10 +58,14 @@ class FailureReport:
         if self.before is None:
             self.before, self.place_before = snapshot.versions, snapshot.place
 
+    def snapshot(self) -> Snapshot:
+        """Return what the database shows now. Read-only. Raises psycopg2.Error."""
+        return self.asking(partial(inspection.snapshot, table=self._plan.history.project.version_table))
+
     def place(self) -> str:
         """Return where the database is now, for a message."""
         try:
-            place = self.asking(inspection.snapshot).place
+            place = self.snapshot().place
         except psycopg2.Error:
             return messages.NOBODY_ANSWERS
         return f"unchanged, {place}" if place == self.place_before else place

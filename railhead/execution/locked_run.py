@@ -45,7 +45,7 @@ class LockedRun:
     def carry_out(self) -> frozenset[str]:
         """Do what is to be done and return the versions that the database must have then. Changes the schema, writes the ledger."""
         with self._lock.looking() as connection:
-            snapshot = inspection.snapshot(connection)
+            snapshot = inspection.snapshot(connection, self._context.settings.project.version_table)
             is_reached = self._arrival.is_reached(connection, snapshot)
         if is_reached:
             return frozenset(snapshot.versions)

@@ -127,7 +127,7 @@ class MigrationRun:
 
     def _look(self, connection: Connection) -> Snapshot | None:
         """Return where the database is, None when nothing is left to do. Read-only. Raises Stop."""
-        snapshot = inspection.snapshot(connection)
+        snapshot = inspection.snapshot(connection, self._settings.project.version_table)
         self._context.silence.end()
         self._report.note_first_look(snapshot)
         return None if self._arrival.is_reached(connection, snapshot) else snapshot

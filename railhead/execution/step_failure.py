@@ -20,7 +20,6 @@ from railhead.postgres import failures
 from railhead.postgres.activity import Monitor
 from railhead.postgres.advisory_lock import LockLost
 from railhead.postgres.connection import fetch_value
-from railhead.state import inspection
 
 
 def while_looking(error: Exception, report: FailureReport, silence: float) -> StepFailed:
@@ -160,4 +159,4 @@ def _has_moved(source: frozenset[str], report: FailureReport) -> bool:
 
     We have his lock then before his work is there.
     """
-    return frozenset(report.asking(inspection.snapshot).versions) != source
+    return frozenset(report.snapshot().versions) != source

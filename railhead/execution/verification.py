@@ -40,7 +40,7 @@ def look(settings: Settings, command: str, run: ledger.Run, allowance: Allowance
         except Stop as stop:
             raise stop.replaced(database=seen[0].look.place if seen else messages.NOBODY_ANSWERS) from stop
         try:
-            found = inspection.snapshot(connection)
+            found = inspection.snapshot(connection, settings.project.version_table)
             applied = ledger.applied(connection, run) if found.has_ledger else ()
             seen.append(Seen(address.variable, found, applied, database_identity(connection)))
         except psycopg2.errors.InsufficientPrivilege as error:

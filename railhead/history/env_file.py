@@ -25,7 +25,7 @@ from railhead.errors import Stop
 from railhead.history.config_attributes import Attribute
 from railhead.history.errors import bad_env_file
 from railhead.logs import log
-from railhead.project import Project, VersionTable, version_table
+from railhead.project import Project, VersionTable
 
 if TYPE_CHECKING:
     from sqlalchemy import MetaData
@@ -112,9 +112,9 @@ def running(env: Path) -> Iterator[None]:
         raise refusal from error
 
 
-def kept_in() -> dict[str, Any]:
+def kept_in(table: VersionTable) -> dict[str, Any]:
     """Return what tells Alembic where the version is kept."""
-    return {"version_table": version_table().name, "version_table_schema": version_table().schema}
+    return {"version_table": table.name, "version_table_schema": table.schema}
 
 
 def take(environment: EnvironmentContext, models: Callable[[], MetaData], arguments: EnvArguments) -> bool:

@@ -19,15 +19,15 @@ from railhead.history.errors import line_of
 from railhead.history.graph import Revision
 from railhead.history.loader import config, without_warnings
 from railhead.history.planner import Errand, MigrationStep, translated
-from railhead.project import Project, version_table
+from railhead.project import Project, VersionTable
 
 
-def offline(environment: EnvironmentContext) -> None:
-    """Write the SQL of what was typed to standard output (`--sql`); touches no database."""
+def offline(environment: EnvironmentContext, table: VersionTable) -> None:
+    """Write the SQL of what was typed to standard output (`--sql`), where the version is kept in `table`; touches no database."""
     environment.configure(
         url="postgresql+psycopg2://",
         target_metadata=target_metadata(environment.config, environment.script),
-        **env_file.kept_in(),
+        **env_file.kept_in(table),
         literal_binds=True,
         transaction_per_migration=True,
         dialect_opts={"paramstyle": "named"},  # psycopg2's own style would double every percent sign
@@ -78,19 +78,20 @@ def upgrade_sql(project: Project, revision: Revision) -> str | None:
 class _Paper(io.StringIO):
     """Takes SQL from Alembic, which writes statement by statement, and leaves out what is Alembic's own: remarks and its table."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: VersionTable) -> None:
         super().__init__()
+        self._table = table
         self.statements: list[str] = []
 
     def write(self, text: str) -> int:
-        if not text.startswith("-- Running ") and not version_table().is_named_in(text):
+        if not text.startswith("-- Running ") and not self._table.is_named_in(text):
             self.statements.append(text.strip().removesuffix(";").strip())
         return len(text)
 
 
 def _on_paper(project: Project) -> tuple[Config, _Paper]:
     alembic_config = config(project)
-    alembic_config.output_buffer = written = _Paper()
+    alembic_config.output_buffer = written = _Paper(project.version_table)
     return alembic_config, written
 
 

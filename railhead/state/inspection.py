@@ -12,7 +12,7 @@ from railhead.history.graph import History
 from railhead.postgres import advisory_lock
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.connection import IN_NO_QUEUE, fetch_all
-from railhead.project import IS_OWN, version_table
+from railhead.project import IS_OWN, VersionTable
 from railhead.state import ledger, owners
 
 COMPARABLE = frozenset({"current", "fallback", "unmanaged"})
@@ -48,23 +48,21 @@ class Snapshot(NamedTuple):
         )
 
 
-def snapshot(connection: Connection, *, closely: bool = False) -> Snapshot:
+def snapshot(connection: Connection, table: VersionTable, *, closely: bool = False) -> Snapshot:
     """Return what one glance shows, in two round trips. Read-only. Raises psycopg2.Error.
 
     That is LockNotAvailable when somebody has one of the two tables for himself and keeps it.
     `closely` fetches also what it takes to find drift and edited files.
     """
-    found = fetch_all(connection, _LOOK.format(version_table=version_table().regclass))[0]
+    found = fetch_all(connection, _LOOK.format(version_table=table.regclass))[0]
     has_versions, has_ledger, has_tables = (bool(one) for one in found[:3])
     holder = Holder(int(str(found[3])), str(found[4]), float(str(found[5]))) if found[3] is not None else None
     columns = [
-        _VERSIONS.format(version_table().sql) if has_versions else "NULL",
+        _VERSIONS.format(table.sql) if has_versions else "NULL",
         *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER)),
     ]
     columns += _CLOSELY if has_ledger and closely else ["NULL"] * len(_CLOSELY)
-    columns.append(
-        (_TABLES_UNLESS_VERSIONS.format(version_table().sql) if has_versions else _TABLES) if has_tables else "NULL"
-    )
+    columns.append((_TABLES_UNLESS_VERSIONS.format(table.sql) if has_versions else _TABLES) if has_tables else "NULL")
     told = fetch_all(connection, f"{IN_NO_QUEUE} SELECT {', '.join(columns)}")[0]
     versions, last, done, kept, checksums, tables = told
     action, parent = done if isinstance(done, list) else (None, None)

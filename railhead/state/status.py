@@ -164,7 +164,7 @@ def assert_one_database(
         other = open_now(settings.migrations, "status")
         stack.callback(other.close)
         if database_identity(connection) != database_identity(other):
-            raise messages.two_databases(settings.addresses, snapshot(other).place)
+            raise messages.two_databases(settings.addresses, snapshot(other, settings.project.version_table).place)
 
 
 def status_of(
@@ -177,7 +177,7 @@ def status_of(
     seen: Snapshot | None = None,
 ) -> Status:
     """Return where the database of an open connection is, as `read` does; `seen` is a look that was just taken. Read-only."""
-    seen = seen or snapshot(connection, closely=closely)
+    seen = seen or snapshot(connection, settings.project.version_table, closely=closely)
     newer = on_top(connection, seen, history)
     where = state(seen, history, newer)
     missing = [version for version in seen.versions if version not in history.by_id]
@@ -246,7 +246,7 @@ def drifted(settings: Settings, models: Models) -> Drift:
     connection = open_now(settings.application, "drift")
     try:
         with catalog.told_who(connection):
-            seen = snapshot(connection)
+            seen = snapshot(connection, settings.project.version_table)
             comparable = state(seen, history, on_top(connection, seen, history)) in COMPARABLE
             owners = in_database(connection, history, seen.versions, models)
             outside, others = drift.sort_out(drift.outside(connection), owners)
