@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 import psycopg2
@@ -49,7 +50,7 @@ class Desk:
         self.versions.mkdir(parents=True)
         (folder / "env.py").write_text(ENV)
         (folder / "script.py.mako").write_text((ROOT / "migrations" / "script.py.mako").read_text())
-        self.config = Config()
+        self.config = Config(stdout=StringIO())
         options = {"script_location": folder, "file_template": "%%(rev)s", "revision_environment": "true"}
         for name, value in options.items():
             self.config.set_main_option(name, str(value))

@@ -45,6 +45,10 @@ SELECT conname || ' is left' FROM pg_constraint WHERE conrelid = 'shop."Item"'::
 """
 
 
+PRIMARY_KEY = """
+SELECT conname || ': ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'shop."Item"'::regclass AND contype = 'p'
+"""
+
 PRICE_INDEX = (
     'UNIQUE INDEX "ix_Item_price" ON shop."Item" USING btree (price, lower("Name")) INCLUDE (id)'
     " WHERE ((\"Name\" ~~ 'it%'::text) AND ((price)::text <> '%'::text))"
@@ -119,6 +123,12 @@ VERBS = {
         CONSTRAINTS,
         ['uq_Item_Name: UNIQUE ("Name") DEFERRABLE INITIALLY DEFERRED'],
     ),
+    "create_primary_key_concurrently": Verb(
+        lambda op: op.create_primary_key_concurrently("pk_Item", "Item", ["maker_id", "id"], schema="shop"),
+        PRIMARY_KEY,
+        ["pk_Item: PRIMARY KEY (maker_id, id)"],
+        'ALTER TABLE shop."Item" RENAME CONSTRAINT "Item_pkey" TO "pk_Item"',
+    ),
     "create_foreign_key_not_valid": Verb(
         lambda op: op.create_foreign_key_not_valid(
             "fk_Item_Maker",
@@ -169,6 +179,42 @@ VERBS = {
         ["285 of 100%: 10"],
     ),
 }
+
+
+REPLACED = {
+    "another index": Verb(
+        lambda op: op.create_index_concurrently("ix_Item", "Item", ["price", "id"], schema="shop", replace=True),
+        INDEXES,
+        ['INDEX "ix_Item" ON shop."Item" USING btree (price, id)'],
+        'CREATE INDEX "ix_Item" ON shop."Item" (price)',
+    ),
+    "an index in the place of a constraint": Verb(
+        lambda op: op.create_index_concurrently("ix_Item", "Item", ["Name"], schema="shop", replace=True, unique=True),
+        INDEXES,
+        ['UNIQUE INDEX "ix_Item" ON shop."Item" USING btree ("Name")'],
+        'ALTER TABLE shop."Item" ADD CONSTRAINT "ix_Item" UNIQUE ("Name")',
+    ),
+    "another unique constraint": Verb(
+        lambda op: op.create_unique_constraint_concurrently(
+            "uq_Item", "Item", ["Name", "id"], schema="shop", replace=True, deferrable=True
+        ),
+        CONSTRAINTS,
+        ['uq_Item: UNIQUE ("Name", id) DEFERRABLE'],
+        'ALTER TABLE shop."Item" ADD CONSTRAINT "uq_Item" UNIQUE ("Name")',
+    ),
+    "a constraint in the place of an index": Verb(
+        lambda op: op.create_unique_constraint_concurrently("uq_Item", "Item", ["Name"], schema="shop", replace=True),
+        CONSTRAINTS,
+        ['uq_Item: UNIQUE ("Name")'],
+        'CREATE UNIQUE INDEX "uq_Item" ON shop."Item" ("Name", id)',
+    ),
+    "nothing": Verb(
+        lambda op: op.create_index_concurrently("ix_Item", "Item", ["price"], schema="shop", replace=True),
+        INDEXES,
+        ['INDEX "ix_Item" ON shop."Item" USING btree (price)'],
+    ),
+}
+"""Verbs that put a new thing in the place of what has its name."""
 
 
 @contextmanager

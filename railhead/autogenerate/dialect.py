@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy as sa
-from alembic.autogenerate.api import AutogenContext
 from alembic.ddl.impl import ComparisonResult
 from alembic.ddl.postgresql import PostgresqlImpl
-from alembic.operations import ops
 from alembic.runtime.plugins import Plugin
-from alembic.util import PriorityDispatchResult
-from sqlalchemy.dialects.postgresql import JSONB
+from alembic.util import DispatchPriority
 
-from railhead.autogenerate import compare
-
-Compared = TypeVar("Compared", sa.CheckConstraint, sa.Index, sa.UniqueConstraint)
-_COLLATION = re.compile(r'\s+COLLATE\s+(?:"[^"]*"|\w+)(?:\.(?:"[^"]*"|\w+))?', re.IGNORECASE)
-
-
-def compare_json_default(
-    context: AutogenContext,
-    alter: ops.AlterColumnOp,
-    _schema: str | None,
-    _table: str,
-    _name: str,
-    there: sa.Column[object],
-    wanted: sa.Column[object],
-) -> PriorityDispatchResult:
-    """Compare defaults of the type json, which Alembic cannot: it asks PostgreSQL for `a = b`, and json has no `=`."""
-    defaults = there.server_default, wanted.server_default
-    if type(wanted.type) is not sa.JSON or not all(isinstance(default, sa.DefaultClause) for default in defaults):
-        return PriorityDispatchResult.CONTINUE
-    assert context.connection is not None
-    old, new = (
-        sa.cast(sa.literal(arg) if isinstance(arg, str) else arg, JSONB)
-        for arg in (default.arg for default in defaults if isinstance(default, sa.DefaultClause))
-    )
-    if not context.connection.scalar(sa.select(old == new)):
-        alter.modify_server_default = wanted.server_default
-    return PriorityDispatchResult.STOP
-
-
-_SERIALS = """
-SELECT 'nextval(' || quote_literal(s.oid::regclass::text) || '::regclass)', a.attname
-  FROM pg_class s
-  JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.refclassid = 'pg_class'::regclass
-  JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
- WHERE s.relkind = 'S'
-"""
+from railhead.autogenerate import columns, compare, facts, objects, tables
+from railhead.autogenerate.facts import Place, TableFacts
+from railhead.autogenerate.render import escaped_sql
+from railhead.operations.types import SqlType
 
 
 class _Impl(PostgresqlImpl):
@@ -58,16 +21,24 @@ class _Impl(PostgresqlImpl):
 
     __dialect__ = "postgresql"  # takes the place of Alembic's own for whoever imports this module
 
-    def autogen_column_reflect(self, inspector: sa.Inspector, table: sa.Table, column_info: dict[str, Any]) -> None:  # noqa: ARG002
-        """Leave out the default of a serial column, as Alembic does, which asks PostgreSQL for each: a third of its time."""
-        if not isinstance(column_info["type"], sa.INTEGER | sa.BIGINT):
-            return  # Alembic keeps the default of a smallserial
-        serials = inspector.info_cache.get(_SERIALS)
-        if serials is None:
-            with inspector._operation_context() as connection:  # noqa: SLF001  as Alembic's own question
-                serials = inspector.info_cache[_SERIALS] = {tuple(row) for row in connection.execute(sa.text(_SERIALS))}
-        if (column_info.get("default"), column_info["name"]) in serials:
-            del column_info["default"]
+    _facts: dict[Place, TableFacts] | None = None
+
+    def facts(self) -> dict[Place, TableFacts]:
+        """Return what is there beside what SQLAlchemy reflects; asked once."""
+        if self._facts is None:
+            assert self.connection is not None
+            self._facts = facts.tables(sa.inspect(self.connection))
+        return self._facts
+
+    def autogen_column_reflect(self, inspector: sa.Inspector, table: sa.Table, column_info: dict[str, Any]) -> None:
+        """Leave out the default of a serial column, as Alembic does, which asks for each; name the types that SQLAlchemy does not know."""
+        place = (table.schema or str(inspector.default_schema_name), table.name)
+        found = self.facts().get(place)
+        column = found.columns.get(column_info["name"]) if found else None
+        if column is not None and column.serial:
+            column_info.pop("default", None)
+        if column is not None and isinstance(column_info["type"], sa.types.NullType):
+            column_info["type"] = SqlType(column.type)  # SQLAlchemy does not know it: an extension's
 
     def render_ddl_sql_expr(
         self,
@@ -79,53 +50,51 @@ class _Impl(PostgresqlImpl):
         """Return the expression with single percent signs, and `:name` escaped where it would become a parameter."""
         sql = super().render_ddl_sql_expr(expr, is_server_default=is_server_default, is_index=is_index, **kw)
         sql = sql.replace("%%", "%")
-        return sql if is_index else re.sub(r"(?<![:\w$\\]):(?=[\w$])", r"\\:", sql)
-
-    def compare_server_default(
-        self,
-        inspector_column: sa.Column[Any],
-        metadata_column: sa.Column[Any],
-        rendered_metadata_default: str | None,
-        rendered_inspector_default: str | None,
-    ) -> bool:
-        """Compare a text with quotes in it as what it is; Alembic makes SQL of it that cannot be read."""
-        wanted = getattr(metadata_column.server_default, "arg", None)
-        if not isinstance(wanted, str) or "'" not in wanted.strip("'") or rendered_inspector_default is None:
-            alembics: Callable[..., bool] = super().compare_server_default
-            return alembics(inspector_column, metadata_column, rendered_metadata_default, rendered_inspector_default)
-        literal = "'" + wanted.replace("'", "''") + "'"
-        same = sa.literal_column(rendered_inspector_default) == sa.literal_column(literal)
-        assert self.connection is not None
-        return not self.connection.scalar(sa.select(same))
+        return sql if is_index else escaped_sql(sql)
 
     def compare_check_constraint(self, wanted: sa.CheckConstraint, there: sa.CheckConstraint) -> ComparisonResult:
-        """Compare what the two check, too."""
-        found = super().compare_check_constraint(wanted, there)
-        return self._closer(found, compare.check_differs, wanted)
+        """Compare what the two check."""
+        assert self.connection is not None
+        return _result(compare.check_differs(self.connection, wanted, str(there.sqltext)))
 
     def compare_indexes(self, wanted: sa.Index, there: sa.Index) -> ComparisonResult:
-        """Compare predicate, covered columns, kind and operator classes, too."""
-        return self._closer(super().compare_indexes(wanted, there), compare.index_differs, wanted)
-
-    def _cleanup_index_expr(self, index: sa.Index, expr: str) -> str:
-        """Leave the collation to PostgreSQL: SQLAlchemy does not reflect that of a column."""
-        alembics: Callable[..., str] = super()._cleanup_index_expr
-        return alembics(index, _COLLATION.sub("", expr))
+        """Compare kind, expressions, operator classes, order, predicate, covered columns and parameters."""
+        assert self.connection is not None
+        found = self._table(there.table)
+        name = str(there.name)
+        if found is None or name not in found.indexes:
+            return super().compare_indexes(wanted, there)
+        return _result(compare.index_differs(self.connection, wanted, found.indexes[name]))
 
     def compare_unique_constraint(self, wanted: sa.UniqueConstraint, there: sa.UniqueConstraint) -> ComparisonResult:
-        """Compare until when a violation may last, too."""
-        found = super().compare_unique_constraint(wanted, there)
-        return self._closer(found, compare.deferring_differs, wanted)
+        """Compare until when a violation may last, and what is covered, too."""
+        result, found = super().compare_unique_constraint(wanted, there), self._table(there.table)
+        constraint = found.constraints.get(str(there.name)) if found else None
+        if not result.is_equal or found is None or constraint is None:
+            return result
+        return _result(compare.unique_differs(wanted, constraint, found.indexes.get(constraint.name)))
 
-    def _closer(
-        self, found: ComparisonResult, differs: Callable[[sa.Connection, Compared], str | None], wanted: Compared
-    ) -> ComparisonResult:
-        """Ask PostgreSQL where Alembic sees no difference; only for `revision` and `check`: others may not write, not even there."""
-        if not found.is_equal or "revision_context" not in self.context_opts or wanted.name is None:
-            return found
-        assert self.connection is not None
-        difference = differs(self.connection, wanted)
-        return ComparisonResult.Different(difference) if difference else found
+    def correct_for_autogen_constraints(self, conn_uniques: Any, *others: Any) -> None:
+        """Let the constraints that are there know what SQLAlchemy does not reflect, so that the way back leads to them."""
+        super().correct_for_autogen_constraints(conn_uniques, *others)  # type: ignore[no-untyped-call]
+        for unique in conn_uniques:
+            found = self._table(unique.table)
+            constraint = found.constraints.get(str(unique.name)) if found else None
+            if constraint is not None and constraint.deferrable:
+                unique.deferrable = True
+                unique.initially = "DEFERRED" if constraint.deferred else None
+
+    def _table(self, table: sa.FromClause | None) -> TableFacts | None:
+        schema = getattr(table, "schema", None) or str(self.dialect.default_schema_name)
+        return self.facts().get((schema, str(getattr(table, "name", ""))))
 
 
-PLUGIN = Plugin("railhead.json_defaults")
+def _result(difference: str | None) -> ComparisonResult:
+    return ComparisonResult.Different(difference) if difference else ComparisonResult.Equal()
+
+
+PLUGIN = Plugin("railhead.comparison")
+PLUGIN.add_autogenerate_comparator(columns.compare_type, "column", "types")
+PLUGIN.add_autogenerate_comparator(columns.compare_default, "column", "server_default", priority=DispatchPriority.FIRST)
+PLUGIN.add_autogenerate_comparator(tables.compare_table, "table", "railhead")
+PLUGIN.add_autogenerate_comparator(objects.compare_objects, "schema", priority=DispatchPriority.LAST)

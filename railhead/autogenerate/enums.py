@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-import sqlalchemy as sa
 from alembic.operations import MigrateOperation, ops
 from alembic_postgresql_enum.operations.add_enum_values import AddEnumValuesOp
 from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
@@ -42,18 +42,22 @@ def key(operation: Enum) -> Key:
     return operation.schema, f"type {operation.name}"
 
 
-def settle(operation: AddEnumValuesOp | SyncEnumValuesOp) -> None:
-    """Write the defaults that the proposal sets as SQL: the package keeps SQLAlchemy's object, which no file can hold."""
-    operation.affected_columns = [
-        replace(one, existing_server_default=_default_text(one.existing_server_default))
-        for one in operation.affected_columns
-    ]
-
-
-def _default_text(default: object) -> str | None:
-    if isinstance(default, sa.DefaultClause):
-        return literal(default.arg) if isinstance(default.arg, str) else str(default.arg)
-    return None if default is None else str(default)
+def settle(operation: SyncEnumValuesOp, proposed: Iterable[MigrateOperation]) -> None:
+    """Let the type be made anew with the defaults that the columns then have: those that the same proposal gives them."""
+    altered = {
+        (one.schema, one.table_name, one.column_name): one.modify_server_default
+        for one in proposed
+        if isinstance(one, ops.AlterColumnOp) and one.modify_server_default is not False
+    }
+    home = {None, operation.schema}
+    for position, column in enumerate(operation.affected_columns):
+        for (schema, table, name), default in altered.items():
+            is_it = (table, name) == (column.table_name, column.column_name)
+            if is_it and (schema == column.table_schema or (schema is None and column.table_schema in home)):
+                text = getattr(default, "arg", None)
+                sql = None if text is None else literal(text) if isinstance(text, str) else str(text)
+                sql = sql and (sql if "::" in sql else f"{sql}::{_name(operation)}")
+                operation.affected_columns[position] = replace(column, existing_server_default=sql)
 
 
 def more_values(operation: AddEnumValuesOp) -> ProposedChange:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
 
@@ -30,25 +32,37 @@ def _sql(expression: sa.ClauseElement, context: MigrationContext) -> str:
     return str(compiled).replace("%%", "%")
 
 
-def neutral(type_: sa.types.TypeEngine[object]) -> str | None:
-    """Return a value of the type that means nothing in particular; None where there is none."""
+def neutral(type_: sa.types.TypeEngine[Any]) -> tuple[str, ...]:
+    """Return values of the type that mean nothing in particular, the plainest first; none where there are none."""
     match type_:
         case sa.Enum():
-            return literal(str(type_.enums[0]))
+            return tuple(literal(str(value)) for value in type_.enums)
         case sa.Boolean():
-            return "false"
-        case sa.Integer() | sa.Numeric():
-            return "0"
+            return "false", "true"
+        case sa.Integer() | sa.Numeric() | sa.Float():
+            return "0", "1", "-1"
         case sa.String() | sa.LargeBinary():
-            return "''"
+            return "''", "'x'"
         case sa.DateTime():
-            return "now()"
+            return ("now()",)
         case sa.Date():
-            return "current_date"
+            return ("current_date",)
+        case sa.Uuid():
+            return ("gen_random_uuid()",)
+        case sa.JSON() | sa.ARRAY():
+            return ("'{}'",)
+        case sa.Interval():
+            return "'0'", "'1 day'"
+    return ()
+
+
+def of_each_row(type_: sa.types.TypeEngine[Any], number: str | None) -> str | None:
+    """Return a value that is another one in each row, given a number that is; None where there is none."""
+    match type_:
         case sa.Uuid():
             return "gen_random_uuid()"
-        case sa.JSON() | sa.ARRAY():
-            return "'{}'"
-        case sa.Interval():
-            return "'0'"
+        case sa.Integer() | sa.Numeric():
+            return number
+        case sa.String():
+            return f"{number}::text" if number else None
     return None

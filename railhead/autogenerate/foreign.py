@@ -53,6 +53,18 @@ def leave_alone(upgrade: ops.UpgradeOps | None, owners: Ownership, schemas: Coll
     left = owners.left_alone(None if schemas is None else {owners.home, *schemas})
     if left:
         log.info("%s: %s", LEFT_ALONE, few(left))
+    tell_unseen(owners, schemas)
+
+
+def tell_unseen(owners: Ownership, schemas: Collection[str] | None) -> None:
+    """Say which tables of ours are not compared, because no model names their schema; None: all schemas are looked at."""
+    seen = {owners.home, *(schemas or ())}
+    unseen = [] if schemas is None else [f"{schema}.{name}" for schema, name in owners.ours if schema not in seen]
+    if unseen:
+        log.info(
+            "not compared, because no model names their schema: %s (include_schemas=True in migrations/env.py looks everywhere)",
+            few(unseen),
+        )
 
 
 def prune(upgrade: ops.UpgradeOps, owners: Ownership) -> None:

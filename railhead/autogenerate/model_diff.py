@@ -11,13 +11,20 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg2.extensions import connection as Driver
 from sqlalchemy import MetaData
+from sqlalchemy.exc import DBAPIError
 
 from railhead.autogenerate import foreign
 from railhead.autogenerate import options as autogenerate
+from railhead.autogenerate.render import key
+from railhead.autogenerate.statements import ChangePrimaryKey, Statement
 from railhead.history import loader
+from railhead.history.models import joined
 from railhead.postgres.quoting import full_name, in_schema
 from railhead.project import Project
+from railhead.schema.ownership import Ownership
 from railhead.schema.requirements import differing_enums, reading
+
+_READ_ONLY = "25006"
 
 AUTOGENERATE = 'alembic revision --autogenerate -m "..."'
 
@@ -47,16 +54,36 @@ def models_ahead(project: Project, metadata: MetaData, driver: Driver) -> list[D
     """
     config = loader.config(project)
     environment = EnvironmentContext(config, ScriptDirectory.from_config(config))
-    owners = foreign.ownership_of(environment, metadata, driver)
+    metadata = joined(metadata)
+    return differences(environment, metadata, driver, foreign.ownership_of(environment, metadata, driver))
+
+
+def differences(
+    environment: EnvironmentContext, metadata: MetaData, driver: Driver, owners: Ownership
+) -> list[Difference]:
+    """Return the same, for who has a configuration of Alembic and knows whose is what. Read-only."""
+    metadata = joined(metadata)
     foreign.assert_models(metadata, owners)
     options: dict[str, Any] = autogenerate.options(environment, metadata, lambda: owners)
-    with reading(driver) as connection:
-        migration_context = MigrationContext.configure(connection, opts=options)
-        with loader.no_garbage_collection():
-            upgrade = produce_migrations(migration_context, metadata).upgrade_ops
+    try:
+        upgrade = _proposed(driver, metadata, options)
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != _READ_ONLY:
+            raise
+        upgrade = _proposed(
+            driver, metadata, options, "READ WRITE"
+        )  # a comparison of somebody else's, which makes what it compares
+    foreign.tell_unseen(owners, None if options["include_schemas"] else ())
     if upgrade:
         foreign.prune(upgrade, owners)
     return [difference for operation in upgrade.ops for difference in _ahead(operation)] if upgrade else []
+
+
+def _proposed(
+    driver: Driver, metadata: MetaData, options: dict[str, Any], access: str = "READ ONLY"
+) -> ops.UpgradeOps | None:
+    with reading(driver, access) as connection, loader.no_garbage_collection():
+        return produce_migrations(MigrationContext.configure(connection, opts=options), metadata).upgrade_ops
 
 
 def enums(metadata: MetaData, driver: Driver) -> list[Difference]:
@@ -64,7 +91,7 @@ def enums(metadata: MetaData, driver: Driver) -> list[Difference]:
     with reading(driver) as connection:
         return [
             Difference(f"enum {name}", "changed", ", ".join(needed), ", ".join(there), AUTOGENERATE)
-            for name, needed, there in differing_enums(metadata, connection)
+            for name, needed, there in differing_enums(joined(metadata), connection)
             if there and needed != there
         ]
 
@@ -97,8 +124,16 @@ def _ahead(operation: ops.MigrateOperation) -> list[Difference]:
             thing = f"comment on table {full_name(schema, table)}"
             return [Difference(thing, "added", "none", _comment(existing), AUTOGENERATE)]
         case ops.AddConstraintOp():
-            constraint = operation.to_constraint()
-            thing, kind = f"constraint {getattr(constraint, 'table', '')}.{constraint.name}", "removed"
+            thing, kind = (
+                f"constraint {full_name(*key(operation))}.{getattr(operation, 'constraint_name', None)}",
+                "removed",
+            )
+        case Statement():
+            return [Difference(operation.thing, operation.kind, *operation.shape, AUTOGENERATE)]
+        case ChangePrimaryKey(old=old, new=new):
+            thing = f"constraint {full_name(*key(operation))}.{operation.name}"
+            kind = "removed" if old is None else "added" if new is None else "changed"
+            return [Difference(thing, kind, str(new or "not there"), str(old or "not there"), AUTOGENERATE)]
         case _:
             return [_other(operation)]
     return [_models_differ(thing, kind, operation)]
@@ -148,7 +183,7 @@ def _altered(operation: ops.AlterColumnOp) -> tuple[str, str]:
 
 def _default(default: object) -> str:
     argument = getattr(default, "arg", default)
-    return "none" if argument in (None, False) else str(argument)
+    return "none" if argument is None or argument is False else str(argument)
 
 
 def _comment(comment: str | None) -> str:

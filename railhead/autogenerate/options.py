@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -15,20 +15,30 @@ import sqlalchemy as sa
 from alembic.operations import ops
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.sql.elements import conv
 
-from railhead.autogenerate import foreign, layout
-from railhead.autogenerate.dialect import PLUGIN, compare_json_default
+from railhead.autogenerate import foreign, layout, own_types, proof
+from railhead.autogenerate.dialect import PLUGIN
 from railhead.autogenerate.revision_files import body, headline, is_check, needed, proposals
+from railhead.autogenerate.same_sql import sql_of
 from railhead.history import env_file
 from railhead.history.env_file import EnvArguments
 from railhead.history.made_by_sql import RELATION
+from railhead.history.models import joined
 from railhead.logs import log
+from railhead.operations.long_names import cut
+from railhead.postgres.quoting import escaped
 from railhead.project import own_tables
 from railhead.schema.ownership import Ownership
 
+Models = sa.MetaData | Sequence[sa.MetaData]
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+
 
 def options(
-    context: EnvironmentContext, metadata: sa.MetaData, ownership: Callable[[], Ownership] | None = None
+    context: EnvironmentContext, models: Models, ownership: Callable[[], Ownership] | None = None
 ) -> dict[str, object]:
     """Return what `context.configure` needs for `revision`, `check` and comparisons; `context` is Alembic's own.
 
@@ -41,6 +51,7 @@ def options(
     warnings.filterwarnings("ignore", "Can't validate argument '(dialect_options|not_valid)'", sa.exc.SAWarning)
     # such tables are ours to sort: see `circles`
     warnings.filterwarnings("ignore", "Cannot correctly sort tables", sa.exc.SAWarning)
+    metadata = joined(models)
     _take_checks_out_of_columns(metadata)
     tables: dict[str, str] = {}
     said = env_file.arguments(context.config, context.script)
@@ -60,7 +71,9 @@ def options(
             _warn_of_unnamed_checks(metadata)
             wanted = asked["rev_id"] or (scripts[0].rev_id if scripts[0].rev_id != given else None)
             scripts[:1] = proposals(migration_context, context.script, scripts[0], tables, wanted)
+            proof.assert_loadable(migration_context, context.script, scripts, template)
 
+    template = {"body": body, "headline": headline, "needed": needed, "tables": tables, "value": layout.tidy}
     return {
         "process_revision_directives": propose,
         "target_metadata": metadata,
@@ -78,7 +91,7 @@ def options(
         "compare_server_default": said.compare_server_default,
         **_rendering(said),
         "autogenerate_plugins": ["alembic.autogenerate.*", "alembic.ext.checkconstraint_byname", PLUGIN.name],
-        "template_args": {"body": body, "headline": headline, "needed": needed, "tables": tables, "value": layout.tidy},
+        "template_args": template,
     }
 
 
@@ -88,7 +101,7 @@ def _rendering(said: EnvArguments) -> dict[str, object]:
         "user_module_prefix": said.user_module_prefix,
         "sqlalchemy_module_prefix": said.sqlalchemy_module_prefix,
         "alembic_module_prefix": said.alembic_module_prefix,
-        **({"render_item": said.render_item} if said.render_item else {}),
+        "render_item": own_types.renderer(said.render_item, prefixed=said.user_module_prefix is not None),
     }
 
 
@@ -117,12 +130,42 @@ def _is_part(found: object, metadata: sa.MetaData) -> bool:
 
 
 def _take_checks_out_of_columns(metadata: sa.MetaData) -> None:
-    """Make each check that stands in a column one of its table, which is the same: elsewhere Alembic neither writes nor compares it."""
+    """Make each check one of its table, and a text, which is the same: others Alembic neither writes nor compares.
+
+    One that is made of columns would enter their table again whenever Alembic copies it; one that belongs to a type is no check of
+    the table to Alembic, and that of a boolean none to PostgreSQL.
+    """
     for table in metadata.tables.values():
         for column in table.columns:
             for check in [one for one in column.constraints if isinstance(one, sa.CheckConstraint)]:
                 column.constraints.discard(check)
                 table.append_constraint(sa.CheckConstraint(check.sqltext, name=check.name, _autoattach=False))
+        for check in [one for one in table.constraints if isinstance(one, sa.CheckConstraint)]:
+            if not isinstance(check.sqltext, sa.TextClause):
+                table.constraints.discard(check)
+                if not _is_of_boolean(check):
+                    table.append_constraint(_as_text(check))
+        for column in table.columns:
+            if isinstance(column.type, sa.Enum):
+                column.type.create_constraint = False  # it is the table's now
+        for check in _named_checks(table):
+            check.name = conv(cut(str(check.name), _DIALECT))
+
+
+def _named_checks(table: sa.Table) -> list[sa.CheckConstraint]:
+    checks = [one for one in table.constraints if isinstance(one, sa.CheckConstraint)]
+    return [one for one in checks if isinstance(one.name, str)]
+
+
+def _is_of_boolean(check: sa.CheckConstraint) -> bool:
+    """Tell whether SQLAlchemy makes the check only where there is no boolean."""
+    return bool(getattr(check, "_type_bound", False)) and all(isinstance(one.type, sa.Boolean) for one in check.columns)
+
+
+def _as_text(check: sa.CheckConstraint) -> sa.CheckConstraint:
+    text = sa.text(escaped(sql_of(check.sqltext, _DIALECT, include_table=False)))
+    name = conv(check.name) if isinstance(check.name, str) else check.name
+    return sa.CheckConstraint(text, name=name, _autoattach=False, **check.dialect_kwargs)
 
 
 def _unnamed_checks(table: sa.Table) -> list[sa.CheckConstraint]:
@@ -146,6 +189,3 @@ def _warn_of_unnamed_checks(metadata: sa.MetaData) -> None:
             "checks without a name are made with their table, and not compared afterwards (%s); give each a name",
             ", ".join(tables),
         )
-
-
-PLUGIN.add_autogenerate_comparator(compare_json_default, "column", "server_default")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from alembic.autogenerate import render_op_text, renderers
@@ -11,6 +13,7 @@ from alembic.operations import MigrateOperation, ops
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
 from railhead.autogenerate import layout
+from railhead.autogenerate.statements import Statement
 
 Key = tuple[str | None, str]
 """A table: its schema and its name."""
@@ -26,11 +29,21 @@ def key(operation: MigrateOperation) -> Key:
 class Verb(MigrateOperation):
     """A call of one of our verbs: in the words of a plain operation, or with arguments of its own."""
 
-    def __init__(self, name: str, *args: str, like: MigrateOperation | None = None, schema: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *args: str,
+        columns: Sequence[str] = (),
+        like: MigrateOperation | None = None,
+        schema: str | None = None,
+        replace: bool = False,
+    ) -> None:
         self.name = name
         self.args = args
+        self.columns = columns
         self.like = like
         self.schema = schema
+        self.replace = replace
 
 
 class Remark(MigrateOperation):
@@ -67,8 +80,13 @@ class Retyped(MigrateOperation):
 def _render_verb(context: AutogenContext, verb: Verb) -> str:
     if verb.like is not None:
         text = render_op_text(context, verb.like).replace(", unique=False", "")
-        return text.replace(text[: text.index("(")], f"op.{verb.name}", 1)
-    args = [repr(str(arg)) for arg in verb.args] + ([f"schema={str(verb.schema)!r}"] if verb.schema else [])
+        text = text.replace(text[: text.index("(")], f"op.{verb.name}", 1)
+        return f"{text[:-1]}, replace=True)" if verb.replace else text
+    args = (
+        [repr(str(arg)) for arg in verb.args]
+        + ([repr(list(map(str, verb.columns)))] if verb.columns else [])
+        + ([f"schema={str(verb.schema)!r}"] if verb.schema else [])
+    )
     return f"op.{verb.name}({', '.join(args)})"
 
 
@@ -101,3 +119,15 @@ def as_written(name: str) -> str:
     """Return a name as SQL wants it: in quotes where it is not plain lower case."""
     plain = name.isidentifier() and name == name.lower() and name.isascii() and name not in RESERVED_WORDS
     return name if plain else '"' + name.replace('"', '""') + '"'
+
+
+@renderers.dispatch_for(Statement)
+def _render_statement(context: AutogenContext, statement: Statement) -> list[str]:
+    prefix = context.opts.get("alembic_module_prefix") or "op."
+    remark = _render_remark(context, Remark(*statement.remarks)) if statement.remarks else []
+    return [*remark, *(f"{prefix}execute({escaped_sql(sql)!r})" for sql in statement.forth)]
+
+
+def escaped_sql(sql: str) -> str:
+    """Return SQL as `op.execute` takes it, which reads `:name` as a parameter."""
+    return re.sub(r"(?<![:\w$\\]):(?=[\w$])", r"\\:", sql)

@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from railhead.autogenerate import layout
+from railhead.autogenerate.statements import Statement
 from railhead.history.naming import revision_id, slug
 from railhead.logs import log
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _NUMBERED = re.compile(r"(\d{4,})_[a-z0-9]")
+_VERBS = {"removed": "add", "added": "drop"}
 _IMPORTS = {"op.": "from alembic import op", "sa.": "import sqlalchemy as sa"}
 
 
@@ -39,7 +41,10 @@ def headline(message: str) -> str:
 def body(code: str) -> str:
     """Return what Alembic rendered as the body of a function, without Alembic's own remarks; empty for nothing to do."""
     lines = [line for line in code.splitlines() if not line.lstrip().startswith("# ###")]
-    return "" if [line.strip() for line in lines] in ([], ["pass"]) else layout.tidy("\n".join(lines).strip())
+    if [line.strip() for line in lines] in ([], ["pass"]):
+        return ""
+    text = layout.tidy("\n".join(lines).strip())
+    return text if any(not line.lstrip().startswith("#") for line in text.splitlines()) else f"{text}\n    pass"
 
 
 def needed(code: str, imports: str) -> str:
@@ -135,7 +140,9 @@ def _said(operation: ops.MigrateOperation) -> list[str]:
         case ops.CreateIndexOp(index_name=name):
             return [f"add {name}"]
         case ops.AddConstraintOp():
-            return [f"add {operation.to_constraint().name}"]
+            return [f"add {getattr(operation, 'constraint_name', None)}"]
+        case Statement(thing=thing, kind=kind):
+            return [f"{_VERBS.get(kind, 'change')} {thing}"]
         case ops.DropIndexOp(index_name=name) | ops.DropConstraintOp(constraint_name=name):
             return [f"drop {name}"]
     return [re.sub(r"(?<!^)(?=[A-Z])", " ", type(operation).__name__.removesuffix("Op")).lower()]

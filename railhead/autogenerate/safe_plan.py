@@ -1,12 +1,11 @@
 """What does each proposed change become on a table that is in use?
 
-Alembic proposes operations; here each becomes a `Change`: the safe way forth and back, and the part of the work it belongs to.
-Asks PostgreSQL with temporary tables what would rewrite a table, and leaves nothing there.
+Alembic proposes operations; here each becomes a `ProposedChange`: the safe way forth and back, and the part of the work it belongs
+to. Asks PostgreSQL with temporary tables what would rewrite a table, and leaves nothing there.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator
 
 import sqlalchemy as sa
@@ -17,11 +16,16 @@ from alembic_postgresql_enum.operations.create_enum import CreateEnumOp
 from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
 from alembic_postgresql_enum.operations.sync_enum_values import SyncEnumValuesOp
 
-from railhead.autogenerate import comments, enums, fill_values, foreign_key_cycles
+from railhead.autogenerate import comments, enums, foreign_key_cycles, generated, key_plan, replacing, same_sql, tables
+from railhead.autogenerate.column_plan import ColumnPlan
 from railhead.autogenerate.files import CHANGE, FINISH, PREPARE, ProposedChange
+from railhead.autogenerate.given import Given, alter
 from railhead.autogenerate.probe import Probe
-from railhead.autogenerate.render import Key, Remark, Renumbered, Retyped, Verb, as_written, key
-from railhead.postgres.quoting import literal
+from railhead.autogenerate.render import Key, Remark, Verb, key
+from railhead.autogenerate.replacing import Replace
+from railhead.autogenerate.retyping import Retyping
+from railhead.autogenerate.statements import BEFORE, ChangePrimaryKey, Statement
+from railhead.operations.long_names import cut
 
 
 def changes(context: MigrationContext, proposed: ops.UpgradeOps) -> list[ProposedChange]:
@@ -38,13 +42,15 @@ class _Proposal:
     """One proposal, and what is known of its tables."""
 
     def __init__(self, context: MigrationContext, proposed: ops.UpgradeOps, server: Probe) -> None:
-        self._context = context
-        self._proposed = [_named(one) for one in foreign_key_cycles.opened(_flat(proposed.ops))]
-        self._created = {key(one) for one in self._proposed if isinstance(one, ops.CreateTableOp)}
-        self._dropped = {key(one) for one in self._proposed if isinstance(one, ops.DropTableOp)}
+        flat = tables.without_exclusions(foreign_key_cycles.opened(_flat(proposed.ops)), context.dialect)
+        named = [_named(one, context.dialect) for one in flat]
+        self._proposed = replacing.paired(named, {})
+        self._given = Given(context, self._proposed, server)
         self._server = server
         self._partitioned = self._server.partitioned()
         self._replaced = _replaced(self._proposed)
+        self._columns = ColumnPlan(self._given)
+        self._retyping = Retyping(self._given)
 
     def changes(self) -> list[ProposedChange]:
         ordered = sorted(foreign_key_cycles.drops_last(self._proposed), key=self._rank)
@@ -53,6 +59,8 @@ class _Proposal:
     def _rank(self, operation: MigrateOperation) -> int:
         """Types come before what uses them and go after it; what foreign keys refer to comes before and goes after them."""
         match operation:
+            case Statement(when=when) if when == BEFORE:
+                return -3
             case CreateEnumOp():
                 return -2
             case ops.DropConstraintOp(constraint_type="foreignkey"):
@@ -77,20 +85,27 @@ class _Proposal:
                 self._server.read_defaults(operation)
                 return [enums.more_values(operation)]
             case SyncEnumValuesOp():
-                enums.settle(operation)
+                self._server.read_defaults(operation)
+                enums.settle(operation, self._proposed)
                 return [enums.other_values(operation)]
-            case _ if key(operation) in self._created | self._dropped and not isinstance(
+            case Statement():
+                return [_statement(operation)]
+            case ChangePrimaryKey():
+                return key_plan.changes(self._given, operation)
+            case _ if key(operation) in self._given.created | self._given.dropped and not isinstance(
                 operation, ops.DropConstraintOp
             ):
-                return [_plain(operation, locks=key(operation) in self._dropped)]
+                return [_plain(operation, locks=key(operation) in self._given.dropped)]
+            case Replace():
+                return [self._replace(operation)]
             case ops.CreateIndexOp() | ops.DropIndexOp():
                 return self._index(operation)
             case ops.AddConstraintOp() | ops.DropConstraintOp():
                 return self._constraint(operation)
             case ops.AddColumnOp():
-                return self._add_column(operation)
+                return self._columns.add(operation)
             case ops.DropColumnOp():
-                return self._drop_column(operation)
+                return self._columns.drop(operation)
             case ops.AlterColumnOp():
                 return self._alter_column(operation)
             case ops.CreateTableCommentOp() | ops.DropTableCommentOp():
@@ -101,6 +116,25 @@ class _Proposal:
         if isinstance(operation, ops.CreateIndexOp):
             return [ProposedChange(FINISH, key(operation), [_build(operation)], [_drop_index(operation)])]
         return [ProposedChange(PREPARE, key(operation), [_drop_index(operation)], [_build(operation.reverse())])]
+
+    def _replace(self, operation: Replace) -> ProposedChange:
+        """Build the new one beside the old one, which goes once the new one is there; so on the way back."""
+        dropped, added = operation.dropped, operation.added
+        old: ops.CreateIndexOp | ops.CreateUniqueConstraintOp = dropped.reverse()  # type: ignore[assignment]
+        remarks = self._leaning(key(added), replacing.name_of(dropped))
+        if operation.keeps_name:
+            return ProposedChange(
+                FINISH, key(added), [*remarks, _build(added, replace=True)], [_build(old, replace=True)]
+            )
+        return ProposedChange(
+            FINISH, key(added), [_build(added), *remarks, _unbuild(old)], [_build(old), _unbuild(added)]
+        )
+
+    def _leaning(self, place: Key, name: str) -> list[Remark]:
+        """Return what is to be said of foreign keys that need a unique constraint which goes."""
+        table = self._given.table(place)
+        constraint = table.constraints.get(name) if table else None
+        return [comments.leaning(name, constraint.needed_by)] if constraint and constraint.needed_by else []
 
     def _constraint(self, operation: ops.AddConstraintOp | ops.DropConstraintOp) -> list[ProposedChange]:
         if key(operation) in self._partitioned and not _is_check(operation):
@@ -116,173 +150,23 @@ class _Proposal:
             return [ProposedChange(FINISH, key(operation), _add_constraint(operation), before)]
         if replaced:
             return []  # the new one takes its place
-        return [
-            ProposedChange(PREPARE, key(operation), [_drop_constraint(operation)], _add_constraint(operation.reverse()))
-        ]
-
-    def _add_column(self, operation: ops.AddColumnOp) -> list[ProposedChange]:
-        column = operation.column
-        rewrites = column.server_default is not None and self._server.rewrites_when_added(operation)
-        if rewrites and isinstance(column.server_default, sa.Identity | sa.Computed):
-            return [_plain(operation, comments.rewrites("adding this column", operation))]
-        if not rewrites and (column.nullable or column.server_default is not None):
-            return [_plain(operation)]
-        return self._add_filled(operation, rewrites=rewrites)
-
-    def _add_filled(self, operation: ops.AddColumnOp, *, rewrites: bool) -> list[ProposedChange]:
-        """Three steps: a column that may be NULL, a value for each row, NOT NULL."""
-        bare = _with_column(operation, nullable=True, server_default=None)
-        column = operation.column
-        forth: list[MigrateOperation] = [Remark(f"{column.name} may be NULL until the next file has filled it."), bare]
-        if rewrites:
-            forth[0] = Remark(
-                f"PostgreSQL would write every row to add {column.name} with this default. So: the default for new rows",
-                "here, and the rows that are there in batches in the next file.",
-            )
-            forth.append(_alter(operation, modify_server_default=column.server_default))
-        changes = [ProposedChange(CHANGE, key(operation), forth, [operation.reverse()], locks=True)]
-        finish = self._fill(operation, column)
-        back: list[MigrateOperation] = []
-        if not column.nullable:
-            finish.append(_not_null("set_not_null", operation, column.name))
-            back = [_not_null("drop_not_null", operation, column.name)]
-        return [*changes, ProposedChange(FINISH, key(operation), finish, back)]
-
-    def _drop_column(self, operation: ops.DropColumnOp) -> list[ProposedChange]:
-        """Take the NOT NULL away first: then the release that no longer knows the column can already write."""
-        way_back = operation.reverse()
-        column = way_back.column
-        if column.nullable or column.server_default is not None or column.primary_key:
-            return [_plain(operation)]
-        bare = _with_column(way_back, nullable=True)
-        first = _not_null("drop_not_null", way_back, column.name)
-        filled = [*self._fill(way_back, column), _not_null("set_not_null", way_back, column.name)]
-        return [
-            ProposedChange(PREPARE, key(operation), [first], filled),
-            ProposedChange(CHANGE, key(operation), [operation], [bare], locks=True),
-        ]
+        forth = [*self._leaning(key(operation), name), _drop_constraint(operation)]
+        return [ProposedChange(PREPARE, key(operation), forth, _add_constraint(operation.reverse()))]
 
     def _alter_column(self, operation: ops.AlterColumnOp) -> list[ProposedChange]:
-        changes = []
-        if operation.modify_type is not None:
-            changes.append(self._retype(operation))
-        elif operation.modify_server_default is not False:
-            changes.append(self._default(operation))
+        if generated.is_about(operation) and (
+            operation.modify_type is not None or operation.modify_server_default is not False
+        ):
+            changes = generated.changes(self._given, operation)
+        else:
+            changes = self._retyping.changes(operation)
         if operation.modify_comment is not False:
-            comment = _alter(operation, modify_comment=operation.modify_comment)
+            comment = alter(operation, modify_comment=operation.modify_comment)
             comment.existing_comment = operation.existing_comment
             changes.append(_plain(comment, locks=False))
         if operation.modify_nullable is not None:
-            changes.append(self._nullable(operation, nullable=operation.modify_nullable))
+            changes.append(self._columns.nullable(operation, nullable=operation.modify_nullable))
         return changes
-
-    def _default(self, operation: ops.AlterColumnOp) -> ProposedChange:
-        default = _alter(operation, modify_server_default=operation.modify_server_default)
-        default.existing_server_default = operation.existing_server_default
-        was = operation.existing_server_default
-        if not isinstance(operation.modify_server_default, sa.Identity) and not isinstance(was, sa.Identity):
-            return _plain(default)
-        forth = Renumbered(default, was if isinstance(was, sa.Identity) else None)
-        table = literal(".".join(as_written(part) for part in (operation.schema, operation.table_name) if part))
-        column = operation.column_name
-        source = f"(SELECT max({as_written(column)}) FROM {table[1:-1]})"
-        next_number = f"SELECT setval(pg_get_serial_sequence({table}, {literal(column)}), {source})"
-        remarks = (
-            []
-            if isinstance(was, sa.Identity)
-            else [
-                Remark("The numbers start at 1. To go on behind those that are there:", f"op.execute({next_number!r})")
-            ]
-        )
-        return ProposedChange(CHANGE, key(operation), [forth, *remarks], [forth.reverse()], locks=True)
-
-    def _nullable(self, operation: ops.AlterColumnOp, *, nullable: bool) -> ProposedChange:
-        name = operation.column_name
-        free, bound = (_not_null(verb, operation, name) for verb in ("drop_not_null", "set_not_null"))
-        if nullable:
-            return ProposedChange(
-                PREPARE, key(operation), [free], [Remark("Fails while a row has NULL: give it a value first."), bound]
-            )
-        column = self._column(operation)
-        value = fill_values.of(column, self._context) if column is not None else None
-        fill = _backfill(operation, name, value) if value else None
-        remark = Remark(
-            "Fails while a row has NULL, and leaves nothing behind then. To give those rows a value first:",
-            f"op.backfill({operation.table_name!r}, {f'{as_written(name)} = ...'!r}, {f'{as_written(name)} IS NULL'!r})",
-        )
-        return ProposedChange(FINISH, key(operation), [fill or remark, bound], [free])
-
-    def _retype(self, operation: ops.AlterColumnOp) -> ProposedChange:
-        """Change a type in its transaction, with the conversion and the default that PostgreSQL asks for."""
-        back = operation.reverse()
-        column = self._column(operation)
-        new_default = operation.modify_server_default
-        if new_default is False:
-            new_default = column.server_default if column is not None else operation.existing_server_default
-        forth, remark = self._converted(operation, new_default)
-        backwards, _ = self._converted(back, operation.existing_server_default)
-        return ProposedChange(CHANGE, key(operation), [*remark, *forth], backwards, locks=True)
-
-    def _converted(
-        self, operation: ops.AlterColumnOp, default: object
-    ) -> tuple[list[MigrateOperation], list[MigrateOperation]]:
-        """Return the operations that change the type, and what is to be said of them."""
-        bare = _alter(operation, modify_type=operation.modify_type)
-        rewrites, needs_using = self._server.effect_of_retyping(operation)
-        with_default = bool(operation.existing_server_default) or bool(default)
-        steps: list[MigrateOperation] = [bare]
-        conversion = ""
-        if needs_using:
-            conversion = f"{as_written(operation.column_name)}::text::{self._server.name_of(operation.modify_type)}"
-            steps = [Retyped(bare, conversion)]
-        if with_default and (needs_using or default != operation.existing_server_default):
-            if operation.existing_server_default:
-                steps.insert(0, _alter(operation, modify_server_default=None))
-            if default:
-                steps.append(_alter(operation, modify_server_default=default))
-        if rewrites:
-            return steps, [comments.rewrites("this change of type", operation, conversion)]
-        checks = self._server.checks_on(operation)
-        return steps, [comments.checks(operation, checks)] if checks else []
-
-    def _fill(self, operation: ops.AddColumnOp, column: sa.Column[object]) -> list[MigrateOperation]:
-        """Return the backfill of a new column, with what is to be said of the value."""
-        value = fill_values.of(column, self._context)
-        if value:
-            return [_backfill(operation, column.name, value)]
-        guess = None if column.foreign_keys or self._is_unique(operation) else fill_values.neutral(column.type)
-        if guess:
-            return [
-                Remark(f"{guess} is only a guess: which {column.name} is right for the rows that are there?"),
-                _backfill(operation, column.name, guess),
-            ]
-        call = f"op.backfill({operation.table_name!r}, {f'{as_written(column.name)} = ...'!r}, {f'{as_written(column.name)} IS NULL'!r})"
-        return [
-            Remark(
-                f"Which {column.name} is right for the rows that are there? Without one this stops at the first row:",
-                call,
-            )
-        ]
-
-    def _is_unique(self, operation: ops.AddColumnOp) -> bool:
-        """Tell whether the proposal makes the column unique by itself, so that no one value can be right for all rows."""
-        for other in self._proposed:
-            if key(other) != key(operation):
-                continue
-            if isinstance(other, ops.CreateUniqueConstraintOp) and list(other.columns) == [operation.column.name]:
-                return True
-            if isinstance(other, ops.CreateIndexOp) and other.unique and len(other.columns) == 1:
-                return True
-        return False
-
-    def _column(self, operation: ops.AlterColumnOp) -> sa.Column[object] | None:
-        metadata = self._context.opts["target_metadata"]
-        schema, name = key(operation)
-        for table in metadata.tables.values():
-            if table.name == name and table.schema in {schema, None if schema else self._server.default_schema}:
-                found: sa.Column[object] | None = table.columns.get(operation.column_name)
-                return found
-        return None
 
     def _renames(self) -> Iterator[ProposedChange]:
         """Yield a remark for each thing that goes while another of the same shape comes."""
@@ -316,6 +200,11 @@ def _plain(operation: MigrateOperation, *remarks: MigrateOperation, locks: bool 
     return ProposedChange(CHANGE, key(operation), [*remarks, operation], [operation.reverse()], locks)
 
 
+def _statement(operation: Statement) -> ProposedChange:
+    back = operation.reverse()
+    return ProposedChange(CHANGE, key(operation), [operation], [back] if back.forth else [], operation.locks)
+
+
 def _replaced(operations: Iterable[MigrateOperation]) -> dict[tuple[Key, str], ops.DropConstraintOp]:
     """Return the foreign keys and checks whose place a new one of the same name takes."""
     listed = list(operations)
@@ -332,8 +221,8 @@ def _is_check(operation: ops.AddConstraintOp | ops.DropConstraintOp) -> bool:
     return isinstance(operation, ops.CreateCheckConstraintOp) or getattr(operation, "constraint_type", "") == "check"
 
 
-def _named(operation: MigrateOperation) -> MigrateOperation:
-    """Return the operation with the name that PostgreSQL would make up: what has no name cannot be taken back."""
+def _named(operation: MigrateOperation, dialect: sa.Dialect) -> MigrateOperation:
+    """Return the operation with the name that the thing has in the database: what has no name cannot be taken back."""
     if isinstance(operation, ops.CreateForeignKeyOp):
         operation.kw.pop("use_alter", None)  # which is what it does
     if isinstance(operation, ops.CreateForeignKeyOp) and operation.constraint_name is None:
@@ -342,6 +231,10 @@ def _named(operation: MigrateOperation) -> MigrateOperation:
         operation.constraint_name = "_".join([operation.table_name, *operation.columns, "key"])[:63]
     if isinstance(operation, ops.CreateCheckConstraintOp) and operation.constraint_name is None:
         operation.constraint_name = f"{operation.table_name}_check"[:63]
+    for name, is_index in (("constraint_name", False), ("index_name", True)):
+        given = getattr(operation, name, None)
+        if isinstance(given, str):
+            setattr(operation, name, cut(given, dialect, is_index=is_index))
     return operation
 
 
@@ -349,8 +242,15 @@ def _constraint_name(operation: MigrateOperation) -> str:
     return str(getattr(operation, "constraint_name", ""))
 
 
-def _build(operation: ops.CreateIndexOp) -> Verb:
-    return Verb("create_index_concurrently", like=operation)
+def _build(operation: ops.CreateIndexOp | ops.CreateUniqueConstraintOp, *, replace: bool = False) -> Verb:
+    verb = "create_index" if isinstance(operation, ops.CreateIndexOp) else "create_unique_constraint"
+    return Verb(f"{verb}_concurrently", like=operation, replace=replace)
+
+
+def _unbuild(operation: ops.CreateIndexOp | ops.CreateUniqueConstraintOp) -> Verb:
+    if isinstance(operation, ops.CreateIndexOp):
+        return _drop_index(operation)
+    return _drop_constraint(operation.reverse())
 
 
 def _drop_index(operation: ops.CreateIndexOp | ops.DropIndexOp) -> Verb:
@@ -367,42 +267,13 @@ def _add_constraint(operation: ops.AddConstraintOp) -> list[MigrateOperation]:
     validate = Verb("validate_constraint", _constraint_name(operation), table, schema=schema)
     match operation:
         case ops.CreateUniqueConstraintOp():
-            return [Verb("create_unique_constraint_concurrently", like=operation)]
+            return [_build(operation)]
         case ops.CreateForeignKeyOp():
             return [Verb("create_foreign_key_not_valid", like=operation), validate]
         case ops.CreateCheckConstraintOp():
+            operation.condition = same_sql.as_typed(operation.condition)
             return [Verb("create_check_constraint_not_valid", like=operation), validate]
     return [operation]
-
-
-def _not_null(verb: str, operation: ops.AddColumnOp | ops.AlterColumnOp, column: str) -> Verb:
-    return Verb(verb, operation.table_name, column, schema=operation.schema)
-
-
-def _backfill(operation: ops.AddColumnOp | ops.AlterColumnOp, column: str, value: str) -> Verb:
-    name = as_written(column)
-    return Verb("backfill", operation.table_name, f"{name} = {value}", f"{name} IS NULL", schema=operation.schema)
-
-
-def _with_column(operation: ops.AddColumnOp, **changed: object) -> ops.AddColumnOp:
-    """Return the same operation on a copy of its column with other properties."""
-    other = copy.copy(operation)
-    other.column = copy.copy(operation.column)
-    for name, value in changed.items():
-        setattr(other.column, name, value)
-    return other
-
-
-def _alter(operation: ops.AddColumnOp | ops.AlterColumnOp, **modified: object) -> ops.AlterColumnOp:
-    """Return an operation that alters one thing of the same column."""
-    if isinstance(operation, ops.AddColumnOp):
-        column = operation.column
-    else:
-        column = sa.Column(operation.column_name, operation.existing_type)
-    altered = ops.AlterColumnOp(operation.table_name, column.name, schema=operation.schema, existing_type=column.type)
-    for name, value in modified.items():
-        setattr(altered, name, value)
-    return altered
 
 
 def _column_names(operation: ops.CreateTableOp) -> list[str]:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from railhead.diagnosis import messages
 from railhead.execution.exclusive import exclusive
+from railhead.history.models import is_view, joined
 from railhead.postgres.connection import open_now
 from railhead.postgres.engine import engine_over
 from railhead.schema import catalog
@@ -30,7 +31,9 @@ def create_tables(settings: Settings, metadata: MetaData) -> None:
     ):
         ledger.create(connection)
         try:
-            metadata.create_all(engine_over(connection))
+            whole = joined(metadata)
+            tables = [table for table in whole.tables.values() if not is_view(table)]
+            whole.create_all(engine_over(connection), tables=tables)
             kept = catalog.read(connection).text
             ledger.note(connection, ledger.new_run("create_all", settings), "applied", catalog=kept)
         except (DBAPIError, psycopg2.Error) as error:

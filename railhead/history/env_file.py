@@ -193,8 +193,10 @@ def _ask(config: Config, script: ScriptDirectory) -> None:
 
 
 def _imported(models: Callable[[], MetaData]) -> MetaData | None:
+    from railhead.history.models import joined
+
     try:
-        return models()
+        return joined(models())
     except Exception as error:
         log.warning(
             "the models cannot be imported, so revisions run without their naming convention: %s: %s",

@@ -35,13 +35,13 @@ def build(
     if not session.rows(_IS_PARTITIONED, table=str(table)):
         build_whole(session, table, name, columns, options)
         return
-    path = _path(session, table, name)
+    place = path(session, table, name)
     session.change(table, lambda: _build_empty(session, table, name, columns, options))
-    with undoing(lambda: session.change(table, f"DROP INDEX IF EXISTS {path}")):
-        for schema, partition in session.rows(_PARTITIONS, table=str(table), index=path):
+    with undoing(lambda: session.change(table, f"DROP INDEX IF EXISTS {place}")):
+        for schema, partition in session.rows(_PARTITIONS, table=str(table), index=place):
             part, own = Table(str(partition), str(schema)), _name_within(name, str(partition))
             build(session, part, own, columns, options)
-            session.change(part, f"ALTER INDEX {path} ATTACH PARTITION {qualified(own, part.schema)}")
+            session.change(part, f"ALTER INDEX {place} ATTACH PARTITION {qualified(own, part.schema)}")
 
 
 def drop(session: AutocommitSession, name: str, table_name: str | None, schema: str | None) -> None:
@@ -53,6 +53,26 @@ def drop(session: AutocommitSession, name: str, table_name: str | None, schema: 
     if table_name:
         session.wait_for_orphans(Table(table_name, schema))
     session.unhurried(_dropping(path))
+
+
+def is_partitioned(session: AutocommitSession, table: Table) -> bool:
+    """Tell whether the table is. Read-only."""
+    return bool(session.rows(_IS_PARTITIONED, table=str(table)))
+
+
+def is_equal(
+    session: AutocommitSession, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
+) -> bool:
+    """Tell whether the index of that name is there, valid, and as it is wanted. Leaves nothing there."""
+    there = _definition(session, table, name)
+    return there is not None and there == session.short(lambda: _wanted_definition(session, table, columns, options))
+
+
+def is_other(
+    session: AutocommitSession, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
+) -> bool:
+    """Tell whether a valid index of that name is there that is another one. Leaves nothing there."""
+    return _definition(session, table, name) is not None and not is_equal(session, table, name, columns, options)
 
 
 def create_on(connection: sa.Connection, index: sa.Index, place: str) -> None:
@@ -96,7 +116,7 @@ def build_whole(
     session: AutocommitSession, table: Table, name: str, columns: Sequence[IndexPart], options: Mapping[str, Any]
 ) -> None:
     """Build the index of a table that has no partitions, unless it is there already and equal."""
-    drop = _dropping(_path(session, table, name))
+    drop = _dropping(path(session, table, name))
 
     def drop_leftover() -> None:
         if session.as_sql or _is_invalid(session, table, name):
@@ -157,7 +177,7 @@ def _wanted_definition(
     return what_on(str(definitions[0][0]))
 
 
-def _path(session: AutocommitSession, table: Table, name: str) -> str:
+def path(session: AutocommitSession, table: Table, name: str) -> str:
     """Return the name of an index with the schema of its table, which is where it is. Read-only."""
     if table.schema:
         return qualified(name, table.schema)

@@ -8,6 +8,7 @@ REPEATABLE = frozenset(
         "create_check_constraint_not_valid",
         "create_foreign_key_not_valid",
         "create_index_concurrently",
+        "create_primary_key_concurrently",
         "create_unique_constraint_concurrently",
         "drop_constraint_if_exists",
         "drop_index_concurrently",

@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from alembic.operations import MigrateOperation, Operations, ops
 from sqlalchemy.sql.elements import conv
 
-from railhead.operations import indexes
+from railhead.operations import indexes, replacing
 from railhead.operations.autocommit import AutocommitSession, Table, autocommit, undoing
 from railhead.operations.backfill import Backfill, script
 from railhead.operations.indexes import IndexPart
+from railhead.operations.long_names import cut
 from railhead.operations.names import REPEATABLE
 from railhead.postgres.quoting import qualified, quoted
 
@@ -35,17 +36,20 @@ class Verbs(MigrateOperation):
         *,
         schema: str | None = None,
         unique: bool = False,
+        replace: bool = False,
         if_not_exists: bool | None = None,  # noqa: ARG003  what op.create_index takes: here it always holds
         **kw: Any,
     ) -> None:
         """Build an index while the table is read and written; takes what `op.create_index` takes.
 
         An INVALID one that a crash left behind is dropped first, an equal one is kept; a partitioned table is indexed
-        partition by partition. Raises Stop(`index-differs`) when there is another one of that name.
+        partition by partition. Raises Stop(`index-differs`) when there is another one of that name; with `replace` the new
+        one is built beside that, and takes its place.
         """
-        table = Table(table_name, schema)
+        table, index_name = Table(table_name, schema), cut(index_name, operations.get_context().dialect, is_index=True)
         with autocommit(operations) as session:
-            indexes.build(session, table, index_name, columns, {"unique": unique, **kw})
+            make = replacing.index if replace else indexes.build
+            make(session, table, index_name, columns, {"unique": unique, **kw})
 
     @classmethod
     def drop_index_concurrently(
@@ -73,20 +77,46 @@ class Verbs(MigrateOperation):
         schema: str | None = None,
         deferrable: bool | None = None,
         initially: str | None = None,
+        replace: bool = False,
         **kw: object,
     ) -> None:
         """Make columns unique while the table is read and written: an index first, then the constraint takes it over.
 
-        Takes what `op.create_unique_constraint` takes. Raises Stop(`index-differs`) as `create_index_concurrently` does.
+        Takes what `op.create_unique_constraint` takes. Raises Stop(`index-differs`) as `create_index_concurrently` does; with
+        `replace` the new index is built beside what has that name, and takes its place.
         """
-        table = Table(table_name, schema)
+        table, constraint_name = Table(table_name, schema), cut(constraint_name, operations.get_context().dialect)
         constraint, when = quoted(constraint_name), _when(deferrable, initially)
         with autocommit(operations) as session:
+            if replace:
+                deferring = (bool(deferrable) or _is_deferred(initially), _is_deferred(initially))
+                replacing.unique(session, table, constraint_name, columns, kw, when, deferring)
+                return
             existing = session.constraint(table, constraint_name)
             if session.as_sql or (existing and existing != (bool(deferrable), _is_deferred(initially))):
                 session.change(table, f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {constraint}")
             indexes.build_whole(session, table, constraint_name, columns, {"unique": True, **kw})
             _put(session, table, constraint_name, f"ADD CONSTRAINT {constraint} UNIQUE USING INDEX {constraint}{when}")
+
+    @classmethod
+    def create_primary_key_concurrently(
+        cls,
+        operations: Operations,
+        constraint_name: str,
+        table_name: str,
+        columns: Sequence[str],
+        *,
+        schema: str | None = None,
+    ) -> None:
+        """Give a table its primary key, in the place of any other, while it is read and written; its columns become NOT NULL.
+
+        Takes what `op.create_primary_key` takes. Foreign keys that need the old one must be gone.
+        """
+        table, name = Table(table_name, schema), cut(constraint_name, operations.get_context().dialect)
+        with autocommit(operations) as session:
+            for column in columns:
+                _let_not_be_null(session, table, column)
+            replacing.primary_key(session, table, name, columns)
 
     @classmethod
     def create_foreign_key_not_valid(
@@ -171,19 +201,8 @@ class Verbs(MigrateOperation):
 
         When a row has NULL nothing stays behind, and PostgreSQL's error is raised: `backfill` comes first.
         """
-        table, column = Table(table_name, schema), quoted(column_name)
         with autocommit(operations) as session:
-            check = quoted(_free_name(session, table, column_name))
-            drop = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"
-            if session.is_not_null(table, column_name):
-                session.change(table, drop)
-                return
-            session.change(
-                table, drop, f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID"
-            )
-            with undoing(lambda: session.change(table, drop)):
-                session.change(table, f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}")
-            session.change(table, f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL", drop)
+            _let_not_be_null(session, Table(table_name, schema), column_name)
 
     @classmethod
     def drop_not_null(
@@ -251,6 +270,18 @@ def _put(
             session.execute(f"ALTER TABLE {table} {add}") if isinstance(add, str) else add()
 
     session.change(table, f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE", put, beside=beside)
+
+
+def _let_not_be_null(session: AutocommitSession, table: Table, column_name: str) -> None:
+    column, check = quoted(column_name), quoted(_free_name(session, table, column_name))
+    drop = f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {check}"
+    if session.is_not_null(table, column_name):
+        session.change(table, drop)
+        return
+    session.change(table, drop, f"ALTER TABLE {table} ADD CONSTRAINT {check} CHECK ({column} IS NOT NULL) NOT VALID")
+    with undoing(lambda: session.change(table, drop)):
+        session.change(table, f"ALTER TABLE {table} VALIDATE CONSTRAINT {check}")
+    session.change(table, f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL", drop)
 
 
 def _free_name(session: AutocommitSession, table: Table, column: str) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.engine.reflection import ObjectKind
 from sqlalchemy.exc import CompileError, DBAPIError
 
+from railhead.history.models import joined
 from railhead.postgres.engine import engine_over
 from railhead.postgres.quoting import full_name
 from railhead.schema import catalog
@@ -24,16 +25,17 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy l
 
 
 @contextmanager
-def reading(driver: Driver) -> Iterator[Connection]:
+def reading(driver: Driver, access: str = "READ ONLY") -> Iterator[Connection]:
     """Give SQLAlchemy's connection over `driver`, in one transaction that waits as long for a lock as `catalog.read` does.
 
+    It is rolled back, whatever `access` lets be done in it.
     A transaction that is open already keeps its own patience. Raises psycopg2's LockNotAvailable, not SQLAlchemy's.
     """
     alone = driver.autocommit and driver.info.transaction_status == TRANSACTION_STATUS_IDLE
     with driver.cursor() as cursor:
         try:
             if alone:
-                cursor.execute(f"BEGIN READ ONLY; {catalog.PATIENT}")
+                cursor.execute(f"BEGIN {access}; {catalog.PATIENT}")
             with engine_over(driver).connect() as connection:
                 yield connection
         except DBAPIError as error:
@@ -49,6 +51,7 @@ def unmet(metadata: MetaData, driver: Driver) -> list[str]:
     Needed are every table, column and enum value, types that hold at least as much, and that no other column must be given
     a value.
     """
+    metadata = joined(metadata)
     with reading(driver) as connection:
         return [*_unmet_tables(metadata, connection), *_unmet_values(metadata, connection)]
 
@@ -81,8 +84,9 @@ def _unmet_columns(table: Table, found: dict[str, ReflectedColumn]) -> Iterator[
             yield f"{place} has lost its default"
         if _takes_no_value(there) and not (column.computed or column.identity or column.autoincrement is True):
             yield f"{place} can no longer be given a value"
+    names = {column.name for column in table.columns}
     for name, there in found.items():
-        if name not in table.columns and not there["nullable"] and not _has_value(there):
+        if name not in names and not there["nullable"] and not _has_value(there):
             yield f"column {table.fullname}.{name} is new and must be given a value"
 
 

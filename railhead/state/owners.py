@@ -54,8 +54,10 @@ def _known_to_models(project: Project) -> set[str]:
 
 
 def _loaded(models: Callable[[], MetaData]) -> MetaData | None:
+    from railhead.history.models import joined
+
     try:
-        return models()
+        return joined(models())
     except Exception as error:  # somebody's code; a broken application stops no migration
         log.warning("the models cannot be loaded (%s), so the revisions alone say which tables are ours", error)
         return None

@@ -206,7 +206,7 @@ def written(kind, thing, autogen):
 
 
 def test_types_are_rendered_as_the_project_says(at_head: Workshop) -> None:
-    """render_item writes a type of the project's own, with its import; user_module_prefix says where others are found."""
+    """render_item writes a type of the project's own, with its import; user_module_prefix says where others are found, which the template imports."""
     models = at_head.root / "models.py"
     money = "class Money(sa.TypeDecorator[int]):\n    impl = sa.BigInteger\n    cache_ok = True\n\n\n"
     text = models.read_text().replace("class Project(Base)", f"{money}class Project(Base)", 1)
@@ -224,6 +224,8 @@ def test_types_are_rendered_as_the_project_says(at_head: Workshop) -> None:
         path.unlink()
     env = at_head.root / "migrations" / "env.py"
     env.write_text(env.read_text().replace("render_item=written", 'user_module_prefix="own."'))
+    template = at_head.root / "migrations" / "script.py.mako"
+    template.write_text(template.read_text().replace("\nrevision = ", "\nimport models as own\n\nrevision = ", 1))
     assert "own.Money()" in revision(at_head)
 
 
