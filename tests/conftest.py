@@ -267,3 +267,10 @@ def bare(workshop: Workshop) -> Workshop:
     """The same with an empty revision folder, to be filled by `bare.write`."""
     workshop.clear()
     return workshop
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A folder for servers, in memory where that is possible."""
+    with tempfile.TemporaryDirectory(dir=memory(), ignore_cleanup_errors=True) as place:
+        yield Path(place)

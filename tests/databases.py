@@ -107,3 +107,15 @@ def _rows(connection: Connection, statement: str | sql.Composed, parameters: obj
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
+
+
+def version_of(database: Dsn) -> object:
+    """Return the revision at which a database is that has one head."""
+    [(version,)] = rows_of(database, "SELECT version_num FROM alembic_version")
+    return version
+
+
+def run(connection: Connection, statements: str) -> None:
+    """Run statements in the connection's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(statements)

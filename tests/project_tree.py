@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from railhead.dsn import Dsn
 from railhead.project import TEMPLATE_COMMAND, Project
+from tests.databases import rows_of
 from tests.processes import Running, environment
 
 if TYPE_CHECKING:
@@ -143,6 +144,12 @@ class Tree:
 MIGRATE = (sys.executable, "utils/migrate.py")
 ALEMBIC = (str(Path(sys.executable).with_name("alembic")),)
 GUNICORN = (str(Path(sys.executable).with_name("gunicorn")),)
+
+
+def sql(tree: Tree, statement: str) -> list[tuple[object, ...]]:
+    """Return the rows of one statement in the database of the tree."""
+    assert tree.database
+    return rows_of(tree.database, statement)
 
 
 def planted(source: Path, root: Path, database: Dsn) -> Iterator[Tree]:

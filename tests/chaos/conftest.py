@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from railhead.dsn import Dsn
 from tests.chaos.pooler import Pooler
 from tests.chaos.proxy import Proxy
 from tests.chaos.servers import QUICK
-from tests.databases import memory
+from tests.forked_tree import Workshop
 
 
 @pytest.fixture
@@ -33,16 +32,17 @@ def proxy(server: Dsn) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def room() -> Iterator[Path]:
-    """A folder for servers, in memory where that is possible."""
-    with tempfile.TemporaryDirectory(dir=memory(), ignore_cleanup_errors=True) as place:
-        yield Path(place)
-
-
-@pytest.fixture
 def own_server(room: Path) -> Iterator[Server]:
     """A server that a test may stop."""
     server = Server(room / "primary", QUICK)
     server.start()
     yield server
     server.stop("immediate")
+
+
+@pytest.fixture
+def at_first(bare: Workshop) -> Workshop:
+    """A project whose first revision is applied."""
+    bare.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
+    assert bare.migrate().returncode == 0
+    return bare

@@ -63,14 +63,6 @@ with engine.connect() as connection:
 """
 
 
-@pytest.fixture
-def at_first(bare: Workshop) -> Workshop:
-    """A project whose first revision is applied."""
-    bare.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
-    assert bare.migrate().returncode == 0
-    return bare
-
-
 @pytest.mark.parametrize("thief", THIEVES)
 def test_revision_that_ends_its_transaction_unheard_is_told_so(at_first: Workshop, database: Dsn, thief: str) -> None:
     """It is never recorded as applied, the version does not move, and the message says what may have stayed behind."""

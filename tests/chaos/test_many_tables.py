@@ -13,8 +13,8 @@ from sqlalchemy import Column, Integer, MetaData, Table
 from railhead.autogenerate import model_diff
 from railhead.postgres.engine import engine_over
 from railhead.state import drift
-from tests.databases import Databases
-from tests.engine.state.test_drift import keep, run
+from tests.databases import Databases, run
+from tests.engine.state.test_drift import keep
 from utils.migrate import PROJECT
 
 

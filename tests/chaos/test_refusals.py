@@ -28,14 +28,6 @@ def work():
 """
 
 
-@pytest.fixture
-def at_first(bare: Workshop) -> Workshop:
-    """A project whose first revision is applied."""
-    bare.write("0001_thing", "op.create_table('thing', sa.Column('id', sa.Integer, primary_key=True))")
-    assert bare.migrate().returncode == 0
-    return bare
-
-
 @pytest.mark.parametrize("way", [MIGRATE, ALEMBIC], ids=["migrate.py", "alembic"])
 @pytest.mark.parametrize("mixed", MIXED)
 def test_mixed_revision_is_refused_before_anything_is_touched(

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -29,15 +28,6 @@ from tests.project_tree import PROJECT
 def healthy(databases: Databases, head: str) -> Dsn:
     """A database at head."""
     return databases.new(head)
-
-
-@pytest.fixture(scope="module")
-def poor(server: Dsn) -> Iterator[Dsn]:
-    """A role that owns nothing."""
-    role = f"railhead_test_poor_{uuid.uuid4().hex[:8]}"
-    rows_of(server, f"CREATE ROLE {role} LOGIN PASSWORD 'poor'")
-    yield server.with_(user=role, password="poor")
-    rows_of(server, f"DROP ROLE {role}")
 
 
 def metadata() -> MetaData:

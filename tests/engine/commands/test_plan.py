@@ -10,6 +10,7 @@ import pytest
 from railhead.dsn import Dsn
 from tests.databases import rows_of
 from tests.forked_tree import Workshop
+from tests.large_table import filled
 
 HEAD = "0002_add_task_due_on"
 
@@ -36,12 +37,9 @@ plan: 1 revision from 0002_add_task_due_on
 
 
 @pytest.fixture
-def busy(workshop: Workshop, database: Dsn) -> Workshop:
+def busy(workshop: Workshop) -> Workshop:
     """A database at head with 1,234 tasks, and a pending revision that builds an index on them."""
-    assert workshop.migrate().returncode == 0
-    rows_of(database, "INSERT INTO project (name) VALUES ('p')")
-    rows_of(database, "INSERT INTO task (project_id, title) SELECT 1, 'task ' || n FROM generate_series(1, 1234) n")
-    rows_of(database, "ANALYZE task")
+    filled(workshop)
     workshop.write(
         "0003_search",
         'op.create_index("ix_task_title", "task", ["title"])',

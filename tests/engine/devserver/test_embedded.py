@@ -55,13 +55,6 @@ def made() -> Iterator[Path]:
 
 
 @pytest.fixture
-def room() -> Iterator[Path]:
-    """A folder for servers, in memory where that is possible."""
-    with tempfile.TemporaryDirectory(dir=memory(), ignore_cleanup_errors=True) as place:
-        yield Path(place)
-
-
-@pytest.fixture
 def folder(room: Path, made: Path) -> Iterator[Path]:
     """A folder as `.data/` is, made and not started; nothing of it runs afterwards."""
     place = room / ".data"

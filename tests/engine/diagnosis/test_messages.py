@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 import textwrap
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,15 +71,6 @@ def _parsed(block: str) -> Failing:
     upgrade, head, message = re.split(r"^--- (.*)\n", block, flags=re.MULTILINE)
     code, *as_poor = head.split()
     return Failing(upgrade.strip(), bool(as_poor), int(code), message.strip("\n"))
-
-
-@pytest.fixture(scope="module")
-def poor(server: Dsn) -> Iterator[Dsn]:
-    """A role that owns nothing; gone when all databases of this file are."""
-    role = f"railhead_test_poor_{uuid.uuid4().hex[:8]}"
-    rows_of(server, f"CREATE ROLE {role} LOGIN PASSWORD 'poor'")
-    yield server.with_(user=role, password="poor")
-    rows_of(server, f"DROP ROLE {role}")
 
 
 @pytest.mark.parametrize(

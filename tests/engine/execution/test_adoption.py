@@ -8,10 +8,9 @@ from psycopg2.extensions import connection as Connection
 
 from railhead.execution.adoption import MOST_DIFFERENCES
 from railhead.state import ledger
-from tests.databases import rows_of
 from tests.forked_tree import Workshop
 from tests.processes import eventually
-from tests.project_tree import MIGRATE
+from tests.project_tree import MIGRATE, sql
 
 ONE = "CREATE TABLE one (id int PRIMARY KEY)"
 
@@ -20,12 +19,6 @@ def two_revisions(tree: Workshop, second: str = "op.add_column('one', sa.Column(
     """Write a history of two revisions."""
     tree.write("0001_first", f'op.execute("{ONE}")', 'op.execute("DROP TABLE one")')
     tree.write("0002_second", second)
-
-
-def sql(tree: Workshop, statement: str) -> list[tuple[object, ...]]:
-    """Return the rows of one statement in the database of the tree."""
-    assert tree.database
-    return rows_of(tree.database, statement)
 
 
 def adopted(tree: Workshop) -> list[tuple[object, ...]]:

@@ -9,28 +9,16 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.execution import unsealed
 from railhead.hazards import purity
-from tests.databases import rows_of
+from tests.databases import version_of
 from tests.forked_tree import Workshop
-
-HEAD = "0002_add_task_due_on"
-INDEX = ('op.create_index("ix_task_title", "task", ["title"])', 'op.drop_index("ix_task_title")')
-HARMLESS = ('op.create_table("note", sa.Column("id", sa.Integer, primary_key=True))', 'op.drop_table("note")')
-PRODUCTION = {"APP_ENV": "production", "MIGRATE_LARGE_TABLE": "1000"}
+from tests.large_table import HARMLESS, HEAD, INDEX, PRODUCTION, filled
 
 
 @pytest.fixture
-def busy(workshop: Workshop, database: Dsn) -> Workshop:
+def busy(workshop: Workshop) -> Workshop:
     """A database at head with 1,234 tasks."""
-    assert workshop.migrate().returncode == 0
-    rows_of(database, "INSERT INTO project (name) VALUES ('p')")
-    rows_of(database, "INSERT INTO task (project_id, title) SELECT 1, 'task ' || n FROM generate_series(1, 1234) n")
-    rows_of(database, "ANALYZE task")
+    filled(workshop)
     return workshop
-
-
-def version(database: Dsn) -> object:
-    """Return where the database is."""
-    return rows_of(database, "SELECT version_num FROM alembic_version")[0][0]
 
 
 REFUSED = """\
@@ -52,7 +40,7 @@ def test_what_cannot_be_tried_is_refused(busy: Workshop, database: Dsn) -> None:
     """A file that imports the application might do anything when it is run: it is refused, with the command."""
     busy.write("0003_new", *INDEX, after=HEAD, extra="import os")
     ended = busy.migrate(**PRODUCTION)
-    assert (ended.returncode, version(database)) == (3, HEAD)
+    assert (ended.returncode, version_of(database)) == (3, HEAD)
     assert ended.stderr == REFUSED
 
 
@@ -70,7 +58,7 @@ def test_it_runs_with_a_warning_elsewhere(busy: Workshop, database: Dsn, setting
     """Where MIGRATE_HAZARDS says so, where no table is large, and in development it runs, and that is said."""
     busy.write("0003_new", *INDEX, after=HEAD, extra="import os")
     ended = busy.migrate(**{**PRODUCTION, **settings})
-    assert (ended.returncode, version(database)) == (0, "0003_new"), ended.stderr
+    assert (ended.returncode, version_of(database)) == (0, "0003_new"), ended.stderr
     assert told in ended.stderr
 
 

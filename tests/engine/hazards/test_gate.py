@@ -17,8 +17,9 @@ from railhead.hazards.rules import Finding
 from railhead.history.graph import Revision
 from railhead.schema import catalog
 from railhead.settings import Settings
-from tests.databases import rows_of
+from tests.databases import rows_of, version_of
 from tests.forked_tree import Workshop
+from tests.large_table import fill
 
 HEAD = "0002_add_task_due_on"
 INDEX = 'op.create_index("ix_task_title", "task", ["title"])'
@@ -59,13 +60,6 @@ def busy(workshop: Workshop, database: Dsn) -> Workshop:
     return workshop
 
 
-def fill(database: Dsn) -> None:
-    """Put tasks into the board."""
-    rows_of(database, "INSERT INTO project (name) VALUES ('p')")
-    rows_of(database, "INSERT INTO task (project_id, title) SELECT 1, 'task ' || n FROM generate_series(1, 1234) n")
-    rows_of(database, "ANALYZE task")
-
-
 def sealed(tree: Workshop, **file: str) -> None:
     """Write a revision that builds an index, and seal it."""
     tree.write("0003_search", INDEX, NO_INDEX, after=HEAD, **file)
@@ -73,17 +67,12 @@ def sealed(tree: Workshop, **file: str) -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def version(database: Dsn) -> object:
-    """Return where the database is."""
-    return rows_of(database, "SELECT version_num FROM alembic_version")[0][0]
-
-
 def test_large_table_is_refused(busy: Workshop, database: Dsn) -> None:
     """The refusal names the hazard, the table with its rows and the file, and holds the revision rewritten."""
     sealed(busy)
     ended = busy.migrate(MIGRATE_LARGE_TABLE="1000")
     assert (ended.returncode, ended.stderr) == (3, REFUSED)
-    assert version(database) == HEAD
+    assert version_of(database) == HEAD
     assert rows_of(database, "SELECT count(*) FROM migration_ledger WHERE revision = '0003_search'") == [(0,)]
 
 
@@ -96,7 +85,7 @@ def test_pasted_it_runs(busy: Workshop, database: Dsn, seals: bool) -> None:
     ended = busy.migrate(MIGRATE_LARGE_TABLE="1000")
     assert ended.returncode == 0, ended.stderr
     assert ("unsealed" in ended.stderr) != seals
-    assert version(database) == "0003_search"
+    assert version_of(database) == "0003_search"
 
 
 def test_two_files_pasted_run(busy: Workshop, database: Dsn) -> None:
@@ -111,7 +100,7 @@ def test_two_files_pasted_run(busy: Workshop, database: Dsn) -> None:
     assert busy.migrate(*refused.stderr.split("then:")[1].split()[2:-1]).returncode == 0
     ended = busy.migrate(MIGRATE_LARGE_TABLE="1000")
     assert ended.returncode == 0, ended.stderr
-    assert version(database) == "0004_search_finish"
+    assert version_of(database) == "0004_search_finish"
     assert busy.migrate("downgrade", HEAD, "--yes").returncode == 0
     assert fingerprint(database) == before
 
@@ -147,14 +136,14 @@ def test_not_repeatable_is_not_believed_of_a_file_that_was_edited(busy: Workshop
     )
     ended = busy.migrate()
     assert ended.returncode == 0, ended.stderr
-    assert version(database) == "0003_ix"
+    assert version_of(database) == "0003_ix"
 
 
 def test_small_table_is_not(busy: Workshop, database: Dsn) -> None:
     """On a table that is not large the same revision runs."""
     sealed(busy)
     assert busy.migrate().returncode == 0
-    assert version(database) == "0003_search"
+    assert version_of(database) == "0003_search"
 
 
 def test_start_is_refused_too(busy: Workshop, database: Dsn) -> None:
@@ -168,7 +157,7 @@ def test_start_is_refused_too(busy: Workshop, database: Dsn) -> None:
     assert (by_hook.returncode, by_hand.returncode) == (3, 3)
     assert "[hazard]" in by_hook.stderr
     assert "[hazard]" in by_hand.stderr
-    assert version(database) == HEAD
+    assert version_of(database) == HEAD
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -180,7 +169,7 @@ def test_accepted_it_runs(busy: Workshop, database: Dsn) -> None:
     """With its reason in the file the hazard is accepted."""
     sealed(busy, extra='accepted_hazards = {"index-blocks-writes": "at night, nobody writes"}\n')
     assert busy.migrate(MIGRATE_LARGE_TABLE="1000").returncode == 0
-    assert version(database) == "0003_search"
+    assert version_of(database) == "0003_search"
 
 
 def test_accepted_without_a_reason_it_does_not(busy: Workshop) -> None:
@@ -196,14 +185,14 @@ def test_migrate_hazards_decides(busy: Workshop, database: Dsn, word: str, warne
     ended = busy.migrate(MIGRATE_LARGE_TABLE="1000", MIGRATE_HAZARDS=word)
     assert ended.returncode == 0
     assert ("index-blocks-writes: task, about 1,200 rows" in ended.stderr) == warned
-    assert version(database) == "0003_search"
+    assert version_of(database) == "0003_search"
 
 
 def test_empty_database_has_nothing_large(workshop: Workshop, database: Dsn) -> None:
     """From nothing to head nothing is refused, whatever counts as large."""
     sealed(workshop)
     assert workshop.migrate(MIGRATE_LARGE_TABLE="0").returncode == 0
-    assert version(database) == "0003_search"
+    assert version_of(database) == "0003_search"
 
 
 def test_table_renamed_by_a_pending_revision_is_weighed(busy: Workshop, database: Dsn) -> None:
@@ -215,7 +204,7 @@ def test_table_renamed_by_a_pending_revision_is_weighed(busy: Workshop, database
     assert busy.migrate("seal").returncode == 0
     ended = busy.migrate(MIGRATE_LARGE_TABLE="1000")
     assert (ended.returncode, "index-blocks-writes: job, about 1,200 rows" in ended.stderr) == (3, True)
-    assert version(database) == HEAD
+    assert version_of(database) == HEAD
 
 
 def test_unsealed_revision_is_applied_with_a_warning(busy: Workshop, database: Dsn) -> None:
@@ -225,7 +214,7 @@ def test_unsealed_revision_is_applied_with_a_warning(busy: Workshop, database: D
     assert ended.returncode == 0
     assert "unsealed, so nobody knows what it would block: 0003_search" in ended.stderr
     assert "python utils/migrate.py seal" in ended.stderr
-    assert version(database) == "0003_search"
+    assert version_of(database) == "0003_search"
 
 
 def test_revision_edited_since_it_was_sealed_counts_as_unsealed(busy: Workshop) -> None:

@@ -9,7 +9,7 @@ import pytest
 from railhead.dsn import Dsn
 from railhead.hazards import repeatability, rewrite, rules
 from railhead.history import manifest
-from tests.databases import rows_of
+from tests.databases import rows_of, version_of
 from tests.forked_tree import Workshop
 
 OLD = {
@@ -53,11 +53,6 @@ def at_first(tree: Workshop, database: Dsn) -> None:
     rows_of(database, "INSERT INTO person SELECT n, 'name' FROM generate_series(1, 50) n; ANALYZE person")
 
 
-def version(database: Dsn) -> object:
-    """Return where the database is."""
-    return rows_of(database, "SELECT version_num FROM alembic_version")[0][0]
-
-
 def test_first_seal_adopts_a_history_from_elsewhere(old: Workshop) -> None:
     """It draws the line at the head, judges nothing, says so with the commands that change that, and `--check` is content."""
     ended = old.migrate("seal")
@@ -80,7 +75,7 @@ def test_database_in_the_middle_goes_on_with_one_warning(
     at_first(old, database)
     assert old.migrate("seal", *arguments).returncode == 0
     ended = old.migrate(MIGRATE_LARGE_TABLE="10")
-    assert (ended.returncode, version(database)) == (0, "4f3a"), ended.stderr
+    assert (ended.returncode, version_of(database)) == (0, "4f3a"), ended.stderr
     warned = [line for line in ended.stderr.splitlines() if "not judged" in line]
     assert len(warned) == 1
     assert "3 revisions are older than the first seal, up to 4f3a, so not judged, not-repeatable" in warned[0]
@@ -106,7 +101,7 @@ def test_what_is_new_is_judged_as_ever(old: Workshop, database: Dsn) -> None:
     assert "seal: 5 revisions in migrations/manifest.txt, 1 replayed\n" in told
     assert "index-blocks-writes: person" in told
     ended = old.migrate(MIGRATE_LARGE_TABLE="10")
-    assert (ended.returncode, version(database)) == (3, "4f3a")
+    assert (ended.returncode, version_of(database)) == (3, "4f3a")
     assert "5a4b would block a large table" in ended.stderr
 
 
@@ -116,7 +111,7 @@ def test_the_line_is_drawn_by_hand(old: Workshop, database: Dsn) -> None:
     ended = old.migrate("seal", "--adopted-up-to", "2b1c")
     assert (ended.returncode, "2 replayed" in ended.stdout) == (0, True)
     refused = old.migrate()
-    assert (refused.returncode, version(database)) == (3, "1f0a")
+    assert (refused.returncode, version_of(database)) == (3, "1f0a")
     assert "3d2e leaves its transaction with work that cannot be run again from the top" in refused.stderr
     assert "mixes" not in refused.stderr
     assert "2 replayed" in old.migrate("seal", "--adopted-up-to", "base").stdout

@@ -23,7 +23,7 @@ from railhead.schema.diff import Change
 from railhead.schema.kept_lines import parsed, split_identity
 from railhead.schema.objects import Constraint, Index
 from railhead.schema.phrases import Rule
-from tests.databases import Databases, rows_of
+from tests.databases import Databases, rows_of, run
 from tests.processes import eventually
 
 EVERYTHING = Path(__file__).with_name("everything.sql").read_text(encoding="utf-8")
@@ -52,12 +52,6 @@ def session(warm: Connection) -> Iterator[Connection]:
     """A connection to the database with one of everything, in a transaction that is rolled back."""
     yield warm
     warm.rollback()
-
-
-def run(connection: Connection, sql: str) -> None:
-    """Run some SQL in the connection's transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
 
 
 def told(changes: list[Change]) -> list[tuple[str, str]]:

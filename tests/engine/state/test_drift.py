@@ -39,7 +39,7 @@ from railhead.postgres.engine import engine_over
 from railhead.schema import catalog, requirements
 from railhead.settings import Settings
 from railhead.state import drift, ledger, status
-from tests.databases import Databases, rows_of
+from tests.databases import Databases, rows_of, run
 from tests.forked_tree import Workshop
 from tests.project.models import Base
 from tests.project_tree import PROJECT
@@ -226,12 +226,6 @@ def test_what_is_written_over_several_lines_is_mended_whole(made: Connection, th
         for statement in mend.split(";\n") if "CONCURRENTLY" in mend else [mend]:
             run(made, statement)
     assert drift.outside(made) == []
-
-
-def run(connection: Connection, sql: str) -> None:
-    """Run statements."""
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
 
 
 def test_our_own_models_and_migrations_say_the_same(at_head: Workshop) -> None:

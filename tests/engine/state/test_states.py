@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.databases import rows_of
 from tests.forked_tree import Workshop
-from tests.project_tree import MIGRATE
+from tests.project_tree import MIGRATE, sql
 
 SERVE = (sys.executable, "-c", "from app import create_app; create_app(); print('serving')")
 READY = (
@@ -278,12 +277,6 @@ def test_the_fallback_serves_and_says_how_to_get_out(workshop: Workshop) -> None
     assert "ValueError: not yet written" in started.stdout
     assert "python utils/migrate.py reset" in started.stdout
     assert sql(workshop, "SELECT action FROM migration_ledger WHERE outcome = 'applied'")[-1] == ("create_all",)
-
-
-def sql(tree: Workshop, statement: str) -> list[tuple[object, ...]]:
-    """Return the rows of one statement in the database of the tree."""
-    assert tree.database
-    return rows_of(tree.database, statement)
 
 
 def test_status_names_the_file_that_cannot_be_loaded(workshop: Workshop) -> None:
