@@ -176,7 +176,8 @@ class _Recorder(Operations):
         words = [word for word in bound.args[1:] if isinstance(word, str)]  # a keyword's, too
         like = _LIKE[name](*args, **kw) if name in _LIKE else None
         verb = Verb(name, *words, like=like, schema=kw.get("schema"))
-        self._notes.add(verb, outside=True, plain=like is not None or not {*kw} - {"schema"})
+        is_whole = len(words) == len(bound.args) - 1 and not {*bound.kwargs} - {"schema"}
+        self._notes.add(verb, outside=True, plain=like is not None or is_whole)
 
 
 class _Batch(BatchOperations):
