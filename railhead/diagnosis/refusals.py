@@ -94,7 +94,7 @@ def undone(revision: Revision | None) -> Refusal:
             ("danger", "the version would say that it is applied, and its work would be gone"),
         ],
         database=UNCHANGED,
-        next_step="take ROLLBACK and .rollback() out of it; what may fail:\nwith op.get_bind().begin_nested(): ...",
+        next_step="take ROLLBACK, .rollback() and .close() out of it; what may fail:\nwith op.get_bind().begin_nested(): ...",
         exit_code=ROLLED_BACK,
     )
 

@@ -6,6 +6,7 @@ configuration, whatever alembic.ini says. Connects to nothing: who asks for an e
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +15,7 @@ from psycopg2.extensions import connection as Driver
 from sqlalchemy import URL, Connection, Engine, Pool
 
 from railhead.dsn import Dsn
+from railhead.errors import Stop
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -32,7 +34,14 @@ def engine_of(
     dsn: Dsn, connect: Callable[[], Driver], pool: type[Pool] = sqlalchemy.NullPool, **options: int
 ) -> Engine:
     """Return an engine of the connections that `connect` makes, which knows where they lead."""
-    return sqlalchemy.create_engine(url_of(dsn), creator=connect, poolclass=pool, **options)
+    engine = sqlalchemy.create_engine(url_of(dsn), creator=connect, poolclass=pool, **options)
+    logging.getLogger(f"{pool.__module__}.{pool.__qualname__}").addFilter(_is_no_refusal)
+    return engine
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    """Tell whether a line of SQLAlchemy's is about something else than a refusal of ours, which is told in our own words."""
+    return not (record.exc_info and isinstance(record.exc_info[1], Stop))
 
 
 def url_of(dsn: Dsn) -> URL:

@@ -146,6 +146,23 @@ def test_a_refusal_cannot_be_caught(at_first: Workshop, database: Dsn) -> None:
     assert rows_of(database, "SELECT to_regclass('made')") == [(None,)]
 
 
+CLOSES = {
+    "closed": "op.get_bind().close()",
+    "with": "with op.get_bind() as bind:\n    bind.execute(sa.text('SELECT 1'))",
+}
+
+
+@pytest.mark.parametrize("code", CLOSES.values(), ids=CLOSES)
+def test_a_connection_that_is_closed_takes_its_work_with_it(at_first: Workshop, database: Dsn, code: str) -> None:
+    """That is refused in our own words alone, whatever SQLAlchemy would log of it."""
+    at_first.write("0002_closed", f"op.execute('CREATE TABLE made ()')\n{code}")
+    ended = at_first.migrate()
+    assert (ended.returncode, version(database)) == (5, [("0001_person",)]), ended.stderr
+    assert "[stolen-transaction]" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert rows_of(database, "SELECT to_regclass('made')") == [(None,)]
+
+
 @pytest.mark.parametrize("hand", ["bind in the middle", "SQL", "SQL at the end", "driver's level", "AUTOCOMMIT"])
 def test_down_and_up_again(bare: Workshop, database: Dsn, expected: str, hand: str) -> None:
     """A downgrade may end its transaction like an upgrade, once that is accepted, and the way up leads to the same schema."""
