@@ -198,7 +198,7 @@ def overview(
     `only` and `window` say which rows of the ledger are wanted.
     """
     place = inspection.snapshot(connection, settings.project.version_table, closely=True)
-    status = status_of(connection, settings, history, models, seen=place)
+    status = status_of(connection, settings, history, models, glance=place)
     arrivals = ledger.arrivals(connection) if place.has_ledger else {}
     total = ledger.count(connection, only) if place.has_ledger else 0
     limit, offset = window(total)

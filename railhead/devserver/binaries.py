@@ -26,12 +26,12 @@ def binary(name: str) -> Path:
     )
 
 
-def failure(folder: Path, said: str) -> Stop:
+def failure(folder: Path, words: str) -> Stop:
     """Return the Stop(`embedded-failed`) about a server in `folder`, with what was said about it."""
     return Stop(
         "embedded-failed",
         "the embedded PostgreSQL does not start",
-        facts=[("folder", str(folder)), ("said", said)],
+        facts=[("folder", str(folder)), ("said", words)],
         database="not reached",
         next_step="name a database: DATABASE_URL=postgresql://user:password@host:5432/name\n"
         f"or begin again, without the development data: rm -r '{folder}'",

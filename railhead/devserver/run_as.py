@@ -59,8 +59,8 @@ def candidates(uid: int, gid: int) -> list[RunAs]:
     """Return the ways for root to run a server whose files belong to this user, best first."""
     if uid != 0:
         return [RunAs(_as_user(uid, gid), uid, gid)]
-    other = _somebody()
-    return [RunAs(_in_namespace(), 0, 0), RunAs(_as_user(other.pw_uid, other.pw_gid), other.pw_uid, other.pw_gid)]
+    user = _somebody()
+    return [RunAs(_in_namespace(), 0, 0), RunAs(_as_user(user.pw_uid, user.pw_gid), user.pw_uid, user.pw_gid)]
 
 
 def _refusal(guise: RunAs) -> str | None:

@@ -43,12 +43,12 @@ def ward(place: str, linger: str, starting: str, *options: str) -> NoReturn:
 
 def _wait_for_the_last_user(server: Server, users: int, path: Path, linger: float) -> None:
     """Return when nobody has used the server for `linger` seconds, with the door locked; or when the server is gone."""
-    busy, seen = time.monotonic(), 0
+    busy, latest = time.monotonic(), 0
     while server.running() and file_lock.is_same(users, path):
         last_entry = os.fstat(users).st_mtime_ns
         alone = file_lock.taken(users, file_lock.ALONE)
-        if not alone or last_entry != seen:
-            busy, seen = time.monotonic(), last_entry
+        if not alone or last_entry != latest:
+            busy, latest = time.monotonic(), last_entry
         if alone:
             if time.monotonic() - busy >= linger:
                 return

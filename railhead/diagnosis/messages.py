@@ -63,12 +63,12 @@ def failed(
             facts.append(("raised by", outside))
         file = file if step else outside.partition(",")[0]
         facts.append(("connection", "another one, that this file has opened or uses; the one that migrates is well"))
-    known = None if foreign else _cause(error, name, file, ask)
+    reason = None if foreign else _cause(error, name, file, ask)
     if swallowed(error):
         facts.append(("then", f"{file} caught that and went on, in a transaction that PostgreSQL had aborted"))
-        known = _gone_on(known, file)
-    why = f": {known.headline}" if known else ""
-    advice = f"{known.advice}\n" if known else ""
+        reason = _gone_on(reason, file)
+    why = f": {reason.headline}" if reason else ""
+    advice = f"{reason.advice}\n" if reason else ""
     if left:
         return Stop(
             "migration-half-done",
@@ -78,11 +78,11 @@ def failed(
             next_step=f"{advice}see that {file} can run again from the top, then:\n{again}",
         )
     return Stop(
-        known.slug if known else "migration-failed",
+        reason.slug if reason else "migration-failed",
         f"{name} failed and was rolled back{why}",
         facts=facts,
         database=place,
-        next_step=f"{advice}then:\n{again}" if known else f"correct {file}, then:\n{again}",
+        next_step=f"{advice}then:\n{again}" if reason else f"correct {file}, then:\n{again}",
         exit_code=ROLLED_BACK,
     )
 
@@ -91,14 +91,14 @@ def refused(error: BaseException, place: str, *, ask: Ask = _silent, again: str)
     """Return the story of a question, or of a preparation, that PostgreSQL refused while no migration ran."""
     if failures.is_lost(cause(error)) and raised_outside(error):
         return failed(error, None, place, left=False, foreign=True, again=again)
-    known = _cause(error, "the engine", "", ask)
+    reason = _cause(error, "the engine", "", ask)
     need = own_needs.find(original, ask) if isinstance(original := cause(error), psycopg2.Error) else None
     if need:
         slug, headline, advice = need.slug, need.headline, f"{need.advice}\nthen:\n{again}"
-    elif known and known.slug in {"missing-privilege", "read-only", "disk-full", "server-error"}:
-        slug, headline, advice = known.slug, known.headline, f"{known.advice}\nthen:\n{again}"
-    elif known and known.slug == "lock-timeout":
-        slug, headline, advice = "table-busy", "a table stayed locked by others", f"{known.advice}\nthen:\n{again}"
+    elif reason and reason.slug in {"missing-privilege", "read-only", "disk-full", "server-error"}:
+        slug, headline, advice = reason.slug, reason.headline, f"{reason.advice}\nthen:\n{again}"
+    elif reason and reason.slug == "lock-timeout":
+        slug, headline, advice = "table-busy", "a table stayed locked by others", f"{reason.advice}\nthen:\n{again}"
     elif failures.is_lost(cause(error)):
         slug, headline, advice = "connection-lost", "the connection to the database was lost", again
     else:
@@ -113,7 +113,7 @@ def table_busy(
 ) -> Stop:
     """Return the story of a revision that never got its table locks."""
     facts: list[Fact] = [("revision", step.revision)] if step else []
-    facts += [("blocker", str(one)) for one in who] or [("blocker", "gone when we looked")]
+    facts += [("blocker", str(blocker)) for blocker in who] or [("blocker", "gone when we looked")]
     facts += [*_words(error), ("waited", str(waited))]
     end = who[0].end if who else UPGRADE
     return TableBusy(
@@ -136,14 +136,14 @@ def lock_busy(holder: Holder | None, place: str, waited: Allowance) -> Stop:
     )
 
 
-def connection_lost(revision: str | None, told: str, times: int, waited: Allowance) -> Stop:
+def connection_lost(revision: str | None, words: str, times: int, waited: Allowance) -> Stop:
     """Return the story of a connection that was lost too often or for too long."""
     return Stop(
         "connection-lost",
         "the connection to the database was lost",
         facts=[
             *([("revision", revision)] if revision else []),
-            ("PostgreSQL", told),
+            ("PostgreSQL", words),
             ("lost", f"{times} times; at most {waited} are spent on waiting"),
         ],
         database=NOBODY_ANSWERS,
@@ -177,13 +177,13 @@ def not_entered() -> Stop:
 
 def two_databases(addresses: Sequence[Address], place: str) -> Stop:
     """Return the story of two URLs that lead to different places; `place` is what is at the first, the migrations'."""
-    variable, other = (address.variable for address in addresses)
+    variable, second = (address.variable for address in addresses)
     return TwoDatabases(
         "two-databases",
-        f"{variable} and {other} name two different databases",
+        f"{variable} and {second} name two different databases",
         facts=[(f"url {index}", str(address)) for index, address in enumerate(addresses, 1)],
         database=f"the one of {variable} is {place}; the application would use the other",
-        next_step=f"make {variable} and {other} name the same database, then start again",
+        next_step=f"make {variable} and {second} name the same database, then start again",
     )
 
 

@@ -135,8 +135,8 @@ class Failure(NamedTuple):
         if self.sentence.startswith("relation "):
             is_made = self.code == "42P07" and _MAKES_INDEX.match(self.statement)
             return "index" if is_made else "table"
-        told = next((kind for kind in _KINDS if self.sentence.startswith(f"{kind} ")), "object")
-        return "enum value" if told == "enum label" else told
+        noun = next((kind for kind in _KINDS if self.sentence.startswith(f"{kind} ")), "object")
+        return "enum value" if noun == "enum label" else noun
 
     @property
     def builds(self) -> bool:
@@ -164,8 +164,8 @@ class Failure(NamedTuple):
         """Return how the violated constraint is made: from the statement that makes it, or from the database."""
         if not self.constraint:  # of a domain, a partition, somebody's trigger: the database does not know it either
             return self.statement
-        _, found, rest = self.statement.partition(self.constraint)
-        if found and (FOREIGN_KEY.search(rest) or condition_of(rest)):
+        _, name, rest = self.statement.partition(self.constraint)
+        if name and (FOREIGN_KEY.search(rest) or condition_of(rest)):
             return rest
         return str(self.ask(_CONSTRAINT, (self.constraint, self.schema, self.table)) or "")
 
@@ -179,17 +179,17 @@ class Failure(NamedTuple):
 
 def of(error: psycopg2.Error, statement: str, revision: str, file: str, ask: Ask) -> Failure:
     """Return an error taken apart: `statement` is what failed, in `file` of `revision`."""
-    told = error.diag
-    schema = told.schema_name or ""
+    diagnostics = error.diag
+    schema = diagnostics.schema_name or ""
     prefix = "" if schema in {"", "public"} else f"{quoted_name(schema)}."
     return Failure(
         code=error.pgcode or "",
-        sentence=told.message_primary or "",
-        detail=told.message_detail or "",
-        hint=told.message_hint or "",
-        table=f"{prefix}{quoted_name(told.table_name)}" if told.table_name else "",
-        column=quoted_name(told.column_name or ""),
-        constraint=told.constraint_name or "",
+        sentence=diagnostics.message_primary or "",
+        detail=diagnostics.message_detail or "",
+        hint=diagnostics.message_hint or "",
+        table=f"{prefix}{quoted_name(diagnostics.table_name)}" if diagnostics.table_name else "",
+        column=quoted_name(diagnostics.column_name or ""),
+        constraint=diagnostics.constraint_name or "",
         schema=schema,
         statement=statement,
         revision=revision,
@@ -202,14 +202,14 @@ def of(error: psycopg2.Error, statement: str, revision: str, file: str, ask: Ask
 
 def condition_of(definition: str) -> str | None:
     """Return what a check asks for, without its brackets, of however many lines; None when there is no check."""
-    found = _CHECK.search(definition)
-    if found is None:
+    match = _CHECK.search(definition)
+    if match is None:
         return None
     depth = 0
-    for piece in _PIECE.finditer(definition, found.end()):
+    for piece in _PIECE.finditer(definition, match.end()):
         depth += {"(": 1, ")": -1}.get(piece[0], 0)
         if not depth:
-            return definition[found.end() + 1 : piece.start()].strip()
+            return definition[match.end() + 1 : piece.start()].strip()
     return None
 
 
@@ -223,8 +223,8 @@ def _in_force(error: psycopg2.Error) -> str:
 
 
 def _login(error: psycopg2.Error) -> str:
-    asked = error.cursor  # None where no statement was executed; its connection is closed by now
-    return str(parse_dsn(asked.connection.dsn).get("user", "")) if asked else ""
+    session = error.cursor  # None where no statement was executed; its connection is closed by now
+    return str(parse_dsn(session.connection.dsn).get("user", "")) if session else ""
 
 
 _CONSTRAINT = """

@@ -70,20 +70,20 @@ def _is_there_slug(failure: Failure) -> str:
 
 
 def _is_there_headline(failure: Failure) -> str:
-    there = still_there.what(failure)
-    if there == still_there.NOTHING:
+    noun = still_there.what(failure)
+    if noun == still_there.NOTHING:
         return f"it makes the {failure.kind} {failure.path} twice"
-    return f"the {there or failure.kind} {failure.path} is there already"
+    return f"the {noun or failure.kind} {failure.path} is there already"
 
 
 def _is_there_advice(failure: Failure) -> str:
-    there = still_there.what(failure)
-    if there == still_there.NOTHING:
+    noun = still_there.what(failure)
+    if noun == still_there.NOTHING:
         return _twice_advice(failure)
-    if there is not None and there != failure.kind:
+    if noun is not None and noun != failure.kind:
         return (
-            f"{failure.file} makes something else of this name: give that another one, or, where the {there} is nobody else's:\n"
-            f"ALTER {there.upper()} {failure.name} RENAME TO {_renamed(failure)};"
+            f"{failure.file} makes something else of this name: give that another one, or, where the {noun} is nobody else's:\n"
+            f"ALTER {noun.upper()} {failure.name} RENAME TO {_renamed(failure)};"
         )
     if failure.kind == "type":
         return _type_advice(failure)

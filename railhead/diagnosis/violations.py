@@ -47,13 +47,13 @@ def reference(failure: Failure) -> str:
     match = FOREIGN_KEY.search(failure.definition)
     if not failure.builds or match is None:
         return f"let {failure.file} write the row that is pointed at first, see the detail above"
-    columns, other = _columns(match[1]), match[2]
+    columns, referred_table = _columns(match[1]), match[2]
     others = _columns(match[3] or "id")
-    same = " AND ".join(f"o.{there} = t.{here}" for here, there in zip(columns, others, strict=False))
-    given = " AND ".join(f"t.{column} IS NOT NULL" for column in columns)
+    same = " AND ".join(f"o.{referred} = t.{own}" for own, referred in zip(columns, others, strict=False))
+    condition = " AND ".join(f"t.{column} IS NOT NULL" for column in columns)
     return (
         f"find the rows that point at nothing, and correct or delete them:\n"
-        f"SELECT t.* FROM {failure.table} t\n WHERE {given} AND NOT EXISTS (SELECT FROM {other} o WHERE {same});"
+        f"SELECT t.* FROM {failure.table} t\n WHERE {condition} AND NOT EXISTS (SELECT FROM {referred_table} o WHERE {same});"
     )
 
 

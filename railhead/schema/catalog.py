@@ -112,7 +112,7 @@ class Catalog:
         """Return what there is, each by what it is called: `column task.title`."""
         if self.told is not None:
             return self.told
-        return {each.identity: each for each in map(kept_lines.parsed, self.lines)}
+        return {thing.identity: thing for thing in map(kept_lines.parsed, self.lines)}
 
     def object_of(self, line: str) -> CatalogObject:
         """Return the object of one of the lines."""
@@ -121,13 +121,13 @@ class Catalog:
     @property
     def definitions(self) -> dict[str, str]:
         """Return how each object is made: `column task.title` is `text not null`. It may take many lines."""
-        return {identity: each.definition for identity, each in self.objects.items()}
+        return {identity: thing.definition for identity, thing in self.objects.items()}
 
     def only(self, is_meant: Callable[[str], bool]) -> Self:
         """Return the part of it whose identities are meant."""
         lines = tuple(line for line in self.lines if is_meant(line.partition("\t")[0]))
-        told = self.told and {line.partition("\t")[0]: self.object_of(line) for line in lines}
-        return replace(self, lines=lines, told=told)
+        things = self.told and {line.partition("\t")[0]: self.object_of(line) for line in lines}
+        return replace(self, lines=lines, told=things)
 
     @property
     def fingerprint(self) -> str:
@@ -138,7 +138,7 @@ class Catalog:
         """
         fields = (line.split("\t") for line in self.lines)
         portable = [
-            "\t".join(each[:2]) for each in fields if len(each) < 4 or each[0].startswith(("table ", "column "))
+            "\t".join(words[:2]) for words in fields if len(words) < 4 or words[0].startswith(("table ", "column "))
         ]
         return sha256("\n".join([str(self.format), *portable]).encode()).hexdigest()[:16]
 
@@ -164,13 +164,13 @@ def told_who(connection: Connection) -> Iterator[None]:
     try:
         yield
     except psycopg2.errors.LockNotAvailable as error:
-        who = blockers.find_blockers(connection, blockers.OWNERS_OF_TABLES)
-        end = who[0].end if who else "look again"
+        holders = blockers.find_blockers(connection, blockers.OWNERS_OF_TABLES)
+        end = holders[0].end if holders else "look again"
         raise TableBusy(
             "table-busy",
             "a table is locked, so that the schema cannot be read",
             facts=[
-                *([("blocker", str(one)) for one in who] or [("blocker", "gone when we looked")]),
+                *([("blocker", str(blocker)) for blocker in holders] or [("blocker", "gone when we looked")]),
                 ("PostgreSQL", f"{failures.server_words(error)} (SQLSTATE {error.pgcode})"),
                 ("waited", f"at most {LOCK_TIMEOUT} s"),
             ],
@@ -191,9 +191,9 @@ def _read(connection: Connection, *, often: bool) -> Catalog:
             sql = f"EXECUTE {KEPT_PLAN}" if cursor.rowcount else f"PREPARE {KEPT_PLAN} AS {sql}; EXECUTE {KEPT_PLAN}"
         cursor.execute(_PINNED + sql)
         objects_of = _remembered if often else _objects
-        told = {each.identity: each for row in cursor.fetchall() for each in objects_of(*row)}
+        things = {thing.identity: thing for row in cursor.fetchall() for thing in objects_of(*row)}
     return Catalog(
-        tuple(sorted([each.line for each in told.values()])), connection.info.server_version // 10000, told=told
+        tuple(sorted([thing.line for thing in things.values()])), connection.info.server_version // 10000, told=things
     )
 
 

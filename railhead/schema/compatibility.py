@@ -39,7 +39,7 @@ def breaks(before: Catalog, after: Catalog) -> list[Break]:
 
 
 def _gone(old: Objects, new: Objects) -> Iterator[Break]:
-    for thing in (old[gone] for gone in old.keys() - new.keys()):
+    for thing in (old[name] for name in old.keys() - new.keys()):
         if thing.kind in RELATIONS:
             yield from _without_relation(thing, old, new)
         elif thing.kind == "column" and identity("table", thing.place) in new:
@@ -87,8 +87,8 @@ def _lost(was: CatalogObject, now: CatalogObject, enums: set[str]) -> Iterator[s
             columns = dict(after)
             for column, type_ in before:
                 if columns.get(column) != type_:
-                    what = "has another type in" if column in columns else "has lost"
-                    yield f"{now.identity} {what} the column {column}"
+                    fault = "has another type in" if column in columns else "has lost"
+                    yield f"{now.identity} {fault} the column {column}"
 
 
 def _demanding(old: Objects, new: Objects) -> Iterator[Break]:
@@ -124,19 +124,19 @@ _WIDER = {("real", "double precision"), ("cidr", "inet")}
 _SIZED = re.compile(r"(.+?)\((\d+)(?:,(-?\d+))?\)(.*)")
 
 
-def holds(there: str, needed: str) -> bool:
-    """Tell whether a column of type `there` takes and gives what code that was written for `needed` expects."""
-    if there == needed:
+def holds(actual: str, needed: str) -> bool:
+    """Tell whether a column of type `actual` takes and gives what code that was written for `needed` expects."""
+    if actual == needed:
         return True
-    if _base(needed) == _base(there):
-        return _size_holds(_size(there), _size(needed), is_number=_base(there) == "numeric")
-    if _base(needed) in _NUMBERS[:3] and _base(there) in _NUMBERS[:3]:
-        return _NUMBERS.index(_base(there)) > _NUMBERS.index(_base(needed))
-    if there == "text":
+    if _base(needed) == _base(actual):
+        return _size_holds(_size(actual), _size(needed), is_number=_base(actual) == "numeric")
+    if _base(needed) in _NUMBERS[:3] and _base(actual) in _NUMBERS[:3]:
+        return _NUMBERS.index(_base(actual)) > _NUMBERS.index(_base(needed))
+    if actual == "text":
         return _base(needed) in {"character varying", "citext"}
-    if _base(there) == "character varying":
+    if _base(actual) == "character varying":
         return needed != "text" and _base(needed) == "character varying"
-    return (needed, there) in _WIDER
+    return (needed, actual) in _WIDER
 
 
 def _base(type_: str) -> str:
@@ -149,14 +149,14 @@ def _size(type_: str) -> tuple[int, int] | None:
     return (int(match[2]), int(match[3] or 0)) if match else None
 
 
-def _size_holds(there: tuple[int, int] | None, needed: tuple[int, int] | None, *, is_number: bool) -> bool:
-    if there is None:
+def _size_holds(actual: tuple[int, int] | None, needed: tuple[int, int] | None, *, is_number: bool) -> bool:
+    if actual is None:
         return True
     if needed is None:
         return False
     if is_number:  # digits before the point, and behind it
-        return there[0] - there[1] >= needed[0] - needed[1] and there[1] >= needed[1]
-    return there[0] >= needed[0]
+        return actual[0] - actual[1] >= needed[0] - needed[1] and actual[1] >= needed[1]
+    return actual[0] >= needed[0]
 
 
 def _columns(objects: Objects, table: str) -> list[str]:

@@ -58,18 +58,18 @@ def difference(before: Catalog, after: Catalog) -> list[Change]:
 
 def _differing(catalog: Catalog, common: set[str], *, portable: bool) -> dict[str, CatalogObject]:
     objects = (catalog.object_of(line) for line in catalog.lines if line not in common)
-    return {each.identity: each._replace(here="") if portable else each for each in objects}
+    return {thing.identity: thing._replace(here="") if portable else thing for thing in objects}
 
 
 def _changes(before: dict[str, CatalogObject], after: dict[str, CatalogObject]) -> dict[str, Change]:
     """Return every object that differs; the origin of one is never a difference."""
     changes = {}
-    for each in sorted(before.keys() | after.keys()):
-        was, now = before.get(each), after.get(each)
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
         if was and now and was.words == now.words:
             continue
         kind = "added" if was is None else "removed" if now is None else "changed"
-        changes[each] = Change(kind, each, was and was.words, now and now.words, was=was, now=now)
+        changes[name] = Change(kind, name, was and was.words, now and now.words, was=was, now=now)
     return changes
 
 
@@ -152,6 +152,6 @@ def _summed_up(change: Change) -> Change:
         elif not part.thing.kind.startswith(COMMENT):
             others[part.thing.kind] += 1
     counted = [f"{count} {noun if count == 1 else _PLURALS.get(noun, f'{noun}s')}" for noun, count in others.items()]
-    told = (change.before or change.after or "", ", ".join(columns) or "no columns", ", ".join(counted))
-    words = "; ".join(filter(None, told))
+    texts = (change.before or change.after or "", ", ".join(columns) or "no columns", ", ".join(counted))
+    words = "; ".join(filter(None, texts))
     return change._replace(before=words) if change.kind == "removed" else change._replace(after=words)

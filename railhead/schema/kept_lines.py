@@ -81,8 +81,8 @@ def _view(columns: str, options: str | None, uses: str | None) -> Facts:
 def _domain(checks: str, **fields: str) -> Facts:
     ends = [match.start() for match in re.finditer(_CHECK, covered(checks))][1:]
     starts = [0, *ends]
-    each = (checks[start:end] for start, end in zip(starts, [*ends, len(checks)], strict=True)) if checks else ()
-    return objects.Domain(**fields, checks=tuple(check.removeprefix(" constraint ") for check in each))
+    texts = (checks[start:end] for start, end in zip(starts, [*ends, len(checks)], strict=True)) if checks else ()
+    return objects.Domain(**fields, checks=tuple(check.removeprefix(" constraint ") for check in texts))
 
 
 def _inside(brackets: str | None) -> str | None:

@@ -60,14 +60,14 @@ class DatabaseObject(NamedTuple):
 
 
 class Ownership:
-    """What is ours in one database. `known` are the tables and types of the models, `ignored` what the project leaves to others."""
+    """What is ours in one database. `of_models` are the tables and types of the models, `ignored` what the project leaves to others."""
 
     def __init__(
         self,
         home: str,
-        there: Sequence[DatabaseObject],
+        things: Sequence[DatabaseObject],
         made: MadeObjects,
-        known: Collection[tuple[str, str]],
+        of_models: Collection[tuple[str, str]],
         ignored: Sequence[str],
         *,
         is_certain: bool = True,
@@ -76,15 +76,15 @@ class Ownership:
         self.is_certain = is_certain
         """Whether all that was made is known; not where the database is at a revision that this code does not have."""
         self.home = home
-        self.there = tuple(there)
+        self.there = tuple(things)
         self._made = made
-        self._known = frozenset(known)
+        self._known = frozenset(of_models)
         self._ignored = tuple(ignored)
         self._users: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        for one in there:
-            if one.kind == TYPE and one.parent_schema and one.parent:
-                self._users.setdefault((one.schema, one.name), []).append((one.parent_schema, one.parent))
-        self._of_extensions = {(one.kind, one.schema, one.name) for one in there if one.of_extension}
+        for thing in things:
+            if thing.kind == TYPE and thing.parent_schema and thing.parent:
+                self._users.setdefault((thing.schema, thing.name), []).append((thing.parent_schema, thing.parent))
+        self._of_extensions = {(thing.kind, thing.schema, thing.name) for thing in things if thing.of_extension}
 
     def is_made(self, kind: str, schema: str, name: str) -> bool:
         """Tell whether a revision has made this."""
@@ -92,8 +92,8 @@ class Ownership:
 
     def is_left_out(self, kind: str, schema: str, name: str) -> bool:
         """Tell whether this is an extension's, or one that the project leaves to others: whatever the models and revisions say."""
-        said = {name, full_name(schema, name)}
-        ignored = any(fnmatchcase(one, pattern) for one in said for pattern in self._ignored)
+        names = {name, full_name(schema, name)}
+        ignored = any(fnmatchcase(spelling, pattern) for spelling in names for pattern in self._ignored)
         return ignored or (kind, schema, name) in self._of_extensions
 
     def is_ours(self, kind: str, schema: str, name: str) -> bool:
@@ -119,28 +119,30 @@ class Ownership:
     def left_alone(self, schemas: Collection[str] | None = None) -> list[str]:
         """Return the names of the tables that are nobody's whom we know, in these schemas or in all."""
         return [
-            self._told(one.schema, one.name)
-            for one in self.there
-            if one.kind == RELATION
-            and one.parent is None
-            and not one.of_extension
-            and (schemas is None or one.schema in schemas)
-            and not self.is_ours(*one[:3])
+            self._told(thing.schema, thing.name)
+            for thing in self.there
+            if thing.kind == RELATION
+            and thing.parent is None
+            and not thing.of_extension
+            and (schemas is None or thing.schema in schemas)
+            and not self.is_ours(*thing[:3])
         ]
 
     @property
     def ours(self) -> list[tuple[str, str]]:
         """Return the schema and the name of each table that a revision has made and that is there."""
         return [
-            (one.schema, one.name)
-            for one in self.there
-            if one.kind == RELATION and self.is_made(*one[:3]) and not self.is_left_out(*one[:3])
+            (thing.schema, thing.name)
+            for thing in self.there
+            if thing.kind == RELATION and self.is_made(*thing[:3]) and not self.is_left_out(*thing[:3])
         ]
 
     @property
     def is_empty(self) -> bool:
         """Tell whether there is no table that could be ours, and no revision makes one."""
-        return not self._made and not any(one.kind == RELATION and not self.is_left_out(*one[:3]) for one in self.there)
+        return not self._made and not any(
+            thing.kind == RELATION and not self.is_left_out(*thing[:3]) for thing in self.there
+        )
 
     def _placed(self, written: str) -> tuple[str, str]:
         schema, name = split_name(written)
@@ -161,9 +163,9 @@ def ownership(
     """Return whose the things in this database are. Read-only."""
     rows = fetch_all(connection, _THERE)
     home = str(rows[0][0] or "public")
-    there = [DatabaseObject(*row[1:]) for row in rows if row[1] is not None]  # type: ignore[arg-type]
-    known = _known(metadata, home) if metadata is not None else ()
-    return Ownership(home, there, made, known, ignored, is_certain=is_certain)
+    things = [DatabaseObject(*row[1:]) for row in rows if row[1] is not None]  # type: ignore[arg-type]
+    of_models = _known(metadata, home) if metadata is not None else ()
+    return Ownership(home, things, made, of_models, ignored, is_certain=is_certain)
 
 
 def _known(metadata: MetaData, home: str) -> set[tuple[str, str]]:

@@ -81,37 +81,37 @@ class Rule(NamedTuple):
     @classmethod
     def of_constraint(cls, statement: str) -> Self:
         """Return the rule that pg_get_constraintdef has written down."""
-        said = parts(_CONSTRAINT, statement)
-        if said is None:
+        groups = parts(_CONSTRAINT, statement)
+        if groups is None:
             return cls(statement)
-        is_check = said["kind"] == "CHECK"
+        is_check = groups["kind"] == "CHECK"
         return cls(
-            said["kind"] or "",
-            () if is_check else tuple(listed(inside(said["keys"]))),
-            said["method"] or "",
-            tuple(listed(inside(said["include"]))),
-            inside(said["keys"] if is_check else said["where"]) or None,
-            said["references"],
-            (said["actions"] or "").strip(),
-            nulls_not_distinct=said["nulls"] is not None,
-            deferrable=said["deferrable"] is not None,
-            deferred=said["deferred"] is not None,
-            not_valid=said["not_valid"] is not None,
+            groups["kind"] or "",
+            () if is_check else tuple(listed(inside(groups["keys"]))),
+            groups["method"] or "",
+            tuple(listed(inside(groups["include"]))),
+            inside(groups["keys"] if is_check else groups["where"]) or None,
+            groups["references"],
+            (groups["actions"] or "").strip(),
+            nulls_not_distinct=groups["nulls"] is not None,
+            deferrable=groups["deferrable"] is not None,
+            deferred=groups["deferred"] is not None,
+            not_valid=groups["not_valid"] is not None,
         )
 
     @classmethod
     def of_index(cls, statement: str) -> Self:
         """Return the rule that pg_get_indexdef has written down."""
-        said = parts(_INDEX, statement)
-        if said is None:
+        groups = parts(_INDEX, statement)
+        if groups is None:
             return cls("INDEX")
         return cls(
-            "UNIQUE" if said["unique"] else "INDEX",
-            tuple(listed(inside(said["keys"]))),
-            said["method"] or "",
-            tuple(listed(inside(said["include"]))),
-            said["where"],
-            nulls_not_distinct=said["nulls"] is not None,
+            "UNIQUE" if groups["unique"] else "INDEX",
+            tuple(listed(inside(groups["keys"]))),
+            groups["method"] or "",
+            tuple(listed(inside(groups["include"]))),
+            groups["where"],
+            nulls_not_distinct=groups["nulls"] is not None,
         )
 
 

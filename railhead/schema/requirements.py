@@ -60,33 +60,33 @@ def _unmet_tables(metadata: MetaData, connection: Connection) -> Iterator[str]:
     inspector = sqlalchemy.inspect(connection)
     for schema in {table.schema for table in metadata.tables.values()}:
         tables = {table.name: table for table in metadata.tables.values() if table.schema == schema}
-        found = inspector.get_multi_columns(schema=schema, filter_names=list(tables), kind=ObjectKind.ANY)
+        reflected = inspector.get_multi_columns(schema=schema, filter_names=list(tables), kind=ObjectKind.ANY)
         for name, table in sorted(tables.items()):
-            columns = found.get((schema, name))
+            columns = reflected.get((schema, name))
             if columns is None:
                 yield f"table {table.fullname} is gone"
             else:
                 yield from _unmet_columns(table, {column["name"]: column for column in columns})
 
 
-def _unmet_columns(table: Table, found: dict[str, ReflectedColumn]) -> Iterator[str]:
+def _unmet_columns(table: Table, reflected: dict[str, ReflectedColumn]) -> Iterator[str]:
     for column in table.columns:
-        there = found.get(column.name)
+        actual = reflected.get(column.name)
         place = f"column {table.fullname}.{column.name}"
-        if there is None:
+        if actual is None:
             yield f"{place} is gone"
             continue
-        if not _holds(there["type"], column.type):
-            yield f"{place} is {_named(there['type'])} now, not {_named(column.type)}"
-        if column.nullable and not there["nullable"]:
+        if not _holds(actual["type"], column.type):
+            yield f"{place} is {_named(actual['type'])} now, not {_named(column.type)}"
+        if column.nullable and not actual["nullable"]:
             yield f"{place} must be given a value now"
-        if column.server_default is not None and not column.nullable and not _has_value(there):
+        if column.server_default is not None and not column.nullable and not _has_value(actual):
             yield f"{place} has lost its default"
-        if _takes_no_value(there) and not (column.computed or column.identity or column.autoincrement is True):
+        if _takes_no_value(actual) and not (column.computed or column.identity or column.autoincrement is True):
             yield f"{place} can no longer be given a value"
     names = {column.name for column in table.columns}
-    for name, there in found.items():
-        if name not in names and not there["nullable"] and not _has_value(there):
+    for name, actual in reflected.items():
+        if name not in names and not actual["nullable"] and not _has_value(actual):
             yield f"column {table.fullname}.{name} is new and must be given a value"
 
 
@@ -99,68 +99,68 @@ def _takes_no_value(column: ReflectedColumn) -> bool:
     return bool(column.get("computed") or (identity and identity["always"]))
 
 
-def _holds(there: types.TypeEngine[Any], needed: types.TypeEngine[Any]) -> bool:
-    """Tell whether a column of type `there` takes and gives what code that was written for `needed` expects."""
+def _holds(actual: types.TypeEngine[Any], needed: types.TypeEngine[Any]) -> bool:
+    """Tell whether a column of type `actual` takes and gives what code that was written for `needed` expects."""
     needed = _stored(needed)
     if isinstance(needed, types.ARRAY):
-        return isinstance(there, types.ARRAY) and _holds(there.item_type, needed.item_type)
+        return isinstance(actual, types.ARRAY) and _holds(actual.item_type, needed.item_type)
     if isinstance(needed, types.Enum):
-        return isinstance(there, types.Enum | types.String)
+        return isinstance(actual, types.Enum | types.String)
     if isinstance(needed, types.String):
-        length = getattr(there, "length", None)
-        return isinstance(there, types.String) and (
+        length = getattr(actual, "length", None)
+        return isinstance(actual, types.String) and (
             length is None or (needed.length is not None and length >= needed.length)
         )
     if isinstance(needed, types.Integer):
-        return isinstance(there, types.Integer) and _width(there) >= _width(needed)
+        return isinstance(actual, types.Integer) and _width(actual) >= _width(needed)
     if isinstance(needed, types.Numeric) and not isinstance(needed, types.Float):
-        return isinstance(there, types.Numeric) and _digits(there) >= _digits(needed)
+        return isinstance(actual, types.Numeric) and _digits(actual) >= _digits(needed)
     if isinstance(needed, types.Float):
-        return isinstance(there, types.Numeric) or (isinstance(there, types.Float) and _bits(there) >= _bits(needed))
+        return isinstance(actual, types.Numeric) or (isinstance(actual, types.Float) and _bits(actual) >= _bits(needed))
     if isinstance(needed, types.DateTime | types.Time):
         kind = types.DateTime if isinstance(needed, types.DateTime) else types.Time
-        return isinstance(there, kind) and bool(there.timezone) == bool(needed.timezone)
+        return isinstance(actual, kind) and bool(actual.timezone) == bool(needed.timezone)
     affinity = needed._type_affinity  # noqa: SLF001  SQLAlchemy has no public word for "the same kind of type"
     return isinstance(needed, types.NullType | types.UserDefinedType) or (
-        affinity is None or issubclass(there._type_affinity or type(there), affinity)  # noqa: SLF001
+        affinity is None or issubclass(actual._type_affinity or type(actual), affinity)  # noqa: SLF001
     )
 
 
-def _stored(one: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+def _stored(type_: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
     """Return the type of the column below what the application makes of its values."""
-    while isinstance(one, types.TypeDecorator) and not isinstance(one, types.Interval):
-        one = one.load_dialect_impl(_DIALECT)
-    return one
+    while isinstance(type_, types.TypeDecorator) and not isinstance(type_, types.Interval):
+        type_ = type_.load_dialect_impl(_DIALECT)
+    return type_
 
 
-def _bits(one: types.Float[Any]) -> int:
+def _bits(type_: types.Float[Any]) -> int:
     """Return the binary digits that are kept: PostgreSQL makes real of up to 24."""
-    return 24 if _named(one) == "REAL" or (one.precision is not None and one.precision <= 24) else 53
+    return 24 if _named(type_) == "REAL" or (type_.precision is not None and type_.precision <= 24) else 53
 
 
-def _named(one: types.TypeEngine[Any]) -> str:
+def _named(type_: types.TypeEngine[Any]) -> str:
     """Return what PostgreSQL calls a type; of one that it has no name for, ours."""
     try:
-        return one.compile(_DIALECT)
+        return type_.compile(_DIALECT)
     except CompileError:
-        return str(one)
+        return str(type_)
 
 
-def _width(one: types.Integer) -> int:
-    return 1 if isinstance(one, types.SmallInteger) else 3 if isinstance(one, types.BigInteger) else 2
+def _width(type_: types.Integer) -> int:
+    return 1 if isinstance(type_, types.SmallInteger) else 3 if isinstance(type_, types.BigInteger) else 2
 
 
-def _digits(one: types.Numeric[Any]) -> tuple[float, float]:
+def _digits(type_: types.Numeric[Any]) -> tuple[float, float]:
     """Return the digits before and after the point that fit; no precision means all."""
-    if one.precision is None:
+    if type_.precision is None:
         return float("inf"), float("inf")
-    return one.precision - (one.scale or 0), one.scale or 0
+    return type_.precision - (type_.scale or 0), type_.scale or 0
 
 
 def _unmet_values(metadata: MetaData, connection: Connection) -> Iterator[str]:
-    for name, needed, there in differing_enums(metadata, connection):
+    for name, needed, actual in differing_enums(metadata, connection):
         for value in needed:
-            if value not in there:
+            if value not in actual:
                 yield f"value {value!r} of the enum {name} is gone"
 
 
@@ -174,14 +174,14 @@ def differing_enums(metadata: MetaData, connection: Connection) -> Iterator[tupl
     }
     if not needed:
         return
-    found = connection.execute(sqlalchemy.text(_LABELS), {"names": list(needed)})
-    labels = {str(name): list(values) for name, values in found}
+    rows = connection.execute(sqlalchemy.text(_LABELS), {"names": list(needed)})
+    labels = {str(name): list(values) for name, values in rows}
     for name, values in sorted(needed.items()):
         yield name, values, labels.get(name, [])
 
 
-def _element(one: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
-    stored = _stored(one)
+def _element(type_: types.TypeEngine[Any]) -> types.TypeEngine[Any]:
+    stored = _stored(type_)
     return _element(stored.item_type) if isinstance(stored, types.ARRAY) else stored
 
 

@@ -79,7 +79,7 @@ def _column_back(change: Change, thing: CatalogObject) -> str | None:
         alters.append(f"SET DEFAULT {was.default}" if was.default else "DROP DEFAULT")
     if was.identity != now.identity:
         alters.append(_identity_back(was.identity, now.identity))
-    alter = ", ".join(f"ALTER COLUMN {thing.name} {each}" for each in alters)
+    alter = ", ".join(f"ALTER COLUMN {thing.name} {alteration}" for alteration in alters)
     return f"ALTER TABLE {thing.place} {alter};" if alters else None
 
 
@@ -123,12 +123,12 @@ def _view_back(change: Change, thing: CatalogObject) -> str | None:
     if not change.was.here or not isinstance(was, View):
         return None  # of another server, whose words would be others
     options = f" with ({was.options})" if was.options else ""
-    made = f"{thing.full_name}{options} AS {change.was.here.strip().removesuffix(';')};"
+    definition = f"{thing.full_name}{options} AS {change.was.here.strip().removesuffix(';')};"
     if not isinstance(now, View):
-        return f"CREATE {thing.kind.upper()} {made}"
+        return f"CREATE {thing.kind.upper()} {definition}"
     if thing.kind == "view" and was.columns == now.columns:
-        return f"CREATE OR REPLACE VIEW {made}"
-    return f"{drop}\nCREATE {thing.kind.upper()} {made}"
+        return f"CREATE OR REPLACE VIEW {definition}"
+    return f"{drop}\nCREATE {thing.kind.upper()} {definition}"
 
 
 def _trigger_back(change: Change, thing: CatalogObject) -> str | None:
@@ -195,8 +195,8 @@ def _sequence_back(change: Change, thing: CatalogObject) -> str | None:
     if change.now is None:
         return f"CREATE SEQUENCE {thing.full_name} {before};"
     had, has = before.split(), change.now.definition.split()
-    gone = [words for setting, words in _DEFAULTS.items() if setting in has and setting not in had]
-    return f"ALTER SEQUENCE {thing.full_name} {' '.join([before, *gone])};"
+    reset = [words for setting, words in _DEFAULTS.items() if setting in has and setting not in had]
+    return f"ALTER SEQUENCE {thing.full_name} {' '.join([before, *reset])};"
 
 
 def _table_back(change: Change, thing: CatalogObject) -> str | None:

@@ -36,9 +36,12 @@ class Drift(NamedTuple):
         cls, outside: list[Difference] | None, models: list[Difference] | None, left_alone: Iterable[str] = ()
     ) -> Self:
         """Return both; what was changed outside is no reason for a revision, though models.py differs from it as well."""
-        elsewhere = {one.object for one in outside or ()}
-        told = models and [one._replace(mend=MEND_OUTSIDE) if one.object in elsewhere else one for one in models]
-        return cls(outside, told, tuple(left_alone))
+        elsewhere = {difference.object for difference in outside or ()}
+        named = models and [
+            difference._replace(mend=MEND_OUTSIDE) if difference.object in elsewhere else difference
+            for difference in models
+        ]
+        return cls(outside, named, tuple(left_alone))
 
     @property
     def is_there(self) -> bool:
@@ -48,22 +51,27 @@ class Drift(NamedTuple):
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
         halves = {"outside": self.outside, "models": self.models}
-        told = {
-            half: None if differences is None else [one._asdict() for one in differences]
+        shown = {
+            half: None if differences is None else [difference._asdict() for difference in differences]
             for half, differences in halves.items()
         }
-        return {**told, **({"left_alone": list(self.left_alone)} if self.left_alone else {})}
+        return {**shown, **({"left_alone": list(self.left_alone)} if self.left_alone else {})}
 
 
 def sort_out(differences: list[Difference] | None, owners: Ownership) -> tuple[list[Difference] | None, list[str]]:
     """Return the differences that are for us to mend, and the names of what is somebody else's."""
     others = [
-        one for one in differences or () if (owners.is_certain or one.kind == "added") and not owners.owns(one.object)
+        difference
+        for difference in differences or ()
+        if (owners.is_certain or difference.kind == "added") and not owners.owns(difference.object)
     ]
-    there = [f"table {name}" for name in owners.left_alone()] if owners.is_certain else []
-    told = [one.object if one.kind == "added" else f"{one.object} {one.kind}" for one in others]
-    ours = differences and [one for one in differences if one not in others]
-    return ours, list({name.replace('"', ""): name for name in (*there, *told)}.values())  # the catalog writes quotes
+    tables = [f"table {name}" for name in owners.left_alone()] if owners.is_certain else []
+    named = [
+        difference.object if difference.kind == "added" else f"{difference.object} {difference.kind}"
+        for difference in others
+    ]
+    ours = differences and [difference for difference in differences if difference not in others]
+    return ours, list({name.replace('"', ""): name for name in (*tables, *named)}.values())  # the catalog writes quotes
 
 
 def outside(connection: Driver, now: Catalog | None = None) -> list[Difference] | None:

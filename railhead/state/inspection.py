@@ -54,17 +54,17 @@ def snapshot(connection: Connection, table: VersionTable, *, closely: bool = Fal
     That is LockNotAvailable when somebody has one of the two tables for himself and keeps it.
     `closely` fetches also what it takes to find drift and edited files.
     """
-    found = fetch_all(connection, _LOOK.format(version_table=table.regclass))[0]
-    has_versions, has_ledger, has_tables = (bool(one) for one in found[:3])
-    holder = Holder(int(str(found[3])), str(found[4]), float(str(found[5]))) if found[3] is not None else None
+    facts = fetch_all(connection, _LOOK.format(version_table=table.regclass))[0]
+    has_versions, has_ledger, has_tables = (bool(fact) for fact in facts[:3])
+    holder = Holder(int(str(facts[3])), str(facts[4]), float(str(facts[5]))) if facts[3] is not None else None
     columns = [
         _VERSIONS.format(table.sql) if has_versions else "NULL",
         *(_LEDGER if has_ledger else ["NULL"] * len(_LEDGER)),
     ]
     columns += _CLOSELY if has_ledger and closely else ["NULL"] * len(_CLOSELY)
     columns.append((_TABLES_UNLESS_VERSIONS.format(table.sql) if has_versions else _TABLES) if has_tables else "NULL")
-    told = fetch_all(connection, f"{IN_NO_QUEUE} SELECT {', '.join(columns)}")[0]
-    versions, last, done, kept, checksums, tables = told
+    answer = fetch_all(connection, f"{IN_NO_QUEUE} SELECT {', '.join(columns)}")[0]
+    versions, last, done, kept, checksums, tables = answer
     action, parent = done if isinstance(done, list) else (None, None)
     return Snapshot(
         versions=tuple(versions) if isinstance(versions, list) else (),
@@ -80,7 +80,7 @@ def snapshot(connection: Connection, table: VersionTable, *, closely: bool = Fal
     )
 
 
-def state(seen: Snapshot, history: History, on_top: Iterable[str] = ()) -> str:
+def state(glance: Snapshot, history: History, on_top: Iterable[str] = ()) -> str:
     """Return the one word for where a database is; `on_top` are the unknown revisions that build on our heads.
 
     It is `settling` where only post-deploy work is left; whether it has all that the models need is for who can ask them.
@@ -89,42 +89,42 @@ def state(seen: Snapshot, history: History, on_top: Iterable[str] = ()) -> str:
     """
     if history.problem:
         return "forked"
-    if any(version not in history.by_id for version in seen.versions):
+    if any(version not in history.by_id for version in glance.versions):
         return "ahead" if on_top else "unknown"
-    if history.redundant(seen.versions):
+    if history.redundant(glance.versions):
         return "unknown"
-    if not seen.versions and seen.has_tables and not seen.taken_back:
-        if seen.last_action == "create_all":
+    if not glance.versions and glance.has_tables and not glance.taken_back:
+        if glance.last_action == "create_all":
             return "fallback"
-        if owners.ours(seen.tables, history):
+        if owners.ours(glance.tables, history):
             return "unmanaged"
-    pending = [revision.id for revision in history.pending(seen.versions)]
-    if seen.versions and pending and not history.before_serving(pending):
+    pending = [revision.id for revision in history.pending(glance.versions)]
+    if glance.versions and pending and not history.before_serving(pending):
         return "settling"
     return "behind" if pending else "current"
 
 
-def on_top(connection: Connection, seen: Snapshot, history: History) -> tuple[str, ...]:
+def on_top(connection: Connection, glance: Snapshot, history: History) -> tuple[str, ...]:
     """Return the revisions that this code lacks, oldest first, if the ledger shows that they build on all of our heads.
 
     Empty when nothing is unknown, and when the ledger does not tell. Read-only.
     """
-    if not seen.has_ledger or all(version in history.by_id for version in seen.versions):
+    if not glance.has_ledger or all(version in history.by_id for version in glance.versions):
         return ()
     parents = ledger.parents(connection)
-    known: set[str] = set()
+    ours: set[str] = set()
     unknown: dict[str, None] = {}
-    todo = list(seen.versions)
+    todo = list(glance.versions)
     while todo:
-        one = todo.pop()
-        if one in history.by_id:
-            known.add(one)
-        elif one not in parents:
+        revision = todo.pop()
+        if revision in history.by_id:
+            ours.add(revision)
+        elif revision not in parents:
             return ()
-        elif one not in unknown:
-            unknown[one] = None
-            todo.extend(parents[one])
-    return tuple(reversed(unknown)) if set(history.heads) <= history.ancestors(known) else ()
+        elif revision not in unknown:
+            unknown[revision] = None
+            todo.extend(parents[revision])
+    return tuple(reversed(unknown)) if set(history.heads) <= history.ancestors(ours) else ()
 
 
 def _entry(row: dict[str, object]) -> ledger.LedgerRow:

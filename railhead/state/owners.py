@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 def ours(tables: Sequence[str], history: History) -> tuple[str, ...]:
     """Return those of `tables` that a revision makes or a model knows, in their order. Loads the models only if need be."""
-    found = made_objects.may_make(history, tables)
-    if not found.issuperset(tables):
-        found |= {*tables} & _known_to_models(history.project)
-    return tuple(table for table in tables if table in found)
+    names = made_objects.may_make(history, tables)
+    if not names.issuperset(tables):
+        names |= {*tables} & _known_to_models(history.project)
+    return tuple(table for table in tables if table in names)
 
 
 def in_database(
@@ -42,8 +42,8 @@ def in_database(
 
     is_certain = all(version in history.by_id for version in versions or ())
     made_here = made_objects.made_at(history, versions if is_certain else None)
-    asked = config(history.project)
-    ignored = env_file.arguments(asked, ScriptDirectory.from_config(asked)).ignore
+    alembic_config = config(history.project)
+    ignored = env_file.arguments(alembic_config, ScriptDirectory.from_config(alembic_config)).ignore
     metadata = _loaded(models) if models else None
     return ownership(connection, made_here, metadata, ignored, is_certain=is_certain)
 

@@ -98,14 +98,14 @@ class Status(NamedTuple):
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
-        found = self._asdict()
-        del found["unmet"], found["redundant"], found["others"]
+        shown = self._asdict()
+        del shown["unmet"], shown["redundant"], shown["others"]
         return {
-            **found,
+            **shown,
             "flags": list(self.flags),
             "current": list(self.current),
             "heads": list(self.heads),
-            "pending": [one.record() for one in self.pending],
+            "pending": [revision.record() for revision in self.pending],
             "unknown": list(self.unknown),
             "lock": self.lock._asdict() if self.lock else None,
             "last": self.last.record() if self.last else None,
@@ -161,10 +161,12 @@ def assert_one_database(
         if connection is None:
             connection = _reach(settings.application, allowance)
             stack.callback(connection.close)
-        other = open_now(settings.migrations, "status")
-        stack.callback(other.close)
-        if database_identity(connection) != database_identity(other):
-            raise messages.two_databases(settings.addresses, snapshot(other, settings.project.version_table).place)
+        for_migrations = open_now(settings.migrations, "status")
+        stack.callback(for_migrations.close)
+        if database_identity(connection) != database_identity(for_migrations):
+            raise messages.two_databases(
+                settings.addresses, snapshot(for_migrations, settings.project.version_table).place
+            )
 
 
 def status_of(
@@ -174,54 +176,54 @@ def status_of(
     models: Models | None = None,
     *,
     closely: bool = True,
-    seen: Snapshot | None = None,
+    glance: Snapshot | None = None,
 ) -> Status:
-    """Return where the database of an open connection is, as `read` does; `seen` is a look that was just taken. Read-only."""
-    seen = seen or snapshot(connection, settings.project.version_table, closely=closely)
-    newer = on_top(connection, seen, history)
-    where = state(seen, history, newer)
-    missing = [version for version in seen.versions if version not in history.by_id]
-    flags = tuple(_flags(connection, seen, history, models)) if closely else ()
-    unmet = _unmet(models, connection, where) if models and served(where, seen, settings, flags) else None
+    """Return where the database of an open connection is, as `read` does; `glance` is one that was just taken. Read-only."""
+    glance = glance or snapshot(connection, settings.project.version_table, closely=closely)
+    newer = on_top(connection, glance, history)
+    where = state(glance, history, newer)
+    missing = [version for version in glance.versions if version not in history.by_id]
+    flags = tuple(_flags(connection, glance, history, models)) if closely else ()
+    unmet = _unmet(models, connection, where) if models and served(where, glance, settings, flags) else None
     where = "behind" if where == "settling" and unmet else where
     return Status(
         state=where,
         flags=flags,
-        current=seen.versions,
+        current=glance.versions,
         heads=history.heads,
-        pending=tuple(_pending(history, seen.versions))
+        pending=tuple(_pending(history, glance.versions))
         if where in {"behind", "settling", "fallback", "unmanaged"}
         else (),
         unknown=newer or tuple(missing),
         database=settings.application.dsn.redacted(),
         server=server_version(connection),
-        lock=seen.holder,
-        last=seen.last,
-        redundant=history.redundant(seen.versions) if where == "unknown" else (),
+        lock=glance.holder,
+        last=glance.last,
+        redundant=history.redundant(glance.versions) if where == "unknown" else (),
         unmet=unmet,
-        waits=_waits(connection, settings, history, seen) if closely and where == "settling" else None,
-        others=seen.tables if where in {"behind", "current"} and not seen.taken_back else (),
+        waits=_waits(connection, settings, history, glance) if closely and where == "settling" else None,
+        others=glance.tables if where in {"behind", "current"} and not glance.taken_back else (),
     )
 
 
-def _waits(connection: Connection, settings: Settings, history: History, seen: Snapshot) -> str | None:
+def _waits(connection: Connection, settings: Settings, history: History, glance: Snapshot) -> str | None:
     """Return what the next piece of post-deploy work is waiting for, if it breaks the previous release. Read-only."""
-    revision = history.pending(seen.versions)[0]
+    revision = history.pending(glance.versions)[0]
     if not revision.is_breaking(manifest.entries(history.project.manifest).get(revision.id)):
         return None
     hindrance = releases.in_use(connection, settings).hindrance(settings)
     return hindrance and f"{revision.id} breaks the previous release: {hindrance}"
 
 
-def served(where: str, seen: Snapshot, settings: Settings, flags: Iterable[str] = ()) -> bool:
+def served(where: str, glance: Snapshot, settings: Settings, flags: Iterable[str] = ()) -> bool:
     """Tell whether a database in this state is served when it has all that the models need.
 
     So is one that is ahead; one at head whose schema was changed by hand, or a revision of which was edited after it was applied; and one
     where DEV_CREATE_TABLES made the tables, while that is still asked for and heeded.
     """
-    made = seen.last_action == "create_all" and settings.dev_create_tables and not settings.production
+    created = glance.last_action == "create_all" and settings.dev_create_tables and not settings.production
     changed = where == "current" and not CHANGED.isdisjoint(flags)
-    return where in {"ahead", "settling"} or changed or (made and where in {"fallback", "behind"})
+    return where in {"ahead", "settling"} or changed or (created and where in {"fallback", "behind"})
 
 
 def _unmet(models: Models, connection: Connection, where: str) -> tuple[str, ...] | None:
@@ -246,9 +248,9 @@ def drifted(settings: Settings, models: Models) -> Drift:
     connection = open_now(settings.application, "drift")
     try:
         with catalog.told_who(connection):
-            seen = snapshot(connection, settings.project.version_table)
-            comparable = state(seen, history, on_top(connection, seen, history)) in COMPARABLE
-            owners = in_database(connection, history, seen.versions, models)
+            glance = snapshot(connection, settings.project.version_table)
+            comparable = state(glance, history, on_top(connection, glance, history)) in COMPARABLE
+            owners = in_database(connection, history, glance.versions, models)
             outside, others = drift.sort_out(drift.outside(connection), owners)
             with comparing.told("python utils/migrate.py drift"):
                 ahead = model_diff.models_ahead(settings.project, models(), connection) if comparable else None
@@ -259,46 +261,54 @@ def drifted(settings: Settings, models: Models) -> Drift:
 
 def _pending(history: History, current: Iterable[str]) -> Iterable[Pending]:
     sealed = manifest.entries(history.project.manifest)
-    for one in history.pending(current):
-        entry = sealed.get(one.id)
+    for revision in history.pending(current):
+        entry = sealed.get(revision.id)
         tokens = entry.tokens if entry else ()
-        hurting = tuple(token for token in tokens if rules.accepted(one, Finding.parse(token)) is None)
+        hurting = tuple(token for token in tokens if rules.accepted(revision, Finding.parse(token)) is None)
         yield Pending(
-            one.id, f"migrations/versions/{one.file}", one.message, one.is_breaking(entry), hurting, phase=one.phase
+            revision.id,
+            f"migrations/versions/{revision.file}",
+            revision.message,
+            revision.is_breaking(entry),
+            hurting,
+            phase=revision.phase,
         )
 
 
 def _counted(place: Status, connection: Connection, history: History) -> Status:
     """Return the same status, with what is there of all that the pending revisions would take away. Read-only."""
-    findings = {token: Finding.parse(token) for one in place.pending for token in one.hazards}
+    findings = {token: Finding.parse(token) for waiting in place.pending for token in waiting.hazards}
     losses = {token: finding.loss for token, finding in findings.items() if finding.loss}
     if not losses:
         return place
-    revisions = [history.by_id[one.revision] for one in place.pending]
-    amounts = gate.lost(list(losses.values()), revisions, lambda wanted: loss_counts.at_stake(connection, wanted))
+    revisions = [history.by_id[waiting.revision] for waiting in place.pending]
+    amounts = gate.lost(list(losses.values()), revisions, lambda chosen: loss_counts.at_stake(connection, chosen))
     words = {token: amounts.get(loss, "nothing is there") for token, loss in losses.items()}
     counted = (
-        one._replace(lost={token: words[token] for token in one.hazards if token in words}) for one in place.pending
+        waiting._replace(lost={token: words[token] for token in waiting.hazards if token in words})
+        for waiting in place.pending
     )
     return place._replace(pending=tuple(counted))
 
 
-def _flags(connection: Connection, seen: Snapshot, history: History, models: Models | None) -> Iterable[str]:
-    if not seen.holder and _drifted(connection, seen, history, models):  # while somebody migrates it is on its way
+def _flags(connection: Connection, glance: Snapshot, history: History, models: Models | None) -> Iterable[str]:
+    if not glance.holder and _drifted(connection, glance, history, models):  # while somebody migrates it is on its way
         yield "drifted"
-    if edited(seen, history):
+    if edited(glance, history):
         yield "edited"
-    if is_unfinished(seen, history):
+    if is_unfinished(glance, history):
         yield "unfinished"
     sealed = manifest.read(history.project.manifest)
     if not set(history.by_id) <= {entry.revision for entry in (sealed.entries if sealed else ())}:
         yield "unsealed"
 
 
-def _drifted(connection: Connection, seen: Snapshot, history: History, models: Models | None) -> bool:
+def _drifted(connection: Connection, glance: Snapshot, history: History, models: Models | None) -> bool:
     try:
-        found = drift.since(seen.kept, connection)
-        return bool(found and drift.sort_out(found, in_database(connection, history, seen.versions, models))[0])
+        differences = drift.since(glance.kept, connection)
+        return bool(
+            differences and drift.sort_out(differences, in_database(connection, history, glance.versions, models))[0]
+        )
     except psycopg2.errors.LockNotAvailable:
         log.warning(
             "somebody has a table for himself, so nobody looked for drift; who it is:  python utils/migrate.py drift"
@@ -306,18 +316,18 @@ def _drifted(connection: Connection, seen: Snapshot, history: History, models: M
         return False
 
 
-def is_unfinished(seen: Snapshot, history: History) -> bool:
+def is_unfinished(glance: Snapshot, history: History) -> bool:
     """Tell whether post-deploy work has failed, so that it waits for a release that mends it, or for the next start."""
-    late = {revision.id for revision in history.pending(seen.versions) if revision.phase == POST_DEPLOY}
-    return seen.last is not None and seen.last.outcome == "failed" and seen.last.revision in late
+    late = {revision.id for revision in history.pending(glance.versions) if revision.phase == POST_DEPLOY}
+    return glance.last is not None and glance.last.outcome == "failed" and glance.last.revision in late
 
 
-def edited(seen: Snapshot, history: History) -> list[str]:
+def edited(glance: Snapshot, history: History) -> list[str]:
     """Return the files of applied revisions that mean something else now than when they were applied."""
-    applied = history.ancestors(seen.versions)
-    current = checksums_of(history.project, (one for one in history.by_id.values() if one.id in applied))
+    applied = history.ancestors(glance.versions)
+    current = checksums_of(history.project, (revision for revision in history.by_id.values() if revision.id in applied))
     return [
-        history.by_id[one].file
-        for one, checksum in seen.checksums.items()
-        if one in applied and checksum is not None and current.get(one) != checksum
+        history.by_id[revision].file
+        for revision, checksum in glance.checksums.items()
+        if revision in applied and checksum is not None and current.get(revision) != checksum
     ]
