@@ -312,7 +312,7 @@ def not_repeatable(revision: Revision, history: History, place: str, action: str
 
 def rewritten(revision: Revision, history: History, findings: Sequence[Finding]) -> str:
     """Return what to write instead: the revision's own file written anew, or why that is not possible, with what to do by hand."""
-    from railhead.hazards import recording, rewrite  # Alembic, which only those pay who are refused
+    from railhead.hazards.remedy import recording, rewrite  # Alembic, which only those pay who are refused
 
     words = "\n".join(dict.fromkeys(finding.instead for finding in findings))
     numbers = [naming.number(name) or 0 for name in history.by_id]

@@ -10,9 +10,10 @@ from textwrap import dedent
 import pytest
 
 from railhead.dsn import Dsn
-from railhead.hazards import rewrite, rules
-from railhead.hazards.recording import NotRewritten
-from railhead.hazards.rewrite import Remedy
+from railhead.hazards import rules
+from railhead.hazards.remedy import rewrite
+from railhead.hazards.remedy.recording import NotRewritten
+from railhead.hazards.remedy.rewrite import Remedy
 from railhead.hazards.rules import HAZARDS, Finding
 from tests.databases import rows_of
 from tests.footprints import EXAMPLES, SCHEMA, footprints_of

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from railhead.dsn import Dsn
-from railhead.hazards import rewrite, rules
+from railhead.hazards import rules
+from railhead.hazards.remedy import rewrite
 from railhead.hazards.rules import HAZARDS, Finding
 from railhead.history.relabel import relabelled
 from tests.engine.hazards.test_remedies import BLOCKING, EVERYWHERE, HEAD, body, file, rewritten, run

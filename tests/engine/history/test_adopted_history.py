@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from railhead.dsn import Dsn
-from railhead.hazards import repeatability, rewrite, rules
+from railhead.hazards import repeatability, rules
+from railhead.hazards.remedy import rewrite
 from railhead.history import manifest
 from tests.databases import rows_of, version_of
 from tests.forked_tree import Workshop

@@ -24,7 +24,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql
 
 from railhead.autogenerate.render import Verb
-from railhead.hazards.isolation import isolated
+from railhead.hazards.remedy.isolation import isolated
 from railhead.history import alembic_quirks
 from railhead.history.graph import syntax
 from railhead.history.loader import without_warnings

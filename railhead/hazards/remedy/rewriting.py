@@ -9,11 +9,11 @@ from alembic.operations import MigrateOperation, ops
 
 from railhead.autogenerate.files import ProposedChange
 from railhead.autogenerate.render import Verb
-from railhead.hazards import raw_sql, recording, statements
-from railhead.hazards.recording import Call, NotRewritten
+from railhead.hazards.remedy import raw_sql, recording, statements
+from railhead.hazards.remedy.recording import Call, NotRewritten
+from railhead.hazards.remedy.safe_forms import SafeForms, keys, leaves, whole
+from railhead.hazards.remedy.statements import Groups, Key, Numbered, Statement, Step
 from railhead.hazards.rules import Finding
-from railhead.hazards.safe_forms import SafeForms, keys, leaves, whole
-from railhead.hazards.statements import Groups, Key, Numbered, Statement, Step
 
 Asked = tuple[Statement, list[Call]]
 """A statement, and the operations that it asked for."""

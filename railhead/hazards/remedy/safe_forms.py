@@ -20,8 +20,9 @@ from railhead.autogenerate import layout, safe_plan
 from railhead.autogenerate.files import CHANGE, FINISH, PREPARE, ProposedChange
 from railhead.autogenerate.probe import Probe
 from railhead.autogenerate.render import Key, Retyped, Verb, as_written, key
-from railhead.hazards import raw_sql, table_names
-from railhead.hazards.recording import Call, NotRewritten
+from railhead.hazards import table_names
+from railhead.hazards.remedy import raw_sql
+from railhead.hazards.remedy.recording import Call, NotRewritten
 from railhead.hazards.rules import Finding
 
 _ADDS = {

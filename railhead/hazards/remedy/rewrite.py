@@ -12,11 +12,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from railhead.hazards import manual_commits, statements
-from railhead.hazards.recording import NotRewritten
-from railhead.hazards.rewriting import Rewriting
+from railhead.hazards import manual_commits
+from railhead.hazards.remedy import statements
+from railhead.hazards.remedy.recording import NotRewritten
+from railhead.hazards.remedy.rewriting import Rewriting
+from railhead.hazards.remedy.statements import Step
 from railhead.hazards.rules import Finding
-from railhead.hazards.statements import Step
 from railhead.history.files import UNKNOWN, Declared, bound, declared, parents_of
 from railhead.history.graph import syntax
 from railhead.history.loader import without_warnings

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from alembic.operations import MigrateOperation
 
-from railhead.hazards.recording import Place
+from railhead.hazards.remedy.recording import Place
 from railhead.history.files import bound
 from railhead.history.graph import syntax
 
