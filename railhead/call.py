@@ -36,23 +36,23 @@ Command = Callable[[Call], int]
 
 def agree_by_name(call: Call, name: str) -> None:
     """Raise Stop unless somebody has named the database that is to be emptied: a `yes` is typed without looking."""
-    given: str | None = call.arguments.yes
-    asked = given is None and sys.stdin.isatty()
-    if asked:
-        given = _answer(f"type the name of the database ({name}) to go on: ")
-    if given == name:
+    typed: str | None = call.arguments.yes
+    is_asked = typed is None and sys.stdin.isatty()
+    if is_asked:
+        typed = _answer(f"type the name of the database ({name}) to go on: ")
+    if typed == name:
         return
     from shlex import quote
 
     raise Stop(
         "not-agreed",
-        f"reset drops everything, and the database is {name}, not {given}"
-        if given
+        f"reset drops everything, and the database is {name}, not {typed}"
+        if typed
         else "reset drops everything, and nobody has named the database",
         facts=[("url", str(call.settings.migrations))],
         database="unchanged",
-        next_step="nothing" if asked else f"{call.project.command} reset --yes={quote(name)}",
-        exit_code=errors.NO if asked else errors.USAGE,
+        next_step="nothing" if is_asked else f"{call.project.command} reset --yes={quote(name)}",
+        exit_code=errors.NO if is_asked else errors.USAGE,
     )
 
 

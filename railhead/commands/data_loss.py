@@ -96,21 +96,21 @@ def of_downgrade(steps: Sequence[MigrationStep], settings: Settings) -> list[str
     """
     statements = offline_sql.downgrade_sql(settings.project, steps)
     lost = _Losses(statements or ())
-    gone = _seen(steps, settings) if statements is None or lost.unknown else None
-    if statements is None and gone is None:
+    losses = _seen(steps, settings) if statements is None or lost.unknown else None
+    if statements is None and losses is None:
         return ["what is lost cannot be told in advance: these revisions look at the data; read their downgrade()"]
     connection = open_for(settings, "downgrade")
     try:
-        lines = _counted(connection, lost) if gone is None else _weighed(connection, gone)
+        lines = _counted(connection, lost) if losses is None else _weighed(connection, losses)
     finally:
         connection.close()
-    if not lost.unknown or gone is not None:
+    if not lost.unknown or losses is not None:
         return as_lines(lines)
-    shown = [one if len(one) <= _SHOWN else f"{one[: _SHOWN - 3]}..." for one in lost.unknown]
+    shown = [statement if len(statement) <= _SHOWN else f"{statement[: _SHOWN - 3]}..." for statement in lost.unknown]
     return [
         *(as_lines(lines) if lines else []),
         "what these lose nobody can tell in advance:",
-        *(f"  {one}" for one in shown),
+        *(f"  {statement}" for statement in shown),
     ]
 
 
@@ -121,7 +121,7 @@ def _seen(steps: Sequence[MigrationStep], settings: Settings) -> list[Loss] | No
     history = loader.history(settings.project)
     try:
         server = scratch.server(settings)
-        gone, statements = history_replay.taken_back(
+        losses, statements = history_replay.taken_back(
             server, history, steps[0].source, [step.revision for step in steps]
         )
     except (Failed, Stop, psycopg2.Error):
@@ -129,15 +129,15 @@ def _seen(steps: Sequence[MigrationStep], settings: Settings) -> list[Loss] | No
     if any(statement.asked for statement in statements):
         return None  # what is done with rows shows only where there are some
     changed = dict.fromkeys(table for statement in statements for table in statement.written)
-    return [*gone, *(Loss(table, "rows") for table in changed if Loss(table, "rows") not in gone)]
+    return [*losses, *(Loss(table, "rows") for table in changed if Loss(table, "rows") not in losses)]
 
 
-def _weighed(connection: Connection, gone: Sequence[Loss]) -> list[str]:
+def _weighed(connection: Connection, losses: Sequence[Loss]) -> list[str]:
     """Return a line for each loss; of tables and columns also where nothing is there."""
-    tables = {loss.table for loss in gone if loss.what == "table"}
-    amounts = at_stake(connection, gone)
+    tables = {loss.table for loss in losses if loss.what == "table"}
+    amounts = at_stake(connection, losses)
     lines = []
-    for loss in gone:
+    for loss in losses:
         kind, name, _ = loss.parts
         if kind == "table":
             lines.append(f"table {loss.table}: {row_count(connection, loss.table)}")
@@ -174,7 +174,7 @@ def _split(text: str, at: str) -> list[str]:
             parts.append("")
         else:
             parts[-1] += " " if match["space"] else match[0]
-    return [one.strip() for one in parts]
+    return [part.strip() for part in parts]
 
 
 def open_for(settings: Settings, doing: str) -> Connection:
@@ -184,14 +184,14 @@ def open_for(settings: Settings, doing: str) -> Connection:
 
 def row_count(connection: Connection, table: str) -> str:
     """Return for people how many rows a table has. Read-only."""
-    there = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
-    return "not there" if there is None else counted(connection, str(there)) or "not there"
+    oid = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
+    return "not there" if oid is None else counted(connection, str(oid)) or "not there"
 
 
 def _values(connection: Connection, table: str, column: str) -> str:
-    there = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
+    oid = fetch_value(connection, "SELECT to_regclass(%s)", (table,))
     name = column if column.startswith('"') else f'"{column.lower()}"'
-    return "not there" if there is None else counted(connection, str(there), name) or "not there"
+    return "not there" if oid is None else counted(connection, str(oid), name) or "not there"
 
 
 def as_lines(lines: list[str]) -> list[str]:

@@ -76,20 +76,20 @@ def examine(settings: Settings, models: Models, *, long: float = LONG) -> list[C
 
     A database that cannot be reached is a finding too, and a history that cannot be read.
     """
-    found = list(_settings(settings))
+    remarks = list(_settings(settings))
     history = loader.history(settings.project)
-    found += _files(history)
+    remarks += _files(history)
     try:
-        found += _reached(settings, history, models, long)
+        remarks += _reached(settings, history, models, long)
     except Stop as stop:
-        found.append(_of_stop(stop))
+        remarks.append(_of_stop(stop))
     except psycopg2.Error as error:
         if failures.is_lost(error):
             words = failures.server_words(error)
-            found.append(CheckMessage("unreachable", f"the database went away: {words}", "look again"))
+            remarks.append(CheckMessage("unreachable", f"the database went away: {words}", "look again"))
         else:
-            found.append(_of_stop(messages.refused(error, "unchanged", again="python utils/migrate.py doctor")))
-    return found
+            remarks.append(_of_stop(messages.refused(error, "unchanged", again="python utils/migrate.py doctor")))
+    return remarks
 
 
 def _settings(settings: Settings) -> Iterator[CheckMessage]:
@@ -178,9 +178,9 @@ def _as_application(connection: Connection, case: _Case) -> Iterator[CheckMessag
             f"{server_version(connection)} is older than 14, the oldest that Railhead is tested with",
             "upgrade the server: https://www.postgresql.org/docs/current/upgrading.html",
         )
-    seen = inspection.snapshot(connection, case.history.project.version_table, closely=True)
-    whose = in_database(connection, case.history, seen.versions, case.models)
-    yield from _place(connection, seen, case, whose)
+    place = inspection.snapshot(connection, case.history.project.version_table, closely=True)
+    whose = in_database(connection, case.history, place.versions, case.models)
+    yield from _place(connection, place, case, whose)
     yield from _schema(connection, whose)
     yield from _sessions(connection, case.long)
     if case.settings.production and fetch_value(connection, IS_SUPERUSER):
@@ -249,55 +249,55 @@ def _as_migrator(connection: Connection, case: _Case) -> Iterator[CheckMessage]:
 def _of_ours(rows: list[tuple[object, ...]], case: _Case) -> list[tuple[object, ...]]:
     """Return the rows of tables, whose bare names stand second, that are the engine's or that our history or a model names."""
     names = [str(row[1]) for row in rows]
-    wanted = {*owners.ours(names, case.history), *own_tables()} if names else set()
-    return [row for row, name in zip(rows, names, strict=True) if name in wanted]
+    looked_at = {*owners.ours(names, case.history), *own_tables()} if names else set()
+    return [row for row, name in zip(rows, names, strict=True) if name in looked_at]
 
 
-def _place(connection: Connection, seen: Snapshot, case: _Case, whose: Ownership) -> Iterator[CheckMessage]:
+def _place(connection: Connection, snapshot: Snapshot, case: _Case, whose: Ownership) -> Iterator[CheckMessage]:
     """Look at where the database is, and at what is not as the migrations left it."""
     history = case.history
-    where = inspection.state(seen, history, inspection.on_top(connection, seen, history))
+    where = inspection.state(snapshot, history, inspection.on_top(connection, snapshot, history))
     if where not in {"current", "settling", "forked"}:
-        yield _of_place(where, seen, history)
+        yield _of_place(where, snapshot, history)
     table = history.project.version_table
     width = fetch_value(connection, WIDTH.format(table.regclass))
-    long = [one for one in history.by_id if isinstance(width, int) and len(one) > width]
+    long = [revision_id for revision_id in history.by_id if isinstance(width, int) and len(revision_id) > width]
     if long:
         yield CheckMessage(
             "long-id",
             f"{table.name} holds {width} characters, too few for {', '.join(_few(long))}",
             WIDER.format(table.sql),
         )
-    edited = status.edited(seen, history)
+    edited = status.edited(snapshot, history)
     if edited:
         yield CheckMessage(
             "edited",
             f"{', '.join(_few(edited))} was applied and means something else now",
             "take the change back (git log -p), and write a new revision for it",
         )
-    if status.is_unfinished(seen, history) and seen.last:
+    if status.is_unfinished(snapshot, history) and snapshot.last:
         yield CheckMessage(
             "unfinished",
-            f"post-deploy work has failed: {seen.last.revision}: {' '.join((seen.last.error or '').split())}",
+            f"post-deploy work has failed: {snapshot.last.revision}: {' '.join((snapshot.last.error or '').split())}",
             "mend it in a new release; then, or to try it once more:  python utils/migrate.py finish",
         )
-    if seen.last and seen.last.outcome == "started" and not seen.holder:
+    if snapshot.last and snapshot.last.outcome == "started" and not snapshot.holder:
         yield CheckMessage(
             "half-done",
-            f"{seen.last.revision} was begun outside a transaction and never finished",
+            f"{snapshot.last.revision} was begun outside a transaction and never finished",
             "python utils/migrate.py upgrade",
         )
     try:
         with catalog.told_who(connection):
-            yield from _drift(connection, case, seen, whose, at_head=where == "current")
+            yield from _drift(connection, case, snapshot, whose, at_head=where == "current")
     except Stop as stop:
         yield _of_stop(stop)
 
 
 def _drift(
-    connection: Connection, case: _Case, seen: Snapshot, whose: Ownership, *, at_head: bool
+    connection: Connection, case: _Case, snapshot: Snapshot, whose: Ownership, *, at_head: bool
 ) -> Iterator[CheckMessage]:
-    outside, others = drift.sort_out(drift.since(seen.kept, connection), whose)
+    outside, others = drift.sort_out(drift.since(snapshot.kept, connection), whose)
     if others:
         yield CheckMessage(
             "left-alone",
@@ -323,28 +323,29 @@ def _models(connection: Connection, case: _Case, outside: Sequence[Difference] |
     metadata = case.models()
     differing = model_diff.enums(metadata, connection)
     if differing:
-        told = "; ".join(
-            f"{one.object} is {one.expected} in models.py and {one.found} in the database" for one in differing
+        differences = "; ".join(
+            f"{difference.object} is {difference.expected} in models.py and {difference.found} in the database"
+            for difference in differing
         )
-        yield CheckMessage("enum-differs", told, model_diff.AUTOGENERATE)
-    told_already = {one.object for one in (*differing, *(outside or ()))}
+        yield CheckMessage("enum-differs", differences, model_diff.AUTOGENERATE)
+    told_already = {difference.object for difference in (*differing, *(outside or ()))}
     ahead = [
-        one
-        for one in model_diff.models_ahead(case.settings.project, metadata, connection)
-        if one.object not in told_already
+        difference
+        for difference in model_diff.models_ahead(case.settings.project, metadata, connection)
+        if difference.object not in told_already
     ]
     if ahead:
-        names = "; ".join(_few([f"{one.object} {_BESIDE_MODELS[one.kind]}" for one in ahead]))
+        names = "; ".join(_few([f"{difference.object} {_BESIDE_MODELS[difference.kind]}" for difference in ahead]))
         yield CheckMessage("models-ahead", f"models.py and the migrations differ: {names}", model_diff.AUTOGENERATE)
 
 
-def _of_place(where: str, seen: Snapshot, history: History) -> CheckMessage:
+def _of_place(where: str, snapshot: Snapshot, history: History) -> CheckMessage:
     """Return what is said of a database that is not at head."""
-    ours = [version for version in seen.versions if version in history.by_id]
-    if where == "unknown" and ours and not history.redundant(seen.versions):
-        others = [version for version in seen.versions if version not in ours]
+    ours = [version for version in snapshot.versions if version in history.by_id]
+    if where == "unknown" and ours and not history.redundant(snapshot.versions):
+        others = [version for version in snapshot.versions if version not in ours]
         return CheckMessage(where, f"{OTHERS}: {', '.join(others)}", apart(ours, others))
-    return CheckMessage(where, f"the database is {where}: {seen.place}", "python utils/migrate.py status")
+    return CheckMessage(where, f"the database is {where}: {snapshot.place}", "python utils/migrate.py status")
 
 
 def _is_ours(whose: Ownership, table: Sequence[object]) -> bool:
@@ -400,7 +401,7 @@ def _role(connection: Connection) -> str:
 
 
 def _listed(differences: list[Difference]) -> str:
-    return "; ".join(_few([f"{one.object} {one.kind}" for one in differences]))
+    return "; ".join(_few([f"{difference.object} {difference.kind}" for difference in differences]))
 
 
 _BESIDE_MODELS = {

@@ -127,7 +127,7 @@ class Lookout:
 
     def wait(self, revision: str, *, now: bool) -> None:
         """Return when no release but this one uses what `revision` takes away. Read-only. `now` only says who still does."""
-        told: tuple[str, ...] | None = None
+        named: tuple[str, ...] | None = None
         told_at = 0.0
         while True:
             use = self._use()
@@ -138,8 +138,8 @@ class Lookout:
                 users = ", ".join(use.others) or "no session of another release is seen"
                 log.warning("finish: %s breaks the previous release; %s", revision, users)
                 return
-            if use is not None and (use.others != told or time.monotonic() - told_at >= _TELL_EVERY):
-                told, told_at = use.others, time.monotonic()
+            if use is not None and (use.others != named or time.monotonic() - told_at >= _TELL_EVERY):
+                named, told_at = use.others, time.monotonic()
                 doubt = "" if use.is_certain else f" ({UNSEEN})"
                 log.info("finish: %s breaks the previous release: %s%s", revision, hindrance, doubt)
             time.sleep(_LOOK_EVERY)

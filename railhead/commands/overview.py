@@ -115,15 +115,17 @@ class Planned(NamedTuple):
     @property
     def refused(self) -> bool:
         """Whether a large table would stand still."""
-        return any(one.blocks for one in self.weighed)
+        return any(hazard.blocks for hazard in self.weighed)
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
-        known = self.milestone.record()
+        fields = self.milestone.record()
         return {
-            **{name: known[name] for name in ("revision", "file", "message", "breaking")},
+            **{name: fields[name] for name in ("revision", "file", "message", "breaking")},
             "refused": self.refused,
-            "hazards": [{"hazard": one.finding.slug, "blocks": one.blocks, **one.record()} for one in self.weighed],
+            "hazards": [
+                {"hazard": hazard.finding.slug, "blocks": hazard.blocks, **hazard.record()} for hazard in self.weighed
+            ],
             "instead": self.instead,
             "code": self.code,
         }
@@ -141,7 +143,7 @@ class Work(NamedTuple):
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
-        return {**self._asdict(), "blockers": [one._asdict() for one in self.blockers]}
+        return {**self._asdict(), "blockers": [blocker._asdict() for blocker in self.blockers]}
 
 
 class Overview(NamedTuple):
@@ -238,27 +240,27 @@ def unless_locked(connection: Connection, ask: Callable[[], T]) -> T | None:
 
 def _drift(connection: Connection, status: Status, place: Snapshot, compare: Compare, whose: Ownership) -> Drift:
     """Compare with what the last run kept, and the models with the database where both should say the same."""
-    there = catalog.read(connection)
-    outside, others = drift.sort_out(drift.since(place.kept, connection, there), whose)
-    return Drift.of(outside, compare(connection, there) if status.state in inspection.COMPARABLE else None, others)
+    schema = catalog.read(connection)
+    outside, others = drift.sort_out(drift.since(place.kept, connection, schema), whose)
+    return Drift.of(outside, compare(connection, schema) if status.state in inspection.COMPARABLE else None, others)
 
 
-def _flags(now: Status, seen: Snapshot, found: History) -> Iterator[Flag]:
+def _flags(now: Status, snapshot: Snapshot, history: History) -> Iterator[Flag]:
     for name in now.flags:
-        files = tuple(edited(seen, found)) if name == "edited" else ()
+        files = tuple(edited(snapshot, history)) if name == "edited" else ()
         yield Flag(name, *_FLAGS[name], files)
 
 
-def _milestones(now: Status, found: History, arrivals: Mapping[str, LedgerRow]) -> list[Milestone]:
+def _milestones(now: Status, history: History, arrivals: Mapping[str, LedgerRow]) -> list[Milestone]:
     """Return all revisions, newest first: those that only the database has, then those of the files."""
     pending = {one.revision for one in now.pending}
-    applied = found.ancestors(now.current)
-    sealed = {one: line for one, line in manifest.entries(found.project.manifest).items() if one not in pending}
-    sealed.update(gate.sealed(found.project, (one for one in found.by_id.values() if one.id in pending)))
+    applied = history.ancestors(now.current)
+    sealed = {one: line for one, line in manifest.entries(history.project.manifest).items() if one not in pending}
+    sealed.update(gate.sealed(history.project, (one for one in history.by_id.values() if one.id in pending)))
     ours = [
         _milestone(one, "pending" if one.id in pending else "applied", sealed, arrivals.get(one.id))
-        for one in found.by_id.values()
-        if one.id in pending or one.id in applied or not found.problem
+        for one in history.by_id.values()
+        if one.id in pending or one.id in applied or not history.problem
     ]
     newer = [_newer(one, arrivals.get(one)) for one in now.unknown]
     return [*reversed(newer), *reversed(ours)]
@@ -280,10 +282,10 @@ def _milestone(
     )
 
 
-def _planned(connection: Connection, settings: Settings, now: Status, found: History) -> tuple[Planned, ...]:
+def _planned(connection: Connection, settings: Settings, now: Status, history: History) -> tuple[Planned, ...]:
     """Weigh what the manifest says of the pending revisions against the sizes of the tables, as the start would."""
-    pending = [found.by_id[one.revision] for one in now.pending]
-    sealed = gate.sealed(found.project, pending)
+    pending = [history.by_id[waiting.revision] for waiting in now.pending]
+    sealed = gate.sealed(history.project, pending)
 
     def sizes(names: Sequence[str]) -> Mapping[str, float]:
         try:
@@ -294,18 +296,21 @@ def _planned(connection: Connection, settings: Settings, now: Status, found: His
     weighed = gate.weigh(
         gate.known(pending, sealed), pending, settings, sizes, lambda losses: loss_counts.at_stake(connection, losses)
     )
-    return tuple(_plan(one, found, [own for own in weighed if own.revision.id == one.id], sealed) for one in pending)
+    return tuple(
+        _plan(waiting, history, [own for own in weighed if own.revision.id == waiting.id], sealed)
+        for waiting in pending
+    )
 
 
 def _plan(
-    one: Revision, found: History, weighed: Sequence[Weighed], sealed: Mapping[str, manifest.SealedRevision]
+    revision: Revision, history: History, weighed: Sequence[Weighed], sealed: Mapping[str, manifest.SealedRevision]
 ) -> Planned:
     against = [own.finding for own in weighed if own.accepted is None]
     return Planned(
-        milestone=_milestone(one, "pending", sealed, None),
+        milestone=_milestone(revision, "pending", sealed, None),
         weighed=tuple(weighed),
-        code=_code(one.path),
-        instead=gate.rewritten(one, found, against) if against else "",
+        code=_code(revision.path),
+        instead=gate.rewritten(revision, history, against) if against else "",
     )
 
 
@@ -317,10 +322,10 @@ def _code(file: Path) -> str | None:
     """Return the source of a revision's `upgrade`, read and not run."""
     try:
         source = file.read_text(encoding="utf-8")
-        found = next(node for node in syntax(source).body if getattr(node, "name", "") == "upgrade")
+        function = next(node for node in syntax(source).body if getattr(node, "name", "") == "upgrade")
     except (OSError, SyntaxError, ValueError, StopIteration):
         return None
-    return ast.get_source_segment(source, found)
+    return ast.get_source_segment(source, function)
 
 
 def _work(connection: Connection, holder: Holder) -> tuple[Work, ...]:

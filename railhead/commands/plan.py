@@ -100,7 +100,7 @@ class Plan(NamedTuple):
         return {
             "at": self.place,
             "target": self.target,
-            "pending": [one.record() for one in self.steps],
+            "pending": [step.record() for step in self.steps],
             "note": self.note,
         }
 
@@ -154,10 +154,10 @@ def _footprints(
     if settings.production:
         return {}, "this is production: what is shown was sealed, nothing was tried"
     found: dict[str, Footprint] = {}
-    wanted = [revision.id for revision in pending]
+    ids = [revision.id for revision in pending]
     try:
-        with Progress("replaying", len(wanted)) as progress:
-            for one in parallel_replay.footprints(scratch.server(settings), history, wanted, progress.tell):
+        with Progress("replaying", len(ids)) as progress:
+            for one in parallel_replay.footprints(scratch.server(settings), history, ids, progress.tell):
                 found[one.revision] = one
     except Failed as failed:
         return found, failed.told
@@ -233,8 +233,12 @@ def _one(
 
 def _effects(project: Project, revision: Revision, footprint: Footprint | None) -> tuple[Effect, ...]:
     if footprint is not None:
-        told = (Effect(_shown(one.sql), tuple(_does(one))) for one in footprint.statements if not _only_asks(one))
-        return tuple(effect for effect, _ in groupby(told))  # a verb may take the same step many times
+        effects = (
+            Effect(_shown(statement.sql), tuple(_does(statement)))
+            for statement in footprint.statements
+            if not _only_asks(statement)
+        )
+        return tuple(effect for effect, _ in groupby(effects))  # a verb may take the same step many times
     text = offline_sql.upgrade_sql(project, revision)
     return (Effect(text, ()),) if text else ()
 
@@ -256,13 +260,13 @@ def _only_asks(statement: Statement) -> bool:
 
 def _does(statement: Statement) -> list[str]:
     """Return what a statement does to the tables that were there, in words."""
-    told = [f"{_lock_words(mode)} on {table}" for table, mode in sorted(statement.taken.items())]
-    told += [f"writes all of {table} anew" for table in statement.rewritten]
-    told += [f"reads every row of {table}" for table in statement.scanned]
-    told += [f"builds the index {index} on {table}" for index, table in statement.indexed]
-    told += [f"checks {name} for every row of {table}" for name, table in statement.foreign_keys]
-    told += [f"changes rows of {table}" for table in statement.written]
-    return [*told, *(["outside the transaction"] if statement.outside and told else [])]
+    effects = [f"{_lock_words(mode)} on {table}" for table, mode in sorted(statement.taken.items())]
+    effects += [f"writes all of {table} anew" for table in statement.rewritten]
+    effects += [f"reads every row of {table}" for table in statement.scanned]
+    effects += [f"builds the index {index} on {table}" for index, table in statement.indexed]
+    effects += [f"checks {name} for every row of {table}" for name, table in statement.foreign_keys]
+    effects += [f"changes rows of {table}" for table in statement.written]
+    return [*effects, *(["outside the transaction"] if statement.outside and effects else [])]
 
 
 def _lock_words(mode: int) -> str:
@@ -271,12 +275,12 @@ def _lock_words(mode: int) -> str:
     return "".join(f" {letter}" if letter.isupper() else letter.upper() for letter in words).strip()
 
 
-def _record(one: Weighed) -> dict[str, object]:
+def _record(weighed: Weighed) -> dict[str, object]:
     return {
-        "slug": one.finding.slug,
-        "large": one.large,
-        "blocking": one.finding.hazard.blocking,
-        "refused": one.blocks,
-        "instead": one.finding.instead,
-        **one.record(),
+        "slug": weighed.finding.slug,
+        "large": weighed.large,
+        "blocking": weighed.finding.hazard.blocking,
+        "refused": weighed.blocks,
+        "instead": weighed.finding.instead,
+        **weighed.record(),
     }

@@ -42,7 +42,7 @@ class File(NamedTuple):
     parents: tuple[str, ...]
 
 
-def rebase(wanted: str, settings: Settings) -> list[Moved]:
+def rebase(typed: str, settings: Settings) -> list[Moved]:
     """Put the branch that ends in `wanted`, an id or a file, on top of the other head; return what was moved, oldest first.
 
     Changes revision files and the manifest; the database is only read. Raises Stop when there is one head only, when the
@@ -50,7 +50,7 @@ def rebase(wanted: str, settings: Settings) -> list[Moved]:
     """
     project = settings.project
     files = _read(project.versions)
-    chosen = _chosen(wanted, files)
+    chosen = _chosen(typed, files)
     branch = _branch(chosen, files)
     base = _other_head(chosen, branch, files)
     _assert_not_applied(branch, files, settings)
@@ -76,18 +76,20 @@ def _file(path: Path) -> File:
     return File(as_text(path.name), revision, tuple(map(str, parents)))
 
 
-def _chosen(wanted: str, files: Sequence[File]) -> File:
-    name = Path(wanted).name
-    exact = [one for one in files if name in {one.name, one.name.removesuffix(".py")}] if wanted.endswith(".py") else []
-    found = exact or [one for one in files if one.revision == wanted]
-    found = found or [one for one in files if one.revision.startswith(wanted)]
-    if len(found) == 1:
-        return found[0]
-    twins = "\n".join(f"python utils/migrate.py rebase {one.name}" for one in found)
+def _chosen(typed: str, files: Sequence[File]) -> File:
+    name = Path(typed).name
+    exact = (
+        [file for file in files if name in {file.name, file.name.removesuffix(".py")}] if typed.endswith(".py") else []
+    )
+    matching = exact or [file for file in files if file.revision == typed]
+    matching = matching or [file for file in files if file.revision.startswith(typed)]
+    if len(matching) == 1:
+        return matching[0]
+    twins = "\n".join(f"python utils/migrate.py rebase {file.name}" for file in matching)
     raise Stop(
         "unknown-revision",
-        f"{len(found)} files are {wanted}: say which of them" if found else f"there is no revision {wanted}",
-        facts=[("file", f"migrations/versions/{one.name}") for one in found],
+        f"{len(matching)} files are {typed}: say which of them" if matching else f"there is no revision {typed}",
+        facts=[("file", f"migrations/versions/{file.name}") for file in matching],
         database="not touched",
         next_step=twins or "alembic heads",
         exit_code=2,
@@ -95,9 +97,9 @@ def _chosen(wanted: str, files: Sequence[File]) -> File:
 
 
 def _heads(files: Iterable[File]) -> list[File]:
-    known = list(files)
-    parents = {parent for one in known for parent in one.parents}
-    return [one for one in known if one.revision not in parents]
+    revisions = list(files)
+    parents = {parent for file in revisions for parent in file.parents}
+    return [file for file in revisions if file.revision not in parents]
 
 
 def _ancestors(start: File, files: Sequence[File]) -> list[File]:
@@ -119,7 +121,7 @@ def _ancestors(start: File, files: Sequence[File]) -> list[File]:
 
 def _branch(chosen: File, files: Sequence[File]) -> list[File]:
     """Return what has to move, oldest first: the chosen file alone if it has a twin, else all that only its head builds on."""
-    if any(one.revision == chosen.revision and one != chosen for one in files):
+    if any(file.revision == chosen.revision and file != chosen for file in files):
         return [chosen]
     heads = _heads(files)
     own = [head for head in heads if chosen in _ancestors(head, files)]
@@ -130,26 +132,26 @@ def _branch(chosen: File, files: Sequence[File]) -> list[File]:
         raise Stop(
             "nothing-to-rebase",
             "the history is one line: there is nothing to put on top of anything",
-            facts=[("head", one.revision) for one in heads] or [("reads as", "a circle")],
+            facts=[("head", file.revision) for file in heads] or [("reads as", "a circle")],
             database="not touched",
             next_step="alembic history",
         )
-    shared = {one.name for head in others for one in _ancestors(head, files)}
-    exclusive = [one for one in _ancestors(own[0], files) if one.name not in shared]
+    shared = {file.name for head in others for file in _ancestors(head, files)}
+    exclusive = [file for file in _ancestors(own[0], files) if file.name not in shared]
     if chosen not in exclusive or len(own) > 1:
         raise _shared(chosen, heads)
-    if any(len(one.parents) > 1 for one in exclusive):
+    if any(len(file.parents) > 1 for file in exclusive):
         raise _broken(f"{own[0].revision} is a branch with merges in it; merge the heads instead: alembic merge heads")
     return exclusive[::-1]
 
 
 def _other_head(chosen: File, branch: Sequence[File], files: Sequence[File]) -> File:
     """Return the head to build on: the only other one, else the newest of them."""
-    rest = [one for one in files if one not in branch]
+    rest = [file for file in files if file not in branch]
     others = _heads(rest)
     if not others:
         raise _broken(f"without {chosen.name} nothing is left to build on")
-    return max(others, key=lambda one: (naming.number(one.revision) or 0, one.revision))
+    return max(others, key=lambda file: (naming.number(file.revision) or 0, file.revision))
 
 
 def _assert_not_applied(branch: Sequence[File], files: Sequence[File], settings: Settings) -> None:
@@ -196,20 +198,22 @@ def _move(folder: Path, branch: Sequence[File], base: File, files: Sequence[File
 
 def _moves(branch: Sequence[File], base: File, rest: Sequence[File]) -> list[Moved]:
     """Return what each file of the branch becomes. Raises Stop when an id or a name is taken."""
-    number = max((naming.number(one.revision) or naming.number(one.name) or 0 for one in rest), default=0)
-    taken = {name for one in rest for name in (one.revision, one.name)}
+    number = max((naming.number(file.revision) or naming.number(file.name) or 0 for file in rest), default=0)
+    used = {name for file in rest for name in (file.revision, file.name)}
     moved: list[Moved] = []
     parent = base.revision
-    for index, one in enumerate(branch, start=1):
-        revision = _renumbered(one.revision, number + index)
-        if revision == one.revision and revision in taken:
-            raise _broken(f"{one.revision} has no number that could become another; give {one.name} another id by hand")
-        name = _new_name(one, revision, number + index)
-        if name in taken:
+    for index, file in enumerate(branch, start=1):
+        revision = _renumbered(file.revision, number + index)
+        if revision == file.revision and revision in used:
             raise _broken(
-                f"{one.name} would become {name}, which is there already; give that file another name by hand"
+                f"{file.revision} has no number that could become another; give {file.name} another id by hand"
             )
-        moved.append(Moved(revision, name, one.revision, one.name, parent))
+        name = _new_name(file, revision, number + index)
+        if name in used:
+            raise _broken(
+                f"{file.name} would become {name}, which is there already; give that file another name by hand"
+            )
+        moved.append(Moved(revision, name, file.revision, file.name, parent))
         parent = revision
     return moved
 
@@ -220,13 +224,13 @@ def _renumbered(revision: str, number: int) -> str:
     return f"{number:0{max(4, len(match[1]))}d}{match[2]}"[:LONGEST_ID] if match else revision
 
 
-def _new_name(one: File, revision: str, number: int) -> str:
-    if one.name == f"{one.revision}.py":
+def _new_name(file: File, revision: str, number: int) -> str:
+    if file.name == f"{file.revision}.py":
         return f"{revision}.py"
-    return f"{_renumbered(one.name.removesuffix('.py'), number)}.py" if revision != one.revision else one.name
+    return f"{_renumbered(file.name.removesuffix('.py'), number)}.py" if revision != file.revision else file.name
 
 
-def _edited(file: Path, one: Moved, names: dict[str, str]) -> str:
+def _edited(file: Path, moved: Moved, names: dict[str, str]) -> str:
     """Return the source of a file that is moved, with the lines changed that say what it is."""
     source = file.read_bytes().decode("utf-8")
     depends = declared(parsed(source)).get("depends_on")
@@ -236,11 +240,11 @@ def _edited(file: Path, one: Moved, names: dict[str, str]) -> str:
             text = re.sub(rf"(?<=['\"]){re.escape(was)}(?=['\"])", now, text)
         source = relabel.replaced(source, depends.node, text)
     try:
-        source = relabel.relabelled(source, {"revision": one.revision, "down_revision": one.parent})
+        source = relabel.relabelled(source, {"revision": moved.revision, "down_revision": moved.parent})
     except ValueError as error:
-        raise _broken(f"{one.was_file}: {error}") from error
-    source = re.sub(r"^(Revision ID: ).*?(\r?)$", rf"\g<1>{one.revision}\2", source, count=1, flags=re.MULTILINE)
-    return re.sub(r"^(Revises: ).*?(\r?)$", rf"\g<1>{one.parent}\2", source, count=1, flags=re.MULTILINE)
+        raise _broken(f"{moved.was_file}: {error}") from error
+    source = re.sub(r"^(Revision ID: ).*?(\r?)$", rf"\g<1>{moved.revision}\2", source, count=1, flags=re.MULTILINE)
+    return re.sub(r"^(Revises: ).*?(\r?)$", rf"\g<1>{moved.parent}\2", source, count=1, flags=re.MULTILINE)
 
 
 def _broken(why: str) -> Stop:
@@ -251,23 +255,23 @@ def _shared(chosen: File, heads: Sequence[File]) -> Stop:
     return Stop(
         "nothing-to-rebase",
         f"more than one head builds on {chosen.revision}: it belongs to all of them",
-        facts=[("head", one.revision) for one in heads],
+        facts=[("head", head.revision) for head in heads],
         database="not touched",
         next_step=f"name the branch to move by its head:\npython utils/migrate.py rebase {heads[-1].revision}",
     )
 
 
-def _applied(one: File, twins: Sequence[File], place: str) -> Stop:
-    other = twins[0].name if twins else None
+def _applied(file: File, twins: Sequence[File], place: str) -> Stop:
+    twin = twins[0].name if twins else None
     return Stop(
         "already-applied",
-        f"the database at hand has {one.revision} already, so it must keep its name and its place",
-        facts=[("file", f"migrations/versions/{one.name}")],
+        f"the database at hand has {file.revision} already, so it must keep its name and its place",
+        facts=[("file", f"migrations/versions/{file.name}")],
         database=f"unchanged, at {place}",
-        next_step=f"move the other one:\npython utils/migrate.py rebase {other}"
-        if other
+        next_step=f"move the other one:\npython utils/migrate.py rebase {twin}"
+        if twin
         else "take it back, and then move it:\n"
-        f"python utils/migrate.py downgrade {one.parents[0] if one.parents else 'base'}\n"
-        f"python utils/migrate.py rebase {one.revision}\n"
+        f"python utils/migrate.py downgrade {file.parents[0] if file.parents else 'base'}\n"
+        f"python utils/migrate.py rebase {file.revision}\n"
         "or move the other branch, if no other database has that",
     )

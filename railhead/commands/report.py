@@ -119,15 +119,15 @@ def entry_line(entry: LedgerRow) -> str:
     return f"{when}  {what} {entry.outcome}{seconds}, {entry.actor}{release}{error}"
 
 
-def drift_text(found: Drift) -> str:
+def drift_text(drift: Drift) -> str:
     """Return the two answers, apart: each difference with what mends it."""
     outside = "no run has kept a catalog yet: nothing to compare with"
     models = "not compared: the database is not at head"
     return "\n\n".join(
         [
-            _half("changed outside the migrations", found.outside, outside),
-            _half("models.py against the migrations", found.models, models),
-            *([f"not ours, left alone: {few(found.left_alone)}"] if found.left_alone else []),
+            _half("changed outside the migrations", drift.outside, outside),
+            _half("models.py against the migrations", drift.models, models),
+            *([f"not ours, left alone: {few(drift.left_alone)}"] if drift.left_alone else []),
         ]
     )
 
@@ -136,16 +136,20 @@ def _half(title: str, differences: list[Difference] | None, without: str) -> str
     if differences is None:
         return f"{title}: {without}"
     lines = [f"{title}: {f'{len(differences)} found' if differences else 'nothing'}"]
-    for one in differences:
-        lines += ["", f"  {one.object} {one.kind}"]
-        lines += labelled("expected", one.expected) + labelled("found", one.found) + labelled("mend", one.mend)
+    for difference in differences:
+        lines += ["", f"  {difference.object} {difference.kind}"]
+        lines += (
+            labelled("expected", difference.expected)
+            + labelled("found", difference.found)
+            + labelled("mend", difference.mend)
+        )
     return "\n".join(lines)
 
 
 def findings_text(findings: Iterable[CheckMessage]) -> str:
     """Return what the doctor found, and what to do about it."""
-    told = ("\n".join([f"{one.what}  [{one.slug}]", *labelled("next", one.next)]) for one in findings)
-    return "\n\n".join(told) or "nothing found"
+    shown = ("\n".join([f"{finding.what}  [{finding.slug}]", *labelled("next", finding.next)]) for finding in findings)
+    return "\n\n".join(shown) or "nothing found"
 
 
 def log_text(entries: Iterable[LedgerRow]) -> str:
@@ -187,11 +191,11 @@ def _planned(step: Planned) -> Iterator[str]:
         yield from labelled("sql", f"{effect.sql}{does}")
     if step.source == "nothing":
         yield from labelled("unsealed", f"nobody has looked at what this blocks:  {gate.SEAL}")
-    for one in step.hazards:
-        weight = " (large)" if one.large else ""
-        accepted = f"\naccepted: {one.accepted}" if one.accepted else ""
-        shown = "" if one.accepted or (one.blocks and step.instead) else f"\n{one.finding.instead}"
-        yield from labelled("hazard", f"{one}{weight}\n{one.finding.danger}{shown}{accepted}")
+    for hazard in step.hazards:
+        weight = " (large)" if hazard.large else ""
+        accepted = f"\naccepted: {hazard.accepted}" if hazard.accepted else ""
+        shown = "" if hazard.accepted or (hazard.blocks and step.instead) else f"\n{hazard.finding.instead}"
+        yield from labelled("hazard", f"{hazard}{weight}\n{hazard.finding.danger}{shown}{accepted}")
     if step.unseen:
         yield from labelled("not seen", step.unseen)
     if step.instead:
@@ -208,8 +212,8 @@ def rebased_text(moved: Sequence[Moved]) -> str:
     """Return which revisions were put where."""
     count = f"{len(moved)} revision{'' if len(moved) == 1 else 's'}"
     lines = [f"rebase: {count} on top of {moved[0].parent}", ""]
-    for one in moved:
-        lines += labelled("moved", f"{one.was_file} -> {one.file}\ndown_revision = {one.parent}")
+    for change in moved:
+        lines += labelled("moved", f"{change.was_file} -> {change.file}\ndown_revision = {change.parent}")
     return "\n".join([*lines, "", *labelled("next", f"{gate.SEAL}\npython utils/migrate.py upgrade")])
 
 
@@ -217,7 +221,7 @@ def sealed_text(sealed: Sealed, *, advice: bool = False) -> str:
     """Return what `seal` did and found: of a few revisions with what to write instead, of more only how much, unless `advice`."""
     count = f"{sealed.revisions} revision{'' if sealed.revisions == 1 else 's'} in migrations/manifest.txt"
     done = f", {len(sealed.replayed)} replayed" if sealed.replayed else "" if sealed.changed else ", as before"
-    hurting = dict.fromkeys(one.id for one, _ in sealed.found)
+    hurting = dict.fromkeys(hurt.id for hurt, _ in sealed.found)
     lines = [f"seal: {count}{done}", *_adopted(sealed), *([] if sealed.is_short else _counted(sealed))]
     for revision in hurting if advice or sealed.is_short else ():
         lines += ["", *_found(sealed, revision)]
@@ -229,7 +233,7 @@ def sealed_text(sealed: Sealed, *, advice: bool = False) -> str:
     for file, what in sealed.not_seen:
         lines += labelled("not seen", f"migrations/versions/{file}: {what}")
     lines += [
-        f"{one.file}: accepted_hazards names {name}, and no hazard is called that" for one, name in sealed.unknown
+        f"{hurt.file}: accepted_hazards names {name}, and no hazard is called that" for hurt, name in sealed.unknown
     ]
     return "\n".join(lines)
 
@@ -245,7 +249,7 @@ _FEW = 5
 
 def _adopted(sealed: Sealed) -> Iterator[str]:
     """Yield, when the line was drawn just now, what that means and how it is moved."""
-    older = [one.id for one in sealed.history.by_id.values() if one.adopted]
+    older = [revision.id for revision in sealed.history.by_id.values() if revision.adopted]
     if sealed.drawn and older:
         yield f"{len(older)} of them, up to {older[-1]}, are older than the first seal: they were not judged, and run with a warning"
         yield from labelled(
@@ -255,7 +259,7 @@ def _adopted(sealed: Sealed) -> Iterator[str]:
 
 def _counted(sealed: Sealed) -> Iterator[str]:
     for slug, count in Counter(finding.slug for _, finding in sealed.found).most_common():
-        files = list(dict.fromkeys(one.file for one, finding in sealed.found if finding.slug == slug))
+        files = list(dict.fromkeys(revision.file for revision, finding in sealed.found if finding.slug == slug))
         yield from labelled("hazard", f"{slug}, {count} times: {some(files)}")
     yield from labelled(
         "next", f"what to write instead:  {gate.SEAL} --advice\nof what is pending here:  python utils/migrate.py plan"
@@ -263,7 +267,7 @@ def _counted(sealed: Sealed) -> Iterator[str]:
 
 
 def _found(sealed: Sealed, name: str) -> Iterator[str]:
-    own = [finding for one, finding in sealed.found if one.id == name]
+    own = [finding for hurt, finding in sealed.found if hurt.id == name]
     revision = sealed.history.by_id[name]
     yield f"migrations/versions/{revision.file}"
     for finding in own:
@@ -278,14 +282,14 @@ def _in_short(finding: Finding, amount: str | None) -> str:
     return f"{finding.slug} of {finding.table}" if finding.table else finding.slug
 
 
-def _pending_line(one: Pending) -> str:
-    first = one.message.splitlines()[0] if one.message else ""
-    warnings = ["post-deploy"] if one.phase == POST_DEPLOY else []
-    warnings += ["breaks the previous release"] if one.breaking else []
-    found = {token: Finding.parse(token) for token in one.hazards}
+def _pending_line(pending: Pending) -> str:
+    first = pending.message.splitlines()[0] if pending.message else ""
+    warnings = ["post-deploy"] if pending.phase == POST_DEPLOY else []
+    warnings += ["breaks the previous release"] if pending.breaking else []
+    findings = {token: Finding.parse(token) for token in pending.hazards}
     warnings += [
-        _in_short(finding, (one.lost or {}).get(token))
-        for token, finding in found.items()
+        _in_short(finding, (pending.lost or {}).get(token))
+        for token, finding in findings.items()
         if finding.slug != "breaks-previous-release"
     ]
-    return f"{one.revision}  {first}".strip() + (f"\n  {', '.join(warnings)}" if warnings else "")
+    return f"{pending.revision}  {first}".strip() + (f"\n  {', '.join(warnings)}" if warnings else "")

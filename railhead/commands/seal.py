@@ -95,8 +95,8 @@ def write(
     for revision, footprint in footprints.items():
         entries[revision] = _seen(entries[revision], history.by_id[revision], footprint, found[revision])
     if advise:
-        told = [one for one in history.by_id.values() if one.id not in found and (every or not one.adopted)]
-        found |= {one.id: [Finding.parse(token) for token in entries[one.id].tokens] for one in told}
+        listed = [one for one in history.by_id.values() if one.id not in found and (every or not one.adopted)]
+        found |= {one.id: [Finding.parse(token) for token in entries[one.id].tokens] for one in listed}
     if start:
         entries[start.revision] = entries[start.revision]._replace(catalog=start.fingerprint)
     drawn = origin.adopted != before.adopted
@@ -157,7 +157,7 @@ def _origin(history: History, origin: Origin, line: str | None) -> Origin:
     """Return where the history begins, with the line drawn where it is asked for, or for the first time."""
     if line == FIRST_SEAL:
         is_first = not history.project.manifest.exists() and any(
-            Path(one.file).stem != one.id for one in history.by_id.values()
+            Path(revision.file).stem != revision.id for revision in history.by_id.values()
         )
         return origin._replace(adopted=history.heads[0]) if is_first else origin
     if line is None:
@@ -181,20 +181,22 @@ def differences(project: Project, *, seen: bool = True) -> list[str]:
         return ["migrations/manifest.txt was cut short, is in conflict, or was changed by hand"]
     history = _history(project)
     kept = _kept(history)
-    found = {entry.revision: entry for entry in sealed.entries}
-    told = [f"{entry.file} is sealed, but gone" for entry in sealed.entries if entry.revision not in history.by_id]
-    told += [sentence for one in history.by_id.values() if (sentence := _difference(one, found.get(one.id), kept))]
+    sealed_lines = {entry.revision: entry for entry in sealed.entries}
+    untrue = [f"{entry.file} is sealed, but gone" for entry in sealed.entries if entry.revision not in history.by_id]
+    untrue += [
+        sentence for one in history.by_id.values() if (sentence := _difference(one, sealed_lines.get(one.id), kept))
+    ]
     if seen:
-        told += [
+        untrue += [
             f"{one.file} is listed, but nobody has looked at what it does"
             for one in history.by_id.values()
             if one.id in kept and not (one.adopted or kept[one.id].is_replayed)
         ]
     lines = (kept.get(one.id, _listed(one)) for one in history.by_id.values())
-    wanted = manifest.render(lines, project.versions, sealed.origin, sealed.servable)
-    if not told and not sealed.is_first_format and project.manifest.read_text(encoding="utf-8") != wanted:
-        told.append("the files were reformatted or renamed since they were sealed")
-    return told
+    rendered = manifest.render(lines, project.versions, sealed.origin, sealed.servable)
+    if not untrue and not sealed.is_first_format and project.manifest.read_text(encoding="utf-8") != rendered:
+        untrue.append("the files were reformatted or renamed since they were sealed")
+    return untrue
 
 
 def _difference(revision: Revision, entry: SealedRevision | None, kept: Mapping[str, SealedRevision]) -> str | None:
@@ -221,11 +223,11 @@ def _kept(history: History) -> dict[str, SealedRevision]:
     sealed = manifest.entries(history.project.manifest)
     checksums = checksums_of(history.project, history.by_id.values())
     kept: dict[str, SealedRevision] = {}
-    for one in history.by_id.values():  # parents first
-        entry = sealed.get(one.id)
-        holds = entry is not None and entry.checksum == checksums.get(one.id) and entry.parents == one.parents
-        if entry is not None and holds and all(parent in kept for parent in one.parents):
-            kept[one.id] = entry._replace(file=one.file)
+    for revision in history.by_id.values():  # parents first
+        entry = sealed.get(revision.id)
+        holds = entry is not None and entry.checksum == checksums.get(revision.id) and entry.parents == revision.parents
+        if entry is not None and holds and all(parent in kept for parent in revision.parents):
+            kept[revision.id] = entry._replace(file=revision.file)
     return kept
 
 
@@ -234,11 +236,13 @@ def _listed(revision: Revision) -> SealedRevision:
     return SealedRevision(revision.file, revision.id, ",".join(revision.parents) or "-", checksum, phase=revision.phase)
 
 
-def _seen(entry: SealedRevision, revision: Revision, footprint: Footprint, found: Iterable[Finding]) -> SealedRevision:
+def _seen(
+    entry: SealedRevision, revision: Revision, footprint: Footprint, findings: Iterable[Finding]
+) -> SealedRevision:
     return entry._replace(
         catalog=footprint.after.fingerprint,
         previous="breaks" if rules.is_breaking(footprint, revision) else "works",
-        hazards=manifest.listed(dict.fromkeys(finding.token for finding in found)),
+        hazards=manifest.listed(dict.fromkeys(finding.token for finding in findings)),
     )
 
 
@@ -252,11 +256,11 @@ def _arrived(settings: Settings, history: History, entry: SealedRevision) -> Sea
 
 
 def _replayed(settings: Settings, history: History, todo: Iterable[str]) -> dict[str, Footprint]:
-    wanted = list(todo)
+    ids = list(todo)
     server = scratch.server(settings)
-    with Progress("replaying", len(wanted)) as progress:
+    with Progress("replaying", len(ids)) as progress:
         try:
-            found = parallel_replay.footprints(server, history, wanted, progress.tell)
+            found = parallel_replay.footprints(server, history, ids, progress.tell)
             return {footprint.revision: footprint for footprint in found}
         except Failed as failed:
             raise does_not_run(failed, server, history) from failed

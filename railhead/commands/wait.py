@@ -29,42 +29,42 @@ def wait(settings: Settings, models: Models, *, whole: bool = False) -> Status:
     told = None
     for pause in advisory_lock.pauses():
         try:
-            found = status.read(settings, history, models, closely=False, allowance=allowance)
-            if found.state == "current":  # somebody may have changed the schema
+            place = status.read(settings, history, models, closely=False, allowance=allowance)
+            if place.state == "current":  # somebody may have changed the schema
                 return status.read(settings, history, models, allowance=allowance)
         except TableBusy:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(pause)
             continue
-        is_there = found.can_serve and not (whole and found.state == "settling")
-        if is_there or found.state not in {"behind", "settling"} or time.monotonic() >= deadline:
-            return found
-        seen = len(found.pending), found.lock and found.lock.pid
+        is_there = place.can_serve and not (whole and place.state == "settling")
+        if is_there or place.state not in {"behind", "settling"} or time.monotonic() >= deadline:
+            return place
+        seen = len(place.pending), place.lock and place.lock.pid
         if seen != told:
-            told, lock = seen, f"held by {found.lock}" if found.lock else "free"
-            log.info("wait: pending revisions: %d; the migration lock is %s", len(found.pending), lock)
+            told, lock = seen, f"held by {place.lock}" if place.lock else "free"
+            log.info("wait: pending revisions: %d; the migration lock is %s", len(place.pending), lock)
         time.sleep(pause)
     raise AssertionError  # pauses never end
 
 
-def not_served(project: Project, found: Status, fact: Fact) -> Stop:
+def not_served(project: Project, status: Status, fact: Fact) -> Stop:
     """Return the refusal of a database that this code cannot serve, by a process that does not migrate."""
-    problem = loader.history(project).problem if found.state == "forked" else None
+    problem = loader.history(project).problem if status.state == "forked" else None
     if problem:
         return problem
-    place = f"at {', '.join(found.current)}" if found.current else "without a version"
-    if found.state == "current" and found.unmet:
-        return messages.lacking(report.sentence(found), found.unmet, place, edited="edited" in found.flags)
-    if found.state == "ahead" and found.unmet:
-        return messages.ahead(found.unknown, list(found.unmet), found.newer_release, place)
-    if found.state == "unknown":
-        return unknown_version(found.current, found.heads, found.redundant, found.known)
-    let = "let the pre-deploy command migrate:\n" if found.state == "behind" else ""
+    place = f"at {', '.join(status.current)}" if status.current else "without a version"
+    if status.state == "current" and status.unmet:
+        return messages.lacking(report.sentence(status), status.unmet, place, edited="edited" in status.flags)
+    if status.state == "ahead" and status.unmet:
+        return messages.ahead(status.unknown, list(status.unmet), status.newer_release, place)
+    if status.state == "unknown":
+        return unknown_version(status.current, status.heads, status.redundant, status.known)
+    let = "let the pre-deploy command migrate:\n" if status.state == "behind" else ""
     return Stop(
         "not-at-head",
-        report.sentence(found),
+        report.sentence(status),
         facts=[fact],
         database=f"unchanged, {place}",
-        next_step=f"{let}{report.next_step(found)}",
+        next_step=f"{let}{report.next_step(status)}",
     )

@@ -48,19 +48,19 @@ def equal_revisions(connection: Connection, settings: Settings, history: History
 
     The sealed fingerprints tell, as long as every file still has the bytes that were sealed; else a replay does.
     """
-    here, whose = catalog.read(connection), _whose(connection, history)
+    catalog_here, whose = catalog.read(connection), _whose(connection, history)
     sealed = manifest.read(settings.project.manifest)
     if (
         sealed
         and sealed.is_true(settings.project.versions)
         and all(entry.is_replayed or entry.revision in history.in_baseline for entry in sealed.entries)
     ):
-        equal = {here.fingerprint, _ours(here, whose).fingerprint}
+        equal = {catalog_here.fingerprint, _ours(catalog_here, whose).fingerprint}
         return [entry.revision for entry in sealed.entries if entry.catalog in equal]
     return [
         revision
-        for revision, there in _catalogs(settings, history)
-        if there.fingerprint == _ours(here, whose, there).fingerprint
+        for revision, after_revision in _catalogs(settings, history)
+        if after_revision.fingerprint == _ours(catalog_here, whose, after_revision).fingerprint
     ]
 
 
@@ -68,13 +68,13 @@ def _whose(connection: Connection, history: History) -> Ownership:
     return owners.in_database(connection, history, None, history.project.models)
 
 
-def _ours(here: Catalog, whose: Ownership, there: Catalog | None = None) -> Catalog:
+def _ours(schema: Catalog, whose: Ownership, after_revision: Catalog | None = None) -> Catalog:
     """Return the schema without what is somebody else's; whatever is `there` after a revision is ours, too."""
-    made = there.objects if there else {}
-    return here.only(lambda identity: identity in made or whose.owns(identity))
+    made_there = after_revision.objects if after_revision else {}
+    return schema.only(lambda identity: identity in made_there or whose.owns(identity))
 
 
-def choose(connection: Connection, settings: Settings, history: History, seen: Snapshot) -> str:
+def choose(connection: Connection, settings: Settings, history: History, snapshot: Snapshot) -> str:
     """Return the one revision that this database is at. Read-only. Raises Stop when there is none, or more than one.
 
     What the refusal shows is exact: every difference to the nearest revision.
@@ -83,17 +83,21 @@ def choose(connection: Connection, settings: Settings, history: History, seen: S
     if len(equal) == 1:
         return equal[0]
     if equal:
-        raise _several(equal, seen.place)
-    raise _unlike(*_nearest(connection, settings, history), seen, history)
+        raise _several(equal, snapshot.place)
+    raise _unlike(*_nearest(connection, settings, history), snapshot, history)
 
 
-def assert_equal(connection: Connection, settings: Settings, history: History, revision: str, seen: Snapshot) -> None:
+def assert_equal(
+    connection: Connection, settings: Settings, history: History, revision: str, snapshot: Snapshot
+) -> None:
     """Raise Stop, with every difference, unless this database has the schema of `revision`. Read-only."""
     with closing(_catalogs(settings, history)) as each:
-        there = next(schema for one, schema in each if one == revision)
-    differences = diff.difference(there, _ours(catalog.read(connection), _whose(connection, history), there))
+        after_revision = next(schema for revision_id, schema in each if revision_id == revision)
+    differences = diff.difference(
+        after_revision, _ours(catalog.read(connection), _whose(connection, history), after_revision)
+    )
     if differences:
-        raise _unlike(revision, differences, seen, history)
+        raise _unlike(revision, differences, snapshot, history)
 
 
 def take_over(
@@ -101,7 +105,7 @@ def take_over(
     lock: Lock,
     settings: Settings,
     history: History,
-    seen: Snapshot,
+    snapshot: Snapshot,
     revision: str | None = None,
     *,
     force: bool = False,
@@ -115,29 +119,31 @@ def take_over(
     with catalog.told_who(connection):
         try:
             if revision is None:
-                found = choose(connection, settings, history, seen)
+                equal = choose(connection, settings, history, snapshot)
             else:
-                found = find(history, revision)
+                equal = find(history, revision)
                 if not force:
-                    assert_equal(connection, settings, history, found, seen)
+                    assert_equal(connection, settings, history, equal, snapshot)
         except replay.Failed as error:
             step = "see the log of the scratch server" if error.is_servers_own else "correct that revision"
-            raise _cannot_compare(error.told if error.is_servers_own else str(error), step, seen, history) from error
+            raise _cannot_compare(
+                error.told if error.is_servers_own else str(error), step, snapshot, history
+            ) from error
         except _NotComparable as error:
-            raise _cannot_compare(str(error), _ELSEWHERE, seen, history) from error
+            raise _cannot_compare(str(error), _ELSEWHERE, snapshot, history) from error
         except psycopg2.errors.InsufficientPrivilege as error:
-            raise _cannot_compare(failures.server_words(error), _ELSEWHERE, seen, history) from error
+            raise _cannot_compare(failures.server_words(error), _ELSEWHERE, snapshot, history) from error
     ledger.create(connection)
     replayed = list(history.by_id.values())
-    versions = History(settings.project, replayed[: replayed.index(history.by_id[found]) + 1]).heads
+    versions = History(settings.project, replayed[: replayed.index(history.by_id[equal]) + 1]).heads
     claim = Claim(lock, ledger.new_run("adopt", settings), settings.project.version_table)
     adopt(connection, claim, [history.by_id[version] for version in versions])
-    told = ", ".join(versions)
-    log.info("adopt: the schema is that of %s%s", told, ", because you say so" if force else "; taken over there")
+    place = ", ".join(versions)
+    log.info("adopt: the schema is that of %s%s", place, ", because you say so" if force else "; taken over there")
     others = _whose(connection, history).left_alone()
     if others:
         log.info("left alone, because no revision and no model names them: %s", few(others))
-    return told
+    return place
 
 
 def begin(connection: Connection, lock: Lock, run: ledger.Run, history: History) -> None:
@@ -229,27 +235,27 @@ def _catalogs(settings: Settings, history: History) -> Generator[tuple[str, Cata
 
 
 def _nearest(connection: Connection, settings: Settings, history: History) -> tuple[str, list[Change]]:
-    here, whose = catalog.read(connection), _whose(connection, history)
+    schema, whose = catalog.read(connection), _whose(connection, history)
     compared = [
-        (revision, diff.difference(there, _ours(here, whose, there)))
-        for revision, there in _catalogs(settings, history)
+        (revision, diff.difference(after_revision, _ours(schema, whose, after_revision)))
+        for revision, after_revision in _catalogs(settings, history)
     ]
-    return min(reversed(compared), key=lambda one: len(one[1]), default=("base", []))
+    return min(reversed(compared), key=lambda distance: len(distance[1]), default=("base", []))
 
 
-def _unlike(revision: str, differences: list[Change], seen: Snapshot, history: History) -> Stop:
-    told = [_difference(change) for change in differences[:MOST_DIFFERENCES]]
+def _unlike(revision: str, differences: list[Change], snapshot: Snapshot, history: History) -> Stop:
+    shown = [_difference(change) for change in differences[:MOST_DIFFERENCES]]
     if len(differences) > MOST_DIFFERENCES:
-        told.append(f"and {len(differences) - MOST_DIFFERENCES} more")
+        shown.append(f"and {len(differences) - MOST_DIFFERENCES} more")
     missing = any(change.kind == "removed" and change.object.startswith("table ") for change in differences)
-    colliding, others = _shares(seen, history)
+    colliding, others = _shares(snapshot, history)
     if not (missing or others):
         colliding = ()
     return Stop(
         "unmanaged",
         "the database has tables but no version, and its schema is that of no revision",
-        facts=[("nearest", revision), ("differs", "\n".join(told)), *_told_apart(colliding, others)],
-        database=f"unchanged, {seen.place}",
+        facts=[("nearest", revision), ("differs", "\n".join(shown)), *_told_apart(colliding, others)],
+        database=f"unchanged, {snapshot.place}",
         next_step=_apart(colliding)
         if missing
         else f"make it equal and start again, or take it for {revision} all the same:\n"
@@ -258,10 +264,10 @@ def _unlike(revision: str, differences: list[Change], seen: Snapshot, history: H
     )
 
 
-def _shares(seen: Snapshot, history: History) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _shares(snapshot: Snapshot, history: History) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the tables with a name of ours, and those of others."""
-    colliding = owners.ours(seen.tables, history)
-    return colliding, tuple(table for table in seen.tables if table not in colliding)
+    colliding = owners.ours(snapshot.tables, history)
+    return colliding, tuple(table for table in snapshot.tables if table not in colliding)
 
 
 def _told_apart(colliding: Sequence[str], others: Sequence[str]) -> list[Fact]:
@@ -298,13 +304,13 @@ def _several(equal: list[str], place: str) -> Stop:
     )
 
 
-def _cannot_compare(why: str, instead: str, seen: Snapshot, history: History) -> Stop:
-    colliding, others = _shares(seen, history)
+def _cannot_compare(why: str, instead: str, snapshot: Snapshot, history: History) -> Stop:
+    colliding, others = _shares(snapshot, history)
     return Stop(
         "unmanaged",
         "the database has tables but no version, and its schema could not be compared with the revisions",
         facts=[("because", why), *(_told_apart(colliding, others) if others else [])],
-        database=f"unchanged, {seen.place}",
+        database=f"unchanged, {snapshot.place}",
         next_step=f"{instead}, or say which it is:\n"
         "python utils/migrate.py adopt REV --force\n"
         "in development, to start from nothing:  python utils/migrate.py reset",

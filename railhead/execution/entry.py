@@ -39,7 +39,7 @@ def enter(
     models: Models,
     *,
     configuration: Callable[[], Mapping[str, object]] = dict,
-    **said: Any,
+    **options: Any,
 ) -> None:
     """Carry out what was typed at Alembic, or called through `run`. Changes the schema, if that is what was asked.
 
@@ -53,7 +53,7 @@ def enter(
     project = settings.project if settings else _project(environment, models, configuration)
     doing = _typed(environment)
     try:
-        arguments = env_file.arguments_of(project, said)
+        arguments = env_file.arguments_of(project, options)
         if not env_file.take(environment, models, arguments):
             return
         work_on(project)
@@ -67,8 +67,8 @@ def enter(
         if called or nesting.is_migrating():
             raise
         stop = error if isinstance(error, Stop | Interrupted) else messages.refused(error, "unchanged", again=doing)
-        told = stop.render(doing) if isinstance(stop, Stop) else f"{doing} stopped: {stop}"
-        print(project.spoken(told), file=sys.stderr)
+        text = stop.render(doing) if isinstance(stop, Stop) else f"{doing} stopped: {stop}"
+        print(project.spoken(text), file=sys.stderr)
         sys.exit(stop.exit_code)
 
 

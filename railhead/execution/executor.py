@@ -47,7 +47,7 @@ class Executor:
         sealed: Mapping[str, manifest.SealedRevision],
         settings: Settings,
         lock: Lock,
-        patience: RetryBudget,
+        budget: RetryBudget,
         run: ledger.Run,
         *,
         lenient: Callable[[], bool],
@@ -57,15 +57,15 @@ class Executor:
         """Whether the step failed with a connection of its own, while ours is well."""
         self.headway = Headway()
         claim = Claim(lock, run, settings.project.version_table)
-        self.recorder = Recorder(plan.history, sealed, claim, self.headway, patience)
-        self._session = MigrationSession(settings, settings.migrations.session_name(plan.action), lock, patience)
+        self.recorder = Recorder(plan.history, sealed, claim, self.headway, budget)
+        self._session = MigrationSession(settings, settings.migrations.session_name(plan.action), lock, budget)
         self.monitor = self._session.monitor()
         terms = Terms(plan.history, sealed, run, lock, self._session.opening, lenient, self._write)
         self.guard = Guard(terms, self.headway, self.recorder)
         self._plan = plan
         self._settings = settings
         self._lock = lock
-        self._patience = patience
+        self._budget = budget
         self._metadata = target_metadata(plan.environment.config, plan.script)
         self._arguments = env_file.arguments(plan.environment.config, plan.script).arguments
         self._engine = engine.engine_of(settings.migrations.dsn, self._open)
@@ -115,7 +115,7 @@ class Executor:
     def _terms_outside(self, connection: Connection) -> autocommit.Terms:
         """Return on which terms a revision works outside its transaction."""
         return autocommit.Terms(
-            self._patience,
+            self._budget,
             self._lock.pooled,
             fence=lambda: self._lock.assert_held(driver_of(connection)),
             blockers=lambda: self.monitor.blockers,
@@ -188,7 +188,7 @@ class Executor:
             return
         log.info("%s: %s in %.0f ms", self._plan.action, step.revision, self.headway.lasted * 1000)
         self.headway.commit([step], self.recorder.versions)
-        self._patience.succeed()
+        self._budget.succeed()
         interrupts.assert_undisturbed()  # the server says that nobody waits for the replica any more, and the driver was decoding that
 
     def _may_go_on(self) -> bool:

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class FailureReport:
-    """The account of one run."""
+    """What is said of one run."""
 
     def __init__(self, plan: MigrationPlan, settings: Settings, run: ledger.Run) -> None:
         """Tell of the run that carries out `plan`; nobody is asked yet."""
@@ -157,7 +157,7 @@ class FailureReport:
     def _ask(self, question: str, values: tuple[object, ...]) -> object:
         """Return the first value that a question is answered with, None when there is none or nobody answers. Read-only."""
         try:
-            return self.asking(lambda one: fetch_value(one, question, values))
+            return self.asking(lambda connection: fetch_value(connection, question, values))
         except psycopg2.Error:
             return None
 

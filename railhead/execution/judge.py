@@ -16,17 +16,17 @@ class Judge:
     """Knows what pending revisions do, and asks the database how much of what they would block or lose is there."""
 
     def __init__(
-        self, way: MigrationPlan, settings: Settings, account: FailureReport, lenient: Callable[[], bool]
+        self, plan: MigrationPlan, settings: Settings, report: FailureReport, lenient: Callable[[], bool]
     ) -> None:
         """`lenient` tells whether no run has ended well here yet, so that starting from nothing is a way out."""
-        self._way = way
+        self._plan = plan
         self._settings = settings
-        self._account = account
+        self._report = report
         self._lenient = lenient
 
     def assert_harmless(self, pending: Sequence[Revision], lines: gate.Sealed, place: str, *, empty: bool) -> None:
         """Raise Stop for what could not be mended after a crash, would block a large table, or lose what is there."""
-        history, settings, action = self._way.history, self._settings, self._way.action
+        history, settings, action = self._plan.history, self._settings, self._plan.action
         weighs = action == "upgrade" and not empty
         if weighs:
             with gate.lenient_if(self._lenient):
@@ -41,12 +41,12 @@ class Judge:
 
     def _sizes(self, tables: Sequence[str]) -> Mapping[str, float]:
         """Return the rows of these tables, asked on a connection whose locks are gone at once."""
-        return self._account.asking(lambda connection: table_sizes.sizes_of(connection, tables))
+        return self._report.asking(lambda connection: table_sizes.sizes_of(connection, tables))
 
     def _at_stake(self, losses: Sequence[loss.Loss]) -> Mapping[loss.Loss, str]:
         """Return of each loss how much is there."""
-        return self._account.asking(lambda connection: loss_counts.at_stake(connection, losses))
+        return self._report.asking(lambda connection: loss_counts.at_stake(connection, losses))
 
     def _large_tables(self) -> Mapping[str, float]:
         """Return the tables that are large here, and their rows."""
-        return self._account.asking(lambda connection: table_sizes.large_tables(connection, self._settings.large_table))
+        return self._report.asking(lambda connection: table_sizes.large_tables(connection, self._settings.large_table))

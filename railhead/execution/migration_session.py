@@ -23,11 +23,11 @@ from railhead.settings import Settings
 class MigrationSession:
     """Makes the sessions of one run."""
 
-    def __init__(self, settings: Settings, name: str, lock: Lock, patience: RetryBudget) -> None:
+    def __init__(self, settings: Settings, name: str, lock: Lock, budget: RetryBudget) -> None:
         self._settings = settings
         self._name = name
         self._lock = lock
-        self._patience = patience
+        self._budget = budget
         self._level: int | None = None
         """The isolation level that the driver came with."""
 
@@ -38,7 +38,7 @@ class MigrationSession:
             self._name,
             pooled=self._lock.pooled,
             lock=self._lock.pid,
-            left=lambda: self._patience.left,
+            left=lambda: self._budget.left,
             commit=self._settings.lock_timeout,
         )
 
@@ -83,13 +83,13 @@ class MigrationSession:
         listeners = [*connection.dispatch.begin, *connection.dispatch.commit]
         is_plain = (driver.isolation_level, driver.readonly, driver.deferrable) == (None, None, None)
         is_watched = len(listeners) > 1 or connection.in_nested_transaction()  # one is ours
-        return is_plain and not (is_watched or self._patience.misses)
+        return is_plain and not (is_watched or self._budget.misses)
 
     def _limits(self, driver: Driver, local: str) -> str:
         return session_limits.statements(
             local,
             driver.server_version,
-            self._patience.lock_timeout,
+            self._budget.lock_timeout,
             self._settings,
             replicated=self._lock.replicated,
         )

@@ -46,9 +46,9 @@ class Provenance:
             return getattr(cursor, "connection", None) is not self._driver
         return _is_well(self._driver)
 
-    def _hear(self, told: ExceptionContext) -> None:
-        if told.connection is not None and told.connection is self._connection:
-            self._own = told.original_exception
+    def _hear(self, context: ExceptionContext) -> None:
+        if context.connection is not None and context.connection is self._connection:
+            self._own = context.original_exception
 
 
 def _is_passed_on(cause: BaseException) -> bool:

@@ -66,11 +66,11 @@ def write(
     TransactionLost, VersionMoved or RowsLost, and then nothing of the transaction can be committed any more.
     """
     values = (*ledger.columns_of(rows), sorted(versions))
-    given = [cursor.mogrify(f"%s::{kind}", (value,)) for kind, value in zip(_TYPES, values, strict=True)]
+    parameters = [cursor.mogrify(f"%s::{kind}", (value,)) for kind, value in zip(_TYPES, values, strict=True)]
     if prepared:
-        writing = b"EXECUTE %b (%b)" % (_PREPARED, b", ".join(given))
+        writing = b"EXECUTE %b (%b)" % (_PREPARED, b", ".join(parameters))
     else:
-        writing = _writing(cursor, claim, outcome, given)
+        writing = _writing(cursor, claim, outcome, parameters)
     try:
         cursor.execute(b";".join([first, writing, then]))
     except psycopg2.errors.InvalidTextRepresentation as error:
@@ -147,9 +147,9 @@ SELECT (CASE WHEN NOT is_locked THEN %(lock_lost)b
 database; but a sentence that is to be a number is an error, which tells the sentence and keeps the transaction from being committed."""
 
 
-def _writing(cursor: Cursor, claim: Claim, outcome: str, given: Sequence[bytes]) -> bytes:
+def _writing(cursor: Cursor, claim: Claim, outcome: str, parameters: Sequence[bytes]) -> bytes:
     """Return the statement of `write`; `given` are the columns of its rows, and the versions, as SQL."""
-    *columns, versions = given
+    *columns, versions = parameters
     lock_lost, transaction_lost, moved, not_written = (cursor.mogrify("%s", (words,)) for words in _REFUSALS)
     return _WRITING % {
         b"locked": cursor.mogrify(*claim.lock.held()),
@@ -178,7 +178,7 @@ class Recorder:
         sealed: Mapping[str, SealedRevision],
         claim: Claim,
         headway: Headway,
-        patience: RetryBudget,
+        budget: RetryBudget,
     ) -> None:
         """`sealed` are the manifest's lines for files that still mean what they say."""
         self.versions: frozenset[str] = frozenset()
@@ -187,7 +187,7 @@ class Recorder:
         self._sealed = sealed
         self._claim = claim
         self._headway = headway
-        self._patience = patience
+        self._budget = budget
         self._written: frozenset[str] = frozenset()
         self._unwritten: list[tuple[MigrationStep, float, float]] = []
         """Steps, when they began, and how many seconds they took."""
@@ -278,7 +278,7 @@ class Recorder:
             breaking=revision.is_breaking(self._sealed.get(step.revision)) if revision else None,
             ago=time.monotonic() - began,
             duration=duration,
-            waited=self._patience.spent,
+            waited=self._budget.spent,
             attempts=self._headway.attempts,
         )
 

@@ -44,11 +44,11 @@ def judged(
 
     Raises Stop(`unsealed`) when nobody could judge it, a table is large and MIGRATE_HAZARDS refuses. `place` is where the database is.
     """
-    unsealed = [one for one in pending if one.id not in lines and not one.adopted]
+    unsealed = [revision for revision in pending if revision.id not in lines and not revision.adopted]
     if not unsealed or not settings.production or settings.hazards == "ignore":
         return lines
     try:
-        found = _looked_at(unsealed, history, settings)
+        lines_seen = _looked_at(unsealed, history, settings)
     except _NotJudged as why:
         large = large_tables()
         if not large:
@@ -57,8 +57,8 @@ def judged(
             raise _refused(unsealed, large, settings, str(why), place) from why
         log.warning("%s, and it runs all the same (MIGRATE_HAZARDS=%s)", _headline(unsealed), settings.hazards)
         return lines
-    log.info("judged at start, because it is not sealed: %s", ", ".join(found))
-    return {**lines, **found}
+    log.info("judged at start, because it is not sealed: %s", ", ".join(lines_seen))
+    return {**lines, **lines_seen}
 
 
 def _looked_at(unsealed: Sequence[Revision], history: History, settings: Settings) -> gate.Sealed:
@@ -97,7 +97,7 @@ def _refused(
 ) -> Stop:
     tables = [f"{table}, {table_sizes.count(rows)}" for table, rows in large.items()]
     shown = [*tables[:_SHOWN], *([f"and {len(tables) - _SHOWN} more"] if len(tables) > _SHOWN else [])]
-    facts: list[Fact] = [("file", f"migrations/versions/{one.file}") for one in unsealed[:_SHOWN]]
+    facts: list[Fact] = [("file", f"migrations/versions/{revision.file}") for revision in unsealed[:_SHOWN]]
     return Stop(
         "unsealed",
         f"{_headline(unsealed)}, and there are large tables",
@@ -114,6 +114,6 @@ def _refused(
 
 
 def _headline(unsealed: Sequence[Revision]) -> str:
-    names = [one.id for one in unsealed]
+    names = [revision.id for revision in unsealed]
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"nobody has looked at what {names[0]}{more} would block"

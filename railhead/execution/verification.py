@@ -31,40 +31,40 @@ class Seen(NamedTuple):
     identity: tuple[object, ...]
 
 
-def look(settings: Settings, command: str, run: ledger.Run, allowance: Allowance, account: FailureReport) -> list[Seen]:
+def look(settings: Settings, command: str, run: ledger.Run, allowance: Allowance, report: FailureReport) -> list[Seen]:
     """Return what every URL leads to, the migrations' first. Read-only. Raises Stop when it leads nowhere, or to two databases."""
-    seen: list[Seen] = []
+    places: list[Seen] = []
     for address in settings.addresses:
         try:
             connection = reach(address, command, allowance)
         except Stop as stop:
-            raise stop.replaced(database=seen[0].look.place if seen else messages.NOBODY_ANSWERS) from stop
+            raise stop.replaced(database=places[0].look.place if places else messages.NOBODY_ANSWERS) from stop
         try:
-            found = inspection.snapshot(connection, settings.project.version_table)
-            applied = ledger.applied(connection, run) if found.has_ledger else ()
-            seen.append(Seen(address.variable, found, applied, database_identity(connection)))
+            shown = inspection.snapshot(connection, settings.project.version_table)
+            applied = ledger.applied(connection, run) if shown.has_ledger else ()
+            places.append(Seen(address.variable, shown, applied, database_identity(connection)))
         except psycopg2.errors.InsufficientPrivilege as error:
-            raise account.refused(error, partial(fetch_value, connection)) from error
+            raise report.refused(error, partial(fetch_value, connection)) from error
         finally:
             connection.close()
-    here, *others = seen
-    for other in others:
-        if other.identity != here.identity:
-            raise messages.two_databases(settings.addresses, here.look.place)
-    return seen
+    first, *others = places
+    for another in others:
+        if another.identity != first.identity:
+            raise messages.two_databases(settings.addresses, first.look.place)
+    return places
 
 
-def assert_same(seen: Sequence[Seen], settings: Settings) -> None:
+def assert_same(looks: Sequence[Seen], settings: Settings) -> None:
     """Raise Stop unless every URL shows the versions that the first one does: a search_path may lead past the tables."""
-    here, *others = seen
-    for other in others:
-        if other.look.versions != here.look.versions:
-            places = ((one.variable, one.look.place) for one in (here, other))
+    first, *others = looks
+    for another in others:
+        if another.look.versions != first.look.versions:
+            places = ((one.variable, one.look.place) for one in (first, another))
             raise messages.two_schemas(settings.addresses, dict(places))
 
 
-def assert_written(here: Seen, done: Iterable[str]) -> None:
+def assert_written(first: Seen, done: Iterable[str]) -> None:
     """Raise Stop unless the ledger holds a row for each revision that was committed."""
-    missing = [revision for revision in done if revision not in here.applied]
+    missing = [revision for revision in done if revision not in first.applied]
     if missing:
-        raise messages.not_written(missing, here.look.place)
+        raise messages.not_written(missing, first.look.place)

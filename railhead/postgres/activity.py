@@ -198,16 +198,16 @@ class Monitor:
         return connection
 
     def _look(self, connection: Connection) -> None:
-        asked = {"pooled": self._pooled, "name": self._name, "pid": self._pid, "lock": self._lock}
-        found = fetch_all(connection, _LOOK, asked)
-        if found or self._pooled or not self._seen:
-            self._seen = self._seen or bool(found)
+        values = {"pooled": self._pooled, "name": self._name, "pid": self._pid, "lock": self._lock}
+        rows = fetch_all(connection, _LOOK, values)
+        if rows or self._pooled or not self._seen:
+            self._seen = self._seen or bool(rows)
             self._hear()
         else:
             self._doubt(None)
-        if not found:
+        if not rows:
             return
-        [(pid, state, blocked, replicating, age, query, phase, percent, statement)] = found
+        [(pid, state, blocked, replicating, age, query, phase, percent, statement)] = rows
         if state == "active":
             self._busy = self.pulse.awake
             self._count_waiting(connection, int(str(pid)), statement, blocked=bool(blocked))
@@ -269,8 +269,8 @@ class Monitor:
                 return
         if now - self._told >= TELL_EVERY:
             self._told = now
-            told = "; ".join(map(str, self.bystanders))
-            log.warning("%s: asks nothing for %.0f s, while others wait for it: %s", self._label, self.idle, told)
+            waiting = "; ".join(map(str, self.bystanders))
+            log.warning("%s: asks nothing for %.0f s, while others wait for it: %s", self._label, self.idle, waiting)
 
     def _line(self, age: float, query: str, phase: object, percent: object, *, blocked: bool) -> str:
         doing = f", {phase}" if phase else ""

@@ -128,8 +128,8 @@ HOLDER = (
 
 def holder(connection: Connection) -> Holder | None:
     """Return who holds the migration lock of this database, None when nobody does. Read-only."""
-    found = fetch_all(connection, HOLDER)
-    return Holder(int(str(found[0][0])), str(found[0][1]), float(str(found[0][2]))) if found else None
+    rows = fetch_all(connection, HOLDER)
+    return Holder(int(str(rows[0][0])), str(rows[0][1]), float(str(rows[0][2]))) if rows else None
 
 
 def pauses() -> Iterator[float]:

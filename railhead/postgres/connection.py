@@ -57,7 +57,7 @@ def reach(address: Address, command: str, allowance: Allowance) -> Connection:
 
     started = time.monotonic()
     pause = 0.1
-    told = 0.0
+    tell_at = 0.0
     while True:
         began = time.monotonic()
         left = allowance.seconds - (began - started)
@@ -68,9 +68,9 @@ def reach(address: Address, command: str, allowance: Allowance) -> Connection:
             left = max(0.0, allowance.seconds - waited)
             if permanent(error) or not left:
                 raise cannot_connect(error, address, allowance) from error
-            if waited >= told:
+            if waited >= tell_at:
                 log.warning("%s, for %.0f s now: %s", headline(error), waited, server_words(error))
-                told = waited + 5
+                tell_at = waited + 5
             if min(SHORTEST_ATTEMPT, waited - (began - started)) > left:  # the next one would last as long
                 time.sleep(left)
                 raise cannot_connect(error, address, allowance) from error

@@ -109,8 +109,8 @@ def is_lost(error: BaseException) -> bool:
     if code is None:
         # libpq without a word of its own makes psycopg2 raise the plain class
         wordless = type(error) is psycopg2.DatabaseError
-        known = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-        return (known or wordless) and not permanent(error)
+        is_of_connection = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        return (is_of_connection or wordless) and not permanent(error)
     return code in _LOST or (code.startswith("08") and not permanent(error))
 
 

@@ -84,10 +84,10 @@ class _Watchdog:
 
     def take_signals(self) -> None:
         # another's handler in C cannot be put back
-        known = [signum for signum in _SIGNALS if signal.getsignal(signum) is not None]
-        if known and threading.current_thread() is threading.main_thread():
+        catchable = [signum for signum in _SIGNALS if signal.getsignal(signum) is not None]
+        if catchable and threading.current_thread() is threading.main_thread():
             self._wakeup_before = signal.set_wakeup_fd(self._outbox.fileno(), warn_on_full_buffer=False)
-            self._before = {signum: signal.signal(signum, self._raise) for signum in known}
+            self._before = {signum: signal.signal(signum, self._raise) for signum in catchable}
 
     def attend(self) -> None:
         """Start the thread, unless it runs. Until then a signal is noticed wherever Python waits, and only there."""
@@ -138,21 +138,21 @@ class _Watchdog:
             pass  # the thread is awake already, or gone
 
     def _watch(self) -> None:
-        told = 0
+        signum = 0
         poll = select.poll()
         poll.register(self._inbox, select.POLLIN)
         while not self._ended:
-            if poll.poll(self._pause(told)):
-                told = max(told, *(byte for byte in self._inbox.recv(64) if byte in _SIGNALS), 0)
-                if told and not self._last_resort:
+            if poll.poll(self._pause(signum)):
+                signum = max(signum, *(byte for byte in self._inbox.recv(64) if byte in _SIGNALS), 0)
+                if signum and not self._last_resort:
                     self._last_resort = time.monotonic() + LAST_RESORT
-            if told and not self._ended:
-                self._insist(told)
+            if signum and not self._ended:
+                self._insist(signum)
             self._expire()
 
-    def _pause(self, told: int) -> float | None:
+    def _pause(self, signum: int) -> float | None:
         """Return the milliseconds until there is something to do; None for never."""
-        if told:
+        if signum:
             return _CANCEL_EVERY * 1000
         with self._lock:
             self._sleeps_until = min(self._deadlines.values(), default=float("inf"))
@@ -172,7 +172,7 @@ class _Watchdog:
     def _expire(self) -> None:
         now = time.monotonic()
         with self._lock:  # held to the end: whose limit is taken back meanwhile may be somebody else's by then
-            for connection in [one for one, deadline in self._deadlines.items() if deadline <= now]:
+            for connection in [watched for watched, deadline in self._deadlines.items() if deadline <= now]:
                 del self._deadlines[connection]
                 hang_up(connection)
 

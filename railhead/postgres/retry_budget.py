@@ -51,10 +51,10 @@ class RetryBudget:
         behind us in the queue is frozen for that long. Time spent on anything else raises nothing.
         """
         if self._queued < self.GENTLE_FOR:
-            wanted = self.FIRST_TIMEOUT if not self.misses else self.GENTLE_TIMEOUT
+            timeout = self.FIRST_TIMEOUT if not self.misses else self.GENTLE_TIMEOUT
         else:
-            wanted = self.GENTLE_TIMEOUT * 2 ** (1 + (self._queued - self.GENTLE_FOR) / 30)
-        return min(wanted, self._longest)
+            timeout = self.GENTLE_TIMEOUT * 2 ** (1 + (self._queued - self.GENTLE_FOR) / 30)
+        return min(timeout, self._longest)
 
     def spend(self, seconds: float) -> None:
         """Count time that led to nothing."""

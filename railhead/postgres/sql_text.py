@@ -42,7 +42,7 @@ def pieces(sql: str) -> list[Piece]:
     """Return the text cut at each statement that ends a transaction; in one piece where there is none."""
     if not _SUSPICIOUS.search(sql):  # nearly all are told by that
         return [Piece(sql, None)]
-    plain = _NO_STATEMENTS.sub(lambda found: " " * len(found[0]), sql)
+    plain = _NO_STATEMENTS.sub(lambda match: " " * len(match[0]), sql)
     if _ATOMIC.search(plain):
         return [Piece(sql, None)]
     cut: list[Piece] = []

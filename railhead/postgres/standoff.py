@@ -118,7 +118,7 @@ def _ports() -> Iterator[int]:
 
 def _descendants() -> Iterator[tuple[int, float]]:
     """Yield each process that this one has started, with when that was, in seconds since 1970. Linux only."""
-    known = {os.getpid()}
+    pids = {os.getpid()}
     with suppress(OSError, ValueError, IndexError, StopIteration):
         booted = next(
             float(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime")
@@ -127,8 +127,8 @@ def _descendants() -> Iterator[tuple[int, float]]:
         for process in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):
             with suppress(OSError):
                 fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) in known and fields[0] != "Z":
-                    known.add(process)
+                if int(fields[1]) in pids and fields[0] != "Z":
+                    pids.add(process)
                     yield process, booted + int(fields[19]) / ticks
 
 
