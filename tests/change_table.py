@@ -38,7 +38,7 @@ from railhead.hazards import rules
 from railhead.schema.catalog import read
 from tests import model_changes
 from tests.desk import Desk, made_by_revisions
-from tests.judging import footprints_of
+from tests.footprints import footprints_of
 from tests.model_changes import Change
 
 _WIPE = """
@@ -400,7 +400,7 @@ def main(kinds: str, target: str) -> None:
     """Judge the changes whose kind matches, on a server of our own; write the table to `target`, if there is one."""
     from railhead.devserver import shared
     from tests.conftest import _NOT_SAFE
-    from tests.ground import memory
+    from tests.databases import memory
 
     folder = Path(tempfile.mkdtemp(prefix="railhead-table-", dir=memory()))
     started = time.process_time()

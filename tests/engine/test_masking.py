@@ -16,8 +16,10 @@ from railhead.errors import Stop
 from railhead.project import Project
 from railhead.settings import Settings
 from railhead.state import ledger
+from tests.databases import rows_of, url_of
 from tests.forked_tree import Workshop
-from tests.ground import MIGRATE, eventually, rows_of, url_of
+from tests.processes import eventually
+from tests.project_tree import MIGRATE
 
 ESCAPED, PASSWORD = "Hun%40ter2%2Fx", "Hun@ter2/x"
 ENVIRON = {

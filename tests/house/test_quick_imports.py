@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from railhead.dsn import Dsn
-from tests.ground import ROOT
+from tests.project_tree import ROOT
 
 EXPLAIN = """
 import sys

@@ -13,8 +13,8 @@ from railhead.postgres.advisory_lock import Lock
 from railhead.postgres.connection import connect
 from tests.databases import rows_of
 from tests.forked_tree import Workshop
-from tests.ground import MIGRATE
 from tests.processes import Running, eventually
+from tests.project_tree import MIGRATE
 
 START = (sys.executable, "-c", "from app import create_app; create_app()")
 

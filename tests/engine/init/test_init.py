@@ -12,7 +12,7 @@ from railhead.init.application import look
 from railhead.project import Project
 from railhead.settings import Settings
 from tests.applications import inventory
-from tests.ground import ROOT
+from tests.project_tree import ROOT
 
 FLASK_MIGRATES = """\
 from flask import current_app

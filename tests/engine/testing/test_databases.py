@@ -11,9 +11,10 @@ from railhead.dsn import Dsn
 from railhead.project import Project
 from railhead.testing import databases
 from railhead.testing.databases import DatabaseUrl
-from tests.ground import environment, rows_of
+from tests.databases import rows_of
+from tests.forked_tree import Workshop
+from tests.processes import environment
 from tests.project_tree import Tree
-from tests.workshop import Workshop
 
 PROJECT = {
     "conftest.py": "",
