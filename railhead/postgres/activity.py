@@ -63,6 +63,63 @@ _UNCONFIRMED = (
 )
 
 
+class _Silence:
+    """For how long nobody has answered. Cuts the migration's connection when that lasts: it would wait for ever."""
+
+    def __init__(self) -> None:
+        self._unanswered = 0
+        self._answered = time.monotonic()
+        self._cut: Connection | None = None
+        """The connection that was cut: once is enough."""
+
+    @property
+    def seconds(self) -> float:
+        """Return for how long it lasts, 0 while somebody answers."""
+        return time.monotonic() - self._answered if self._unanswered else 0.0
+
+    def hear(self) -> None:
+        """Somebody has answered."""
+        self._unanswered, self._answered = 0, time.monotonic()
+
+    def doubt(self, watched: Connection | None, label: str, words: str | None) -> None:
+        """Nobody has answered, old connection or new; without `words` the session that is watched is gone."""
+        if self._cut is not None and watched is self._cut:
+            return
+        self._unanswered += 1
+        patient = self.seconds < interrupts.longest(interrupts.ANSWER_TIMEOUT)
+        if self._unanswered >= _UNANSWERED and not patient and watched is not None and not watched.closed:
+            unheard = f"the database has not answered for {self.seconds:.0f} s: {words}"
+            log.warning("%s", unheard if words else f"{label}: the session that migrates is gone")
+            self._cut = watched
+            interrupts.hang_up(watched)
+
+
+class _LockWait:
+    """For how long the statement at hand has waited for locks, and all statements together, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = self.total = 0.0
+        self._statement: object = None
+        self._since: float | None = None
+
+    def count(self, statement: object, now: float | None) -> None:
+        """Look at it again: `now` it waits; None, it does not."""
+        if statement != self._statement:
+            self._statement, self.seconds, self._since = statement, 0.0, None
+        if now is not None and self._since is not None:
+            self.seconds += now - self._since
+            self.total += now - self._since
+        self._since = now
+
+
+def _still_working(age: float, query: str, phase: object, percent: object, blocker: Blocker | None) -> str:
+    """Return what is said of a statement that takes long."""
+    doing = f", {phase}" if phase else ""
+    done = f", {percent} %" if percent is not None else ""
+    waits = f", waits for {blocker}" if blocker else ""
+    return f"still working after {age:.0f} s{doing}{done}{waits}: {query}"
+
+
 class Monitor:
     """Watches the session that migrates, from its own thread, while it is entered."""
 
@@ -91,8 +148,7 @@ class Monitor:
         self.replicating = False
         """Whether the COMMIT that is under way, or the last one, had to wait for a synchronous replica: it is committed here."""
         self.pulse = Pulse()
-        self.waited = 0.0
-        """Seconds for which statements have waited for locks, in all."""
+        self._lock_wait = _LockWait()
         self._dsn = dsn
         self._name = name
         self._pooled = pooled
@@ -100,25 +156,14 @@ class Monitor:
         self._left = left
         self._commit = commit
         self._watched: Connection | None = None
-        self._cut: Connection | None = None
-        """The connection that was cut because nobody answered: once is enough."""
-        self._pid = 0
-        self._watching = 0
-        self._statement: object = None
-        self._waited = 0.0
-        self._waits_since: float | None = None
-        self._busy = 0.0
-        self._idled = 0.0
-        self._still_since = 0.0
+        self._pid = self._watching = 0
+        self._busy = self._idled = 0.0
+        self._still_since = self._waiters_at = self._told = 0.0
         self._stack: tuple[tuple[str, int], ...] = ()
-        self._waiters_at = 0.0
         self._commits_since: float | None = None
         self._beats = 0
-        self._label = ""
-        self._told = 0.0
-        self._seen = False
-        self._unanswered = 0
-        self._answered = time.monotonic()
+        self._label, self._seen = "", False
+        self._silence = _Silence()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="railhead-progress", daemon=True)
 
@@ -143,13 +188,18 @@ class Monitor:
         self._busy, self._idled = self.pulse.awake, 0.0
         self.pulse.forget()
         self.standoff, self.gave_up, self.bystanders, self._stack = None, None, [], ()
-        self._hear()
+        self._silence.hear()
 
     def beat(self) -> None:
         """A statement begins: it is looked at when there is still none after it."""
         self._beats += 1
         self.replicating = False
         self._idled, self._busy = self.pulse.awake - self._busy, self.pulse.awake
+
+    @property
+    def waited(self) -> float:
+        """Return the seconds for which statements have waited for locks, in all."""
+        return self._lock_wait.total
 
     @property
     def idle(self) -> float:
@@ -159,7 +209,7 @@ class Monitor:
     @property
     def silence(self) -> float:
         """Return the seconds for which nobody has answered, 0 while somebody does."""
-        return time.monotonic() - self._answered if self._unanswered else 0.0
+        return self._silence.seconds
 
     def forget_blockers(self) -> None:
         """Start to look anew at who is in the way."""
@@ -173,7 +223,7 @@ class Monitor:
             pause = _LOOK_EVERY
             if self.pulse.lapse > lapsed:
                 lapsed = self.pulse.lapse
-                self._hear()  # nobody could have answered us meanwhile
+                self._silence.hear()  # nobody could have answered us meanwhile
             if not self._pid:
                 continue
             if beats != self._beats:
@@ -185,7 +235,7 @@ class Monitor:
             except psycopg2.Error as error:
                 connection, pause = None, 0.5
                 if error.pgcode is not None or "FATAL" in str(error):
-                    self._hear()  # a refusal is an answer
+                    self._silence.hear()  # a refusal is an answer
                 else:
                     self._doubt(failures.server_words(error))
         if connection is not None:
@@ -194,7 +244,7 @@ class Monitor:
     def _connect(self) -> Connection:
         connection = connect(self._dsn, f"{self._name} (progress)")
         if self._pooled:
-            self._hear()  # the pooler is there; that it has no server left for our question harms nobody
+            self._silence.hear()  # the pooler is there; that it has no server left for our question harms nobody
         return connection
 
     def _look(self, connection: Connection) -> None:
@@ -202,7 +252,7 @@ class Monitor:
         rows = fetch_all(connection, _LOOK, values)
         if rows or self._pooled or not self._seen:
             self._seen = self._seen or bool(rows)
-            self._hear()
+            self._silence.hear()
         else:
             self._doubt(None)
         if not rows:
@@ -220,25 +270,20 @@ class Monitor:
         now = time.monotonic()
         if state == "active" and float(str(age)) >= TELL_EVERY and now - self._told >= TELL_EVERY:
             self._told = now
-            log.info("%s", self._line(float(str(age)), str(query), phase, percent, blocked=bool(blocked)))
+            who = self.blockers[0] if blocked and self.blockers else None
+            log.info("%s: %s", self._label, _still_working(float(str(age)), str(query), phase, percent, who))
 
     def _count_waiting(self, connection: Connection, pid: int, statement: object, *, blocked: bool) -> None:
         """Count for how long the statement waits for locks, and cancel it when it has waited for all that is left."""
-        if statement != self._statement:
-            self._statement, self._waited, self._waits_since = statement, 0.0, None
+        self._lock_wait.count(statement, self.pulse.awake if blocked else None)
         if not blocked:
-            self._waits_since = None
             return
         self.blockers = blockers.blockers_of(connection, pid) or self.blockers
-        if self._waits_since is not None:
-            waited = self.pulse.awake - self._waits_since
-            self._waited, self.waited = self._waited + waited, self.waited + waited
-        self._waits_since = self.pulse.awake
-        if self._waited > max(self._left(), _SHORTEST_WAIT):
+        if self._lock_wait.seconds > max(self._left(), _SHORTEST_WAIT):
             before, self.gave_up = self.gave_up, self.gave_up or self.blockers  # said before whoever waits is told
             if not fetch_value(connection, _CANCEL, (pid, statement)):
                 self.gave_up = before  # it has just got its lock
-            self._waited = 0.0
+            self._lock_wait.seconds = 0.0
 
     def _count_commit(self, connection: Connection, pid: int, statement: object) -> None:
         """End a COMMIT's wait for a synchronous replica when it lasts: it is committed here, and gives its locks back."""
@@ -272,24 +317,7 @@ class Monitor:
             waiting = "; ".join(map(str, self.bystanders))
             log.warning("%s: asks nothing for %.0f s, while others wait for it: %s", self._label, self.idle, waiting)
 
-    def _line(self, age: float, query: str, phase: object, percent: object, *, blocked: bool) -> str:
-        doing = f", {phase}" if phase else ""
-        done = f", {percent} %" if percent is not None else ""
-        waits = f", waits for {self.blockers[0]}" if blocked and self.blockers else ""
-        return f"{self._label}: still working after {age:.0f} s{doing}{done}{waits}: {query}"
-
-    def _hear(self) -> None:
-        """Somebody has answered."""
-        self._unanswered, self._answered = 0, time.monotonic()
-
     def _doubt(self, words: str | None) -> None:
-        """Cut the migration's connection when nobody answers, old connection or new, or its session is gone: it would wait for ever."""
-        if self._ended.is_set() or (self._cut is not None and self._watched is self._cut):
-            return
-        self._unanswered += 1
-        patient = self.silence < interrupts.longest(interrupts.ANSWER_TIMEOUT)
-        if self._unanswered >= _UNANSWERED and not patient and self._watched is not None and not self._watched.closed:
-            unheard = f"the database has not answered for {self.silence:.0f} s: {words}"
-            log.warning("%s", unheard if words else f"{self._label}: the session that migrates is gone")
-            self._cut = self._watched
-            interrupts.hang_up(self._watched)
+        """Take note that nobody has answered, or that the session is gone."""
+        if not self._ended.is_set():
+            self._silence.doubt(self._watched, self._label, words)
