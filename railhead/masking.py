@@ -144,4 +144,5 @@ def _compiled(forms: set[str]) -> re.Pattern[str]:
 
 def _bounded(form: str) -> str:
     text = re.escape(form)
-    return text if len(form) >= _WORDS_FROM or not form.isalnum() else rf"(?<!\w){text}(?!\w)"
+    is_part_of_words = len(form) >= _WORDS_FROM or not form.isalnum()
+    return text if is_part_of_words else rf"(?<![\w-]){text}(?![\w-])"  # nor in a slug: wrong-password

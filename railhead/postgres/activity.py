@@ -156,12 +156,11 @@ class Monitor:
         self._left = left
         self._commit = commit
         self._watched: Connection | None = None
-        self._pid = self._watching = 0
+        self._pid = self._watching = self._beats = 0
         self._busy = self._idled = 0.0
         self._still_since = self._waiters_at = self._told = 0.0
         self._stack: tuple[tuple[str, int], ...] = ()
         self._commits_since: float | None = None
-        self._beats = 0
         self._label, self._seen = "", False
         self._silence = _Silence()
         self._ended = threading.Event()
