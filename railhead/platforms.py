@@ -137,6 +137,25 @@ _FORMAT_OF = {word: name for name, words in _FORMATS.items() for word in words.s
 _PORT = r"(?:(?:\w+://)?(?:\[[0-9a-fA-F:.]*\]|[\w.*-]*):)?(\d{1,5})(?:/(?:tcp)?)?"
 
 
+_TYPED = {
+    "Railway": "railway run {command}   on your machine, with DATABASE_PUBLIC_URL in the place of the private URL; or as the service's pre-deploy command",
+    "Heroku, Dokku": "heroku run {command}   (dokku run APP ...); or in the Procfile's release phase",
+    "Fly.io": "fly machine run . {command}   or on your machine behind `fly proxy 5432`; or as the release_command of fly.toml",
+    "Render": "{command}   as the service's pre-deploy command, or on your machine with the database's external URL",
+    "Google Cloud Run": "gcloud run jobs execute   of a job with this image and {command}; or on your machine behind the Cloud SQL Auth Proxy",
+    "Amazon ECS": "aws ecs run-task   with {command} as the container's command; or on a machine inside the VPC",
+    "Kubernetes": "kubectl run migrate --rm -it --image=... -- {command}   with the same environment; or in a Job",
+}
+"""Where a command can be typed when the application does not start: a failed deploy has no shell."""
+
+_ANYWHERE = "{command}   on a machine of yours that reaches the database, with its public URL in DATABASE_URL"
+
+
+def where_to_type(name: str, command: str) -> str:
+    """Return where a command can be typed on a platform whose deploy has failed."""
+    return f"a failed deploy has no shell; type it so:\n{_TYPED.get(name, _ANYWHERE).format(command=command)}"
+
+
 def platform(environ: Iterable[tuple[str, str]]) -> tuple[str, str] | None:
     """Return the variable of a platform's own that is set, and the platform; None on a desk, and where tests run."""
     here = {name: value for name, value in environ if value.strip()}

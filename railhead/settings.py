@@ -55,6 +55,8 @@ class Settings(NamedTuple):
     production: bool = False
     why: str = "nobody said otherwise"
     """Why this is production, or development; follows on `because`."""
+    platform: str = ""
+    """The platform that runs this process, by its own variables; empty on a desk."""
     doubts: tuple[str, ...] = ()
     """What was said in words that are not ours, and what it was taken for: warnings for the log."""
     dev_create_tables: bool = False
@@ -130,6 +132,7 @@ class Settings(NamedTuple):
             migrate_variable=migrate_variable,
             production=production,
             why=why,
+            platform=(platforms.platform(environ.items()) or ("", ""))[1],
             dev_create_tables=read.harmless("DEV_CREATE_TABLES", False, platforms.boolean, "true or false"),
             migrate_on_start=read.choice("MIGRATE_ON_START", "upgrade", "check", "off"),
             post_deploy=read.choice("MIGRATE_POST_DEPLOY", "auto", "start", "later"),

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import psycopg2
 
-from railhead import errors, logs, nesting
+from railhead import errors, logs, nesting, platforms
 from railhead.careful_models import careful
 from railhead.dsn import Dsn
 from railhead.errors import Stop
 from railhead.fast_path import at_head, can_serve
 from railhead.logs import log
 from railhead.postgres import interrupts
-from railhead.project import work_on
+from railhead.project import TEMPLATE_COMMAND, work_on
 from railhead.settings import Settings, load
 
 
@@ -57,10 +57,18 @@ def migrate_on_startup(settings: Settings | None = None) -> Settings:
                 bring_to_head(settings)
         except Stop as stop:
             if not may_create_tables(settings, stop):
-                raise
+                raise _with_shell(stop, settings) from stop
             log.error("%s", stop.render("start"))
             create_tables(settings)
     return settings
+
+
+def _with_shell(stop: Stop, settings: Settings) -> Stop:
+    """Return the same, with where to type what it says: where a deploy has failed there is no shell."""
+    commands = [line for line in stop.next_step.splitlines() if line.startswith((TEMPLATE_COMMAND, "alembic "))]
+    if not settings.platform or not commands:
+        return stop
+    return stop.replaced(next_step=f"{stop.next_step}\n{platforms.where_to_type(settings.platform, commands[-1])}")
 
 
 def _settings_here() -> Settings:

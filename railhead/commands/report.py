@@ -78,9 +78,24 @@ def next_step(status: Status) -> str | None:
         return deletion(status.redundant)
     if status.state == "current" and status.unmet:
         return "python utils/migrate.py drift"
+    if status.state == "behind" and status.lock:
+        return "wait for the run that holds the lock:\npython utils/migrate.py wait"
+    if status.state == "behind" and (what := _refused(status)):
+        return f"an upgrade would be refused, because of {what}; what to write instead:\npython utils/migrate.py plan"
     if status.state == "unknown" and status.known:
         return apart(status.known, status.unknown)
     return None if status.state == "ahead" and status.can_serve else _NEXT.get(status.state)
+
+
+def _refused(status: Status) -> str | None:
+    """Return what of the pending revisions a start would refuse, as far as it was counted: something that is there would be lost."""
+    losses = (
+        f"{Finding.parse(token).slug} of {Finding.parse(token).table}"
+        for pending in status.pending
+        for token, amount in (pending.lost or {}).items()
+        if token in pending.hazards and amount != "nothing is there"
+    )
+    return next(losses, None)
 
 
 def status_text(status: Status) -> str:

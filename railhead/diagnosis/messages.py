@@ -74,7 +74,7 @@ def failed(
             "migration-half-done",
             f"{name} failed after it had left its transaction{why}",
             facts=facts,
-            database=f"{place}; part of {name} stays behind",
+            database=f"{place.removeprefix('unchanged, ')}; part of {name} stays behind",
             next_step=f"{advice}see that {file} can run again from the top, then:\n{again}",
         )
     return Stop(

@@ -85,6 +85,11 @@ def _is_there_advice(failure: Failure) -> str:
             f"{failure.file} makes something else of this name: give that another one, or, where the {noun} is nobody else's:\n"
             f"ALTER {noun.upper()} {failure.name} RENAME TO {_renamed(failure)};"
         )
+    if still_there.was_kept(failure, there or failure.kind):
+        return (
+            f"a run before this one has left {failure.path} there: the history makes it already, and {failure.file} is wrong.\n"
+            f"Take out of {failure.file} what makes it, and out of its downgrade() what drops it; what is in it stays,"
+        )
     if failure.kind == "type":
         return _type_advice(failure)
     if failure.kind == "enum value":
@@ -98,13 +103,14 @@ def _is_there_advice(failure: Failure) -> str:
     gone = {
         "index": f"DROP INDEX CONCURRENTLY {failure.name};",
         "column": f"ALTER TABLE {failure.relation} RENAME COLUMN {failure.name} TO {_renamed(failure)};",
-        "constraint": f"ALTER TABLE {failure.relation} DROP CONSTRAINT {failure.name};",
+        "constraint": f"ALTER TABLE {failure.relation} RENAME CONSTRAINT {failure.name} TO {_renamed(failure)};",
+        "schema": f"ALTER SCHEMA {failure.name} RENAME TO {_renamed(failure)};",
         "table": f"ALTER TABLE {failure.name} RENAME TO {_renamed(failure)};",
     }
     return (
         f"look who made {failure.path}:\npython utils/migrate.py drift\n"
         f"if all that {failure.revision} does is there (done by hand, or by create_all):\nalembic stamp {failure.revision}\n"
-        "else put it out of the way:\n" + gone.get(failure.kind, f"drop or rename the {failure.kind} {failure.name}")
+        "else put it out of the way:\n" + gone.get(failure.kind, f"rename the {failure.kind} {failure.name}")
     )
 
 
@@ -348,7 +354,8 @@ CASES: dict[str, Case] = {
     "2BP01": Case(
         "still-needed",
         "other objects depend on what is dropped",
-        "let {file} drop first what the detail above names, or say CASCADE if all of it may go",
+        "let {file} drop first what the detail above names. CASCADE would drop all of that unseen: views, keys of other tables,\n"
+        "and columns with their values",
     ),
     "42804": Case(
         "no-cast",

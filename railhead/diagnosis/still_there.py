@@ -5,7 +5,10 @@ PostgreSQL calls views, sequences and tables relations, and does not say who mad
 
 from __future__ import annotations
 
+import re
+
 from railhead.diagnosis.postgres_error import Failure
+from railhead.project import LEDGER_TABLE
 
 NOTHING = ""
 
@@ -17,6 +20,22 @@ def what(failure: Failure) -> str | None:
         return None
     answer = failure.ask(f"SELECT coalesce(({question} LIMIT 1), '')", _values(failure))
     return None if answer is None else str(answer)
+
+
+def was_kept(failure: Failure, kind: str) -> bool:
+    """Tell whether the last run has left it there: then a revision before this one has made it, or it was taken over with them. Read-only."""
+    kinds = "|".join(_IN_CATALOG.get(kind, (kind,)))
+    beside = r"(?:[^\t\n]*\.)?" if kind == "index" else ""  # the catalog names an index with its table
+    identity = rf"\n(?:{kinds}) {beside}{re.escape(failure.path)}\t"
+    return bool(kinds and failure.ask(_KEPT.format(ledger=LEDGER_TABLE), (identity,)))
+
+
+_IN_CATALOG = {"type": ("enum", "domain", "type", "range"), "enum value": ()}
+"""What a kept catalog calls a thing that PostgreSQL's sentence calls something else."""
+
+_KEPT = """
+SELECT catalog ~ %s FROM {ledger} WHERE catalog IS NOT NULL ORDER BY id DESC LIMIT 1
+"""
 
 
 def _values(failure: Failure) -> tuple[object, ...]:

@@ -42,7 +42,7 @@ def reference(failure: Failure) -> str:
     if _is_deleted(failure):
         return (
             f"rows of {failure.table} still point at it; let {failure.file} change or delete them first,\n"
-            f"or let the constraint say what becomes of them (ON DELETE CASCADE, SET NULL)"
+            f"or let the constraint say what becomes of them: ON DELETE SET NULL keeps them, ON DELETE CASCADE deletes them, too"
         )
     match = FOREIGN_KEY.search(failure.definition)
     if not failure.builds or match is None:

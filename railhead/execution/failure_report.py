@@ -21,6 +21,7 @@ from railhead.execution.retry_policy import Cause, StepFailed
 from railhead.history import baseline
 from railhead.history.planner import MigrationPlan
 from railhead.logs import log
+from railhead.masking import masked
 from railhead.postgres import failures, interrupts
 from railhead.postgres.connection import connect, fetch_value, gently
 from railhead.schema import catalog, compatibility
@@ -91,6 +92,21 @@ class FailureReport:
         except psycopg2.Error as trouble:
             log.warning("the failure could not be written to the ledger: %s", failures.server_words(trouble))
         return stop
+
+    def note_refusal(self, stop: Stop, snapshot: Snapshot) -> None:
+        """Write into the ledger that the run was refused, once for the same refusal in a row. Writes the ledger, where there is one."""
+        words = f"refused: {stop.headline} [{stop.slug}]"
+        last = snapshot.last
+        if not snapshot.has_ledger or (last and (last.outcome, last.error) == ("failed", masked(words))):
+            return  # a start that is tried again and again by its platform says nothing new
+        try:
+            self.asking(lambda connection: self._write_refusal(connection, words))
+        except psycopg2.Error as trouble:
+            log.warning("the refusal could not be written to the ledger: %s", failures.server_words(trouble))
+
+    def _write_refusal(self, connection: Connection, words: str) -> None:
+        with _at_once(connection):
+            ledger.note(connection, self._run, "failed", error=words)
 
     def _told(self, failure: StepFailed, stop: Stop | None, place: str) -> Stop:
         """Return the failure in the four parts of a message, with the state of the database that is at `place`."""

@@ -11,6 +11,7 @@ from functools import cache
 from psycopg2.extensions import connection as Connection
 
 from railhead import nesting
+from railhead.errors import Stop
 from railhead.execution import adoption, confirmation
 from railhead.execution.arrival import UNMANAGED, Arrival
 from railhead.execution.attempts import Attempts
@@ -90,7 +91,11 @@ class LockedRun:
         lenient = cache(lambda: is_together or has_others or (snapshot.has_ledger and self._never_arrived()))
         if self._plan.action != "stamp":
             judge = Judge(self._plan, self._context.settings, self._report, lenient)
-            judge.assert_harmless(pending, sealed, snapshot.place, empty=is_empty or has_others)
+            try:
+                judge.assert_harmless(pending, sealed, snapshot.place, empty=is_empty or has_others)
+            except Stop as stop:
+                self._report.note_refusal(stop, snapshot)
+                raise
         self._tell_of_pooler()
         if not snapshot.has_ledger:
             self._report.asking(_make_ledger)

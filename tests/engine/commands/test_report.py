@@ -61,7 +61,8 @@ behind  (drifted, unsealed): the database lacks 1 revision
   lock       held by pid 4121, railhead upgrade @ web-2, for 93 s
   last       2030-01-02 08:49:05 +0545  upgrade 0002_b applied in 12 ms, owner @ web-2, release 0123456789ab
 
-  next       python utils/migrate.py upgrade"""
+  next       wait for the run that holds the lock:
+             python utils/migrate.py wait"""
     )
 
 
