@@ -85,7 +85,7 @@ def _is_there_advice(failure: Failure) -> str:
             f"{failure.file} makes something else of this name: give that another one, or, where the {noun} is nobody else's:\n"
             f"ALTER {noun.upper()} {failure.name} RENAME TO {_renamed(failure)};"
         )
-    if still_there.was_kept(failure, there or failure.kind):
+    if still_there.was_kept(failure, noun or failure.kind):
         return (
             f"a run before this one has left {failure.path} there: the history makes it already, and {failure.file} is wrong.\n"
             f"Take out of {failure.file} what makes it, and out of its downgrade() what drops it; what is in it stays,"
