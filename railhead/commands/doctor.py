@@ -28,6 +28,7 @@ from railhead.commands.doctor_questions import (
     WIDER,
     WIDTH,
 )
+from railhead.commands.doctor_settings import CheckMessage, of_settings
 from railhead.diagnosis import comparing, messages
 from railhead.dsn import Address
 from railhead.errors import Stop
@@ -46,12 +47,6 @@ from railhead.state.inspection import Snapshot
 from railhead.state.owners import in_database
 from railhead.state.status import Models
 
-HEALTH_CHECK = 300.0
-"""Seconds that Railway gives a new deployment until it answers: https://docs.railway.com/guides/healthchecks"""
-
-PRIVATE_NETWORK = 60.0
-"""Seconds in which the names of a private network may not resolve yet."""
-
 LONG = 30.0
 """Seconds from which a transaction is long: a migration that waits behind it gives up and tries again."""
 
@@ -61,22 +56,12 @@ MOST_NAMES = 8
 """How many names one finding lists; the rest is counted."""
 
 
-class CheckMessage(NamedTuple):
-    """Something that could bite, and what to do about it."""
-
-    slug: str
-    what: str
-    next: str
-    is_remark: bool = False
-    """Whether it only says what is so, and nothing is to be done."""
-
-
 def examine(settings: Settings, models: Models, *, long: float = LONG) -> list[CheckMessage]:
     """Return everything that was found, settings first. Read-only. `long` is in seconds.
 
     A database that cannot be reached is a finding too, and a history that cannot be read.
     """
-    remarks = list(_settings(settings))
+    remarks = list(of_settings(settings))
     history = loader.history(settings.project)
     remarks += _files(history)
     try:
@@ -90,41 +75,6 @@ def examine(settings: Settings, models: Models, *, long: float = LONG) -> list[C
         else:
             remarks.append(_of_stop(messages.refused(error, "unchanged", again="python utils/migrate.py doctor")))
     return remarks
-
-
-def _settings(settings: Settings) -> Iterator[CheckMessage]:
-    if settings.wait_lock >= HEALTH_CHECK:
-        yield CheckMessage(
-            "wait-lock-long",
-            f"MIGRATE_WAIT_LOCK is {settings.wait_lock:.0f} s, and Railway gives up on a start after {HEALTH_CHECK:.0f} s",
-            "leave MIGRATE_WAIT_LOCK out (240 s), or below what your platform's health check allows",
-        )
-    if not settings.production:
-        return
-    if settings.wait_database < PRIVATE_NETWORK:
-        yield CheckMessage(
-            "wait-database-short",
-            f"MIGRATE_WAIT_DATABASE is {settings.wait_database:.0f} s, and private names may not resolve for {PRIVATE_NETWORK:.0f} s",
-            "leave MIGRATE_WAIT_DATABASE out (60 s)",
-        )
-    if settings.dev_create_tables:
-        yield CheckMessage(
-            "dev-create-tables",
-            "DEV_CREATE_TABLES is set in production, where it is ignored",
-            "leave it out: in production a failed migration stops the start",
-        )
-    if not settings.secret_key:
-        yield CheckMessage(
-            "no-secret-key",
-            "SECRET_KEY is not set: each start makes up its own, and every session and open form ends with it",
-            'python -c "import secrets; print(secrets.token_hex(32))"',
-        )
-    if settings.hazards == "ignore":
-        yield CheckMessage(
-            "hazards-ignored",
-            "MIGRATE_HAZARDS=ignore: a migration may freeze a large table without a word",
-            "leave MIGRATE_HAZARDS out, and accept single hazards in the migration (accepted_hazards)",
-        )
 
 
 def _files(history: History) -> Iterator[CheckMessage]:

@@ -19,7 +19,7 @@ from railhead.schema.ownership import few
 
 if TYPE_CHECKING:  # only `upgrade` is in a hurry, and it needs none of them
     from railhead.autogenerate.model_diff import Difference
-    from railhead.commands.doctor import CheckMessage
+    from railhead.commands.doctor_settings import CheckMessage
     from railhead.commands.plan import Plan, Planned
     from railhead.commands.rebase import Moved
     from railhead.commands.seal import Sealed

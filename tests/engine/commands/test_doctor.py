@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import MetaData
 
 from railhead.commands import doctor
-from railhead.commands.doctor import CheckMessage
+from railhead.commands.doctor_settings import CheckMessage
 from railhead.dsn import Dsn
 from railhead.settings import Secret, Settings
 from tests.databases import Databases, rows_of
