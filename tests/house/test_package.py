@@ -14,24 +14,13 @@ import pytest
 from railhead.dsn import Dsn
 from tests.processes import environment
 from tests.project_tree import ROOT
-
-WHEEL_OF = "import sys; from flit_core.buildapi import build_wheel; print(build_wheel(sys.argv[1]))"
+from tests.wheel import build
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of a copy of what the package is made of."""
-    source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "railhead", source / "railhead", ignore=shutil.ignore_patterns("__pycache__"))
-    for sample in ("app", "utils", "tests", "migrations"):
-        (source / sample).mkdir()
-        (source / sample / "__init__.py").touch()
-    built = subprocess.run(
-        [sys.executable, "-c", WHEEL_OF, str(made)], cwd=source, capture_output=True, text=True, check=True
-    )
-    return made / built.stdout.splitlines()[-1]
+    return build(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture
