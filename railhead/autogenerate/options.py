@@ -83,7 +83,7 @@ def options(
             and (said.include_name is None or said.include_name(name, kind, parents))
         ),
         "include_object": lambda found, name, kind, reflected, model: (
-            (model is not None or not (_is_part(found, metadata) or _may_be_unnamed(found, name, metadata)))
+            (model is not None or not (_is_part(found, metadata, owners) or _may_be_unnamed(found, name, metadata)))
             and not (kind == "table" and not reflected and foreign.is_left_out(found, owners()))
             and (said.include_object is None or said.include_object(found, name, kind, reflected, model))
         ),
@@ -120,12 +120,13 @@ def _is_ours(
     return name not in own_tables() and owners().is_ours(RELATION, parents["schema_name"] or owners().home, name)
 
 
-def _is_part(found: object, metadata: sa.MetaData) -> bool:
+def _is_part(found: object, metadata: sa.MetaData, owners: Callable[[], Ownership]) -> bool:
     """Tell whether this is a partition, or another heir, of a table that the models have: they need not speak of it."""
     if not isinstance(found, sa.Table):
         return False
     models = {table.name for table in metadata.tables.values()}
-    parents = found.dialect_options["postgresql"]["inherits"] or ()
+    parents = found.dialect_options["postgresql"]["inherits"] or ()  # SQLAlchemy 2.1 reads it, 2.0 does not
+    parents = parents or owners().parents_of(found.schema, found.name)
     return not models.isdisjoint([parents] if isinstance(parents, str) else parents)
 
 

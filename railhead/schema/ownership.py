@@ -86,6 +86,11 @@ class Ownership:
                 self._users.setdefault((thing.schema, thing.name), []).append((thing.parent_schema, thing.parent))
         self._of_extensions = {(thing.kind, thing.schema, thing.name) for thing in things if thing.of_extension}
 
+    def parents_of(self, schema: str | None, name: str) -> list[str]:
+        """Return the names of the tables that a table is a partition, or another heir, of: of the topmost."""
+        place = (RELATION, schema or self.home, name)
+        return [one.parent for one in self.there if one[:3] == place and one.parent]
+
     def is_made(self, kind: str, schema: str, name: str) -> bool:
         """Tell whether a revision has made this."""
         return self._made.holds(kind, schema, name, at_home=schema == self.home)

@@ -205,7 +205,7 @@ def test_application_gets_the_engine(
     said = home.run("-m", "railhead", "init", "--yes")
     home.replace(case.file, case.before, case.after)
     said += home.run("-c", case.start)
-    print(f"\n{case.name}: 1 command, 1 line and a start, {time.monotonic() - began:.1f} s")  # noqa: T201
+    print(f"\n{case.name}: 1 command, 1 line and a start, {time.monotonic() - began:.1f} s")
     assert home.versions() == [case.head]
     written = home.snapshot()
     assert "every file is as it should be" in home.run("-m", "railhead", "init", "--yes")
