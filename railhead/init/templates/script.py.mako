@@ -19,6 +19,9 @@ down_revision = ${value(repr(down_revision))}
 branch_labels = ${value(repr(branch_labels))}
 depends_on = ${value(repr(depends_on))}
 
+# What no release waits for (an index, a validation, a backfill, what is dropped) may run once the application serves:
+# phase = "post-deploy"
+
 # To accept what `python utils/migrate.py plan` calls a hazard, give the reason:
 # accepted_hazards = {"rewrites-table": "the table has a few hundred rows"}
 
