@@ -30,6 +30,7 @@ from railhead.history.planner import MigrationContext, MigrationPlan, MigrationS
 from railhead.logs import log
 from railhead.operations import autocommit
 from railhead.postgres import engine, interrupts
+from railhead.postgres.activity import Monitor
 from railhead.postgres.advisory_lock import Lock
 from railhead.postgres.engine import driver_of
 from railhead.postgres.observed import Observed, own
@@ -102,7 +103,7 @@ class Executor:
                 **env_file.kept_in(self._settings.project.version_table),
                 transaction_per_migration=not self.headway.is_together,
                 fn=self._run_steps,
-                railhead=self._terms_outside(connection),  # autocommit.OPTION
+                railhead=_terms_outside(self.monitor, self._lock, self._budget, self._settings, connection),
             )
             if connection.in_transaction():
                 raise refusals.not_ours()
@@ -111,18 +112,6 @@ class Executor:
         if self.headway.is_together:
             self.headway.commit(self.headway.steps, self.recorder.versions)
         return self.recorder.versions
-
-    def _terms_outside(self, connection: Connection) -> autocommit.Terms:
-        """Return on which terms a revision works outside its transaction."""
-        return autocommit.Terms(
-            self._budget,
-            self._lock.pooled,
-            fence=lambda: self._lock.assert_held(driver_of(connection)),
-            blockers=lambda: self.monitor.blockers,
-            waited=lambda: self.monitor.waited,
-            idle_timeout=self._settings.idle_timeout,
-            rest=self._settings.backfill_rest if self._settings.patient else 0.0,
-        )
 
     def _run_steps(self, heads: tuple[str, ...], context: MigrationContext) -> Iterable[object]:
         """Run the steps from `heads` on, and leave none to Alembic, whose loop this is but for the version and the commits.
@@ -249,3 +238,17 @@ class Executor:
         elif not driver.autocommit:
             self.guard.assert_ours(driver)
         self.recorder.before(driver, statement)
+
+
+def _terms_outside(
+    monitor: Monitor, lock: Lock, budget: RetryBudget, settings: Settings, connection: Connection
+) -> autocommit.Terms:
+    """Return on which terms a revision works outside its transaction, which Alembic's context carries as `autocommit.OPTION`."""
+    return autocommit.Terms(
+        budget,
+        lock.pooled,
+        fence=lambda: lock.assert_held(driver_of(connection)),
+        blockers=lambda: monitor.blockers,
+        waited=lambda: monitor.waited,
+        idle_timeout=settings.idle_timeout,
+    )
