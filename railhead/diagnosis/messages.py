@@ -136,6 +136,17 @@ def lock_busy(holder: Holder | None, place: str, waited: Allowance) -> Stop:
     )
 
 
+def statement_pooling(address: Address, place: str) -> Stop:
+    """Return the story of a pooler that ends every connection on which a transaction begins."""
+    return Stop(
+        "pooled",
+        "the pooler knows no transactions, and a migration is one",
+        facts=[("server", str(address)), ("pooler", "hangs up at BEGIN, as PgBouncer does with pool_mode=statement")],
+        database=place,
+        next_step="let MIGRATE_DATABASE_URL name the server itself, or a pool with pool_mode=session or transaction",
+    )
+
+
 def connection_lost(revision: str | None, words: str, times: int, waited: Allowance) -> Stop:
     """Return the story of a connection that was lost too often or for too long."""
     return Stop(

@@ -27,7 +27,7 @@ from railhead.history.planner import MigrationPlan
 from railhead.logs import log
 from railhead.postgres import blockers, failures
 from railhead.postgres.advisory_lock import Lock, LockLost
-from railhead.postgres.connection import reach
+from railhead.postgres.connection import knows_transactions, reach
 from railhead.postgres.interrupts import at_most, watching
 from railhead.postgres.retry_budget import Allowance
 from railhead.settings import Settings
@@ -37,6 +37,8 @@ from railhead.state.status import Models
 
 _KEPT_FROM_LOOKING = "what was committed is committed; alembic_version or the ledger could not be read"
 _REFUSALS = (psycopg2.Error, DBAPIError, LockLost)
+_PROBED = 2
+"""After so many losses it is tried whether a transaction can be begun there at all."""
 
 
 class Outcome(NamedTuple):
@@ -137,6 +139,9 @@ class MigrationRun:
         failure, decision, budget = lost.failure, lost.decision, self._context.budget
         self._context.losses.count(failure.revision)
         words = _words(failure)
+        address = self._settings.migrations
+        if self._context.losses.total == _PROBED and not knows_transactions(address, self._plan.action):
+            raise messages.statement_pooling(address, "unchanged") from failure.error
         if decision.then is Then.GIVE_UP:
             time.sleep(decision.pause)
             raise self._given_up(failure, words) from failure.error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import psycopg2
@@ -81,6 +81,23 @@ def reach(address: Address, command: str, allowance: Allowance) -> Connection:
 def is_pooled(connection: Connection) -> bool:
     """Tell whether a pooler stands between us and the server: libpq's backend is not the one that answers. Read-only."""
     return bool(connection.info.backend_pid != fetch_value(connection, "SELECT pg_backend_pid()"))
+
+
+def knows_transactions(address: Address, command: str) -> bool:
+    """Tell whether one may be begun there: a pooler in statement mode hangs up for that. True, too, when nobody answers at all. Read-only."""
+    try:
+        connection = connect(address.dsn, address.session_name(command))
+        if not is_pooled(connection):
+            return True
+    except psycopg2.Error:
+        return True
+    with closing(connection):
+        try:
+            fetch_all(connection, "SELECT 1")
+            fetch_all(connection, "BEGIN; SELECT 1")
+        except psycopg2.Error:
+            return False
+    return True
 
 
 def fetch_value(connection: Connection, sql: str, values: tuple[object, ...] | None = None) -> object:

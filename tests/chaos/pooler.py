@@ -25,7 +25,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = {pool}
 max_client_conn = 200
 server_idle_timeout = 5
@@ -37,14 +37,14 @@ class Pooler:
 
     PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
 
-    def __init__(self, server: Dsn, place: Path, pool: int = 5) -> None:
+    def __init__(self, server: Dsn, place: Path, pool: int = 5, mode: str = "transaction") -> None:
         """Start it with at most `pool` connections to each database; its files go to `place`."""
         self.port = free_ports(1)[0]
         given = server.parameters()
         names = {"host": "host", "port": "port", "user": "user", "password": "password"}
         target = " ".join(f"{name}='{given[key]}'" for key, name in names.items() if given.get(key))
         settings = place / "pgbouncer.ini"
-        settings.write_text(_SETTINGS.format(target=target, port=self.port, pool=pool))
+        settings.write_text(_SETTINGS.format(target=target, port=self.port, pool=pool, mode=mode))
         program = shutil.which("pgbouncer", path=self.PATH)
         assert program is not None
         with (place / "pgbouncer.log").open("wb") as output:
