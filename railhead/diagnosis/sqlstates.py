@@ -80,6 +80,11 @@ def _is_there_advice(failure: Failure) -> str:
     noun = still_there.what(failure)
     if noun == still_there.NOTHING:
         return _twice_advice(failure)
+    if noun == still_there.TEMPORARY:
+        return (
+            "it lives as long as the session, and this revision, or one before it in the same run, has made it:\n"
+            "CREATE TEMPORARY TABLE ... ON COMMIT DROP"
+        )
     if noun is not None and noun != failure.kind:
         return (
             f"{failure.file} makes something else of this name: give that another one, or, where the {noun} is nobody else's:\n"

@@ -11,10 +11,16 @@ from railhead.diagnosis.postgres_error import Failure
 from railhead.project import LEDGER_TABLE
 
 NOTHING = ""
+TEMPORARY = "temporary table"
+"""It lives as long as the session, in which another revision of the same run may have made it."""
+
+_MAKES_TEMPORARY = re.compile(r"\s*CREATE\s+(?:GLOBAL\s+|LOCAL\s+)?TEMP(?:ORARY)?\b", re.IGNORECASE)
 
 
 def what(failure: Failure) -> str | None:
     """Return the kind of what has this name, NOTHING when nothing has it any more, None when nobody tells. Read-only."""
+    if _MAKES_TEMPORARY.match(failure.statement):
+        return TEMPORARY
     question = _QUESTIONS.get("relation" if failure.code == "42P07" else failure.kind)
     if question is None or not failure.names:
         return None
