@@ -54,6 +54,13 @@ LOSSES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "delete through a view": (("DELETE FROM kin_ids WHERE id = 1",), ("child, rows: 3 rows", "kin, rows: 5 rows")),
     "delete in a function": (("SELECT tidy()",), ("kept, rows: 2 rows",)),
     "delete in a block": (("DO $$ BEGIN DELETE FROM kept WHERE id = 7; UPDATE kin SET name = name; END $$",), ("kept, rows: 2 rows",)),
+    "delete by another table": (("DELETE FROM kept USING kin WHERE kin.id = kept.id",), ("kept, rows: 2 rows",)),
+    "delete in a procedure": (("CREATE PROCEDURE tidy_all() LANGUAGE sql AS 'DELETE FROM kept'", "CALL tidy_all()"), ("kept, rows: 2 rows",)),
+    "delete by a rule": (("CREATE RULE r AS ON INSERT TO empty DO INSTEAD DELETE FROM kept", "INSERT INTO empty VALUES (1)"), ("kept, rows: 2 rows",)),
+    "several at once": (
+        ("CREATE TABLE z (); DROP TABLE kept; DROP TABLE empty; ALTER TABLE kin DROP name",),
+        ("kept, all rows and columns: 2 rows", "kin, the column name: 5 values"),
+    ),
     "truncate in a block": (("DO $$ BEGIN EXECUTE 'TRUNC' || 'ATE kept'; END $$",), ("kept, rows: 2 rows",)),
     "moved": (
         ("WITH gone AS (DELETE FROM past.log RETURNING id, words) INSERT INTO kept SELECT * FROM gone",),
