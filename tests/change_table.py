@@ -172,7 +172,7 @@ class Bench:
     def _written(self, kind: str, models: Any) -> tuple[list[str], str, str]:
         """Return the files, where the three ways of asking differ, and what is said instead."""
         try:
-            drift = self._drift(models)
+            drift = self.drift(models)
             check = self.desk.differences(models)
             files = self.desk.revision(models, re.sub(r"\W+", " ", kind))
         except Stop as stop:
@@ -196,12 +196,13 @@ class Bench:
         return up, down, again, "; ".join(filter(None, left))
 
     def _left(self, models: Any) -> None:
-        rest = [*self._drift(models), *self.desk.differences(models), *self.desk.revision(models, "left over")]
+        rest = [*self.drift(models), *self.desk.differences(models), *self.desk.revision(models, "left over")]
         for file in self.desk.versions.glob("*left_over*"):
             file.unlink()
         assert not rest, rest
 
-    def _drift(self, models: Any) -> list[model_diff.Difference]:
+    def drift(self, models: Any) -> list[model_diff.Difference]:
+        """Return what `drift` says of the models."""
         environment = EnvironmentContext(self.desk.config, ScriptDirectory.from_config(self.desk.config))
         return model_diff.differences(environment, models, self._driver, made_by_revisions(self._driver))
 
@@ -232,6 +233,12 @@ class Bench:
 
     def _catalog(self) -> list[str]:
         return read(self._driver, often=True).text.splitlines()
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """Return what a query gives."""
+        with self._driver.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchall()
 
     def _run(self, *statements: str) -> None:
         with self._driver.cursor() as cursor:

@@ -49,6 +49,8 @@ def options(
 
     # SQLAlchemy 2.1 reflects a NOT VALID check with arguments that it then complains of itself
     warnings.filterwarnings("ignore", "Can't validate argument '(dialect_options|not_valid)'", sa.exc.SAWarning)
+    # a type of an extension, which is then named as PostgreSQL does
+    warnings.filterwarnings("ignore", "Did not recognize type", sa.exc.SAWarning)
     # such tables are ours to sort: see `circles`
     warnings.filterwarnings("ignore", "Cannot correctly sort tables", sa.exc.SAWarning)
     metadata = joined(models)

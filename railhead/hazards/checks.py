@@ -139,12 +139,18 @@ def _first_words(statement: Statement) -> str:
 
 
 def rejects(footprint: Footprint) -> Iterator[Hit]:
-    """Yield each table that has a new rule, and the rule in words. Under another name a rule is not new."""
+    """Yield each table that has a new rule, or a stricter unique, and the rule in words. Under another name a rule is not new."""
     old, new = footprint.before.objects, footprint.after.objects
     standing = {(thing.place, _rejected(rule)) for thing in old.values() if (rule := _rule(thing))}
-    for thing in (new[name] for name in sorted(new.keys() - old.keys())):
+    stricter = {
+        name for name in new.keys() & old.keys() if _is_unique(new[name]) and _rule(new[name]) != _rule(old[name])
+    }
+    for thing in (new[name] for name in sorted((new.keys() - old.keys()) | stricter)):
         rule, table = _rule(thing), identity("table", thing.place)
         if rule is None or (thing.place, _rejected(rule)) in standing or not (table in old and table in new):
+            continue
+        kept = [there for place, there in standing if place == thing.place]
+        if thing.identity in stricter and _is_implied(_rejected(rule), kept):
             continue
         columns = [each.name for each in old.values() if each.kind == "column" and each.place == thing.place]
         fresh = [new[name] for name in new.keys() - old.keys() if new[name].place == thing.place]
@@ -168,6 +174,22 @@ def _rejected(rule: Rule) -> Rule:
         condition=rule.condition,
         references=rule.references,
         nulls_not_distinct=rule.nulls_not_distinct,
+    )
+
+
+def _is_unique(thing: CatalogObject) -> bool:
+    rule = _rule(thing)
+    return rule is not None and _rejected(rule).kind == "UNIQUE"
+
+
+def _is_implied(rule: Rule, standing: Iterable[Rule]) -> bool:
+    """Tell whether what is unique in fewer columns, for as many rows, was so before: then nothing new is rejected."""
+    return rule.kind == "UNIQUE" and any(
+        there.kind == "UNIQUE"
+        and set(there.keys) <= set(rule.keys)
+        and there.condition in {None, "", rule.condition}
+        and (there.nulls_not_distinct or not rule.nulls_not_distinct)
+        for there in standing
     )
 
 
