@@ -302,16 +302,16 @@ def swallowed(error: BaseException) -> FailedStatement | None:
     return None if first is None or isinstance(first.error, psycopg2.errors.InFailedSqlTransaction) else first
 
 
-def _gone_on(known: Cause | None, file: str) -> Cause:
+def _gone_on(reason: Cause | None, file: str) -> Cause:
     """Return the cause with what keeps a transaction alive in which something may fail."""
     nested = f"or, where it may fail, let {file} keep the transaction alive:\nwith op.get_bind().begin_nested(): ..."
-    if known is None:
+    if reason is None:
         return Cause(
             "migration-failed",
             "a statement failed, and what came after it could not run",
             f"correct the statement; {nested}",
         )
-    return known._replace(advice=f"{known.advice}\n{nested}")
+    return reason._replace(advice=f"{reason.advice}\n{nested}")
 
 
 _HIDES = "PendingRollbackError"
@@ -324,8 +324,8 @@ def _cause(error: BaseException, revision: str, file: str, ask: Ask) -> Cause | 
         return None
     first = swallowed(error)
     statement = first.statement if first else getattr(error, "statement", None) or ""
-    known = sqlstates.find(original, statement, revision, file, ask)
-    return known or (own_needs.raised(original, ask) if (original.pgcode or "").startswith("P0") else None)
+    reason = sqlstates.find(original, statement, revision, file, ask)
+    return reason or (own_needs.raised(original, ask) if (original.pgcode or "").startswith("P0") else None)
 
 
 def _words(error: BaseException) -> list[Fact]:
@@ -341,6 +341,10 @@ def _words(error: BaseException) -> list[Fact]:
 
 def _line(error: BaseException, step: MigrationStep) -> str:
     first = swallowed(error)
-    stack = first.stack if first else [(one.filename, one.lineno) for one in traceback.extract_tb(error.__traceback__)]
+    stack = (
+        first.stack
+        if first
+        else [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    )
     lines = [line for name, line in stack if Path(name).name == step.file]
     return f", line {lines[-1]}" if lines else ""

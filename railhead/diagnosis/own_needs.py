@@ -101,10 +101,10 @@ def _no_schema(ask: Ask) -> Cause:
 def _table_of_others(error: psycopg2.Error) -> Cause | None:
     sentence = error.diag.message_primary or ""
     query = getattr(error.cursor, "query", None) or b""
-    asked = query.decode("utf-8", "replace") if isinstance(query, bytes) else str(query)
+    statement = query.decode("utf-8", "replace") if isinstance(query, bytes) else str(query)
     names = sorted(own_tables(), key=lambda name: name != LEDGER_TABLE)
     table = next((name for name in names if name in f"{sentence} {error.diag.table_name}"), None)
-    table = table or next((name for name in names if name in asked), None)
+    table = table or next((name for name in names if name in statement), None)
     if table is None:
         return None
     column = _COLUMN.search(sentence)

@@ -105,7 +105,7 @@ def _is_there_advice(failure: Failure) -> str:
             f"if it is the same value, let {failure.file} say:\n"
             f"op.execute({violations.python(f'ALTER TYPE {type_} ADD VALUE IF NOT EXISTS {quoted}')})"
         )
-    gone = {
+    aside = {
         "index": f"DROP INDEX CONCURRENTLY {failure.name};",
         "column": f"ALTER TABLE {failure.relation} RENAME COLUMN {failure.name} TO {_renamed(failure)};",
         "constraint": f"ALTER TABLE {failure.relation} RENAME CONSTRAINT {failure.name} TO {_renamed(failure)};",
@@ -115,7 +115,7 @@ def _is_there_advice(failure: Failure) -> str:
     return (
         f"look who made {failure.path}:\npython utils/migrate.py drift\n"
         f"if all that {failure.revision} does is there (done by hand, or by create_all):\nalembic stamp {failure.revision}\n"
-        "else put it out of the way:\n" + gone.get(failure.kind, f"rename the {failure.kind} {failure.name}")
+        "else put it out of the way:\n" + aside.get(failure.kind, f"rename the {failure.kind} {failure.name}")
     )
 
 

@@ -64,10 +64,10 @@ def meaning(text: str) -> Answer | None:
     Somebody who is only starting, or has no room, may let us in later: that goes before all else. A server that wants encryption says so of
     the attempt without it, which libpq makes when the one with it has failed: that goes last.
     """
-    told = sayings(text)
-    found = [known(saying.words) for saying in told]
-    answers = [answer for answer in found if answer is not None]
-    if not answers and any(saying.from_server for saying in told):
+    attempts = sayings(text)
+    meanings = [known(saying.words) for saying in attempts]
+    answers = [answer for answer in meanings if answer is not None]
+    if not answers and any(saying.from_server for saying in attempts):
         return UNKNOWN
     answers.sort(key=lambda answer: (not answer.passes, answer.slug == "tls-required"))
     return answers[0] if answers else None
