@@ -92,7 +92,7 @@ def test_json_has_the_keys_of_status_and_the_rest(visitor: Visitor) -> None:
     answer = visitor.client.get("/schema.json")
     told = answer.json
     assert told is not None
-    first = {"state", "flags", "current", "heads", "pending", "unknown", "database", "server", "lock", "last"}
+    first = {"state", "flags", "current", "heads", "pending", "unknown", "database", "server", "lock", "last", "waits"}
     assert told.keys() == first | {
         *("sentence", "next", "problem", "unmet", "edited", "work", "plan"),
         *("revisions", "ledger", "drift", "tables"),
