@@ -23,48 +23,8 @@ from railhead.operations.names import REPEATABLE
 from railhead.postgres.quoting import qualified, quoted
 
 
-class Verbs(MigrateOperation):
-    """What migrations may call as `op.<verb>(...)`. Each changes the schema, `backfill` rows."""
-
-    @classmethod
-    def create_index_concurrently(
-        cls,
-        operations: Operations,
-        index_name: str,
-        table_name: str,
-        columns: Sequence[IndexPart],
-        *,
-        schema: str | None = None,
-        unique: bool = False,
-        replace: bool = False,
-        if_not_exists: bool | None = None,  # noqa: ARG003  what op.create_index takes: here it always holds
-        **kw: Any,
-    ) -> None:
-        """Build an index while the table is read and written; takes what `op.create_index` takes.
-
-        An INVALID one that a crash left behind is dropped first, an equal one is kept; a partitioned table is indexed
-        partition by partition. Raises Stop(`index-differs`) when there is another one of that name; with `replace` the new
-        one is built beside that, and takes its place.
-        """
-        table, index_name = Table(table_name, schema), cut(index_name, operations.get_context().dialect, is_index=True)
-        with autocommit(operations) as session:
-            make = replacing.index if replace else indexes.build
-            make(session, table, index_name, columns, {"unique": unique, **kw})
-
-    @classmethod
-    def drop_index_concurrently(
-        cls,
-        operations: Operations,
-        index_name: str,
-        table_name: str | None = None,
-        *,
-        schema: str | None = None,
-        if_exists: bool | None = None,  # noqa: ARG003  here it always holds
-        **kw: object,  # noqa: ARG003  what autogenerate keeps for the way back
-    ) -> None:
-        """Drop an index, if it is there, while its table is read and written; takes what `op.drop_index` takes."""
-        with autocommit(operations) as session:
-            indexes.drop(session, index_name, table_name, schema)
+class ConstraintVerbs(MigrateOperation):
+    """What migrations may call about constraints as `op.<verb>(...)`. Each changes the schema."""
 
     @classmethod
     def create_unique_constraint_concurrently(
@@ -192,6 +152,50 @@ class Verbs(MigrateOperation):
                 f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {quoted(constraint_name)}",
                 beside=session.referred(table, constraint_name),
             )
+
+
+class Verbs(ConstraintVerbs):
+    """What migrations may call as `op.<verb>(...)`. Each changes the schema, `backfill` rows."""
+
+    @classmethod
+    def create_index_concurrently(
+        cls,
+        operations: Operations,
+        index_name: str,
+        table_name: str,
+        columns: Sequence[IndexPart],
+        *,
+        schema: str | None = None,
+        unique: bool = False,
+        replace: bool = False,
+        if_not_exists: bool | None = None,  # noqa: ARG003  what op.create_index takes: here it always holds
+        **kw: Any,
+    ) -> None:
+        """Build an index while the table is read and written; takes what `op.create_index` takes.
+
+        An INVALID one that a crash left behind is dropped first, an equal one is kept; a partitioned table is indexed
+        partition by partition. Raises Stop(`index-differs`) when there is another one of that name; with `replace` the new
+        one is built beside that, and takes its place.
+        """
+        table, index_name = Table(table_name, schema), cut(index_name, operations.get_context().dialect, is_index=True)
+        with autocommit(operations) as session:
+            make = replacing.index if replace else indexes.build
+            make(session, table, index_name, columns, {"unique": unique, **kw})
+
+    @classmethod
+    def drop_index_concurrently(
+        cls,
+        operations: Operations,
+        index_name: str,
+        table_name: str | None = None,
+        *,
+        schema: str | None = None,
+        if_exists: bool | None = None,  # noqa: ARG003  here it always holds
+        **kw: object,  # noqa: ARG003  what autogenerate keeps for the way back
+    ) -> None:
+        """Drop an index, if it is there, while its table is read and written; takes what `op.drop_index` takes."""
+        with autocommit(operations) as session:
+            indexes.drop(session, index_name, table_name, schema)
 
     @classmethod
     def set_not_null(
