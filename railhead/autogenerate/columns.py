@@ -65,11 +65,11 @@ def split_collation(words: str) -> tuple[str, str | None]:
 
 def canonical_type(connection: sa.Connection, words: str) -> str:
     """Return a type as PostgreSQL writes it. Read-only. Raises Unreadable where it knows no such type."""
-    kept = connection.info.setdefault("railhead_types", {})
-    if words not in kept:
+    names = connection.info.setdefault("railhead_types", {})
+    if words not in names:
         [output] = same_sql.planned(connection, [f"NULL::{words}"])
-        kept[words] = output.rpartition("::")[2]
-    return str(kept[words])
+        names[words] = output.rpartition("::")[2]
+    return str(names[words])
 
 
 def compare_default(

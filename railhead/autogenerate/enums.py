@@ -45,9 +45,9 @@ def key(operation: Enum) -> Key:
 def settle(operation: SyncEnumValuesOp, proposed: Iterable[MigrateOperation]) -> None:
     """Let the type be made anew with the defaults that the columns then have: those that the same proposal gives them."""
     altered = {
-        (one.schema, one.table_name, one.column_name): one.modify_server_default
-        for one in proposed
-        if isinstance(one, ops.AlterColumnOp) and one.modify_server_default is not False
+        (alteration.schema, alteration.table_name, alteration.column_name): alteration.modify_server_default
+        for alteration in proposed
+        if isinstance(alteration, ops.AlterColumnOp) and alteration.modify_server_default is not False
     }
     home = {None, operation.schema}
     for position, column in enumerate(operation.affected_columns):

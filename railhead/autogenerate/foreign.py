@@ -31,7 +31,7 @@ def ownership_of(context: EnvironmentContext, metadata: sa.MetaData, driver: Dri
         assert connection is not None
         driver = connection.connection.dbapi_connection  # type: ignore[assignment]  # SQLAlchemy's type is any driver's
     script = context.script
-    files = [Path(one.path) for one in script.walk_revisions("base", "heads")][::-1]
+    files = [Path(revision.path) for revision in script.walk_revisions("base", "heads")][::-1]
     ignored = env_file.arguments(context.config, script).ignore
     assert driver is not None
     return ownership(driver, made(files, Path(script.dir)), metadata, ignored)
@@ -72,9 +72,10 @@ def prune(upgrade: ops.UpgradeOps, owners: Ownership) -> None:
     from alembic_postgresql_enum.operations.drop_enum import DropEnumOp
 
     upgrade.ops[:] = [
-        one
-        for one in upgrade.ops
-        if not isinstance(one, DropEnumOp) or owners.is_ours(TYPE, one.schema or owners.home, one.name)
+        operation
+        for operation in upgrade.ops
+        if not isinstance(operation, DropEnumOp)
+        or owners.is_ours(TYPE, operation.schema or owners.home, operation.name)
     ]
 
 

@@ -21,17 +21,20 @@ Graph = Mapping[Key, Collection[sa.ForeignKeyConstraint]]
 def opened(operations: Iterable[MigrateOperation]) -> list[MigrateOperation]:
     """Return the same with each foreign key that closes a circle apart from its table, which then waits for no other."""
     found = list(operations)
-    creates = [one for one in found if isinstance(one, ops.CreateTableOp)]
-    added = {part for one in creates for part in _foreign_keys(one.columns) if part.use_alter}
-    added |= set(_closing({key(one): _foreign_keys(one.columns) - added for one in creates}))
+    creates = [operation for operation in found if isinstance(operation, ops.CreateTableOp)]
+    added = {part for operation in creates for part in _foreign_keys(operation.columns) if part.use_alter}
+    added |= set(_closing({key(operation): _foreign_keys(operation.columns) - added for operation in creates}))
     for create in creates:
         create.columns = [part for part in create.columns if part not in added]
-    going = {key(one): one.to_table() for one in found if isinstance(one, ops.DropTableOp)}
+    going = {key(operation): operation.to_table() for operation in found if isinstance(operation, ops.DropTableOp)}
     dropped = set(_closing({place: table.foreign_key_constraints for place, table in going.items()}))
     for table in going.values():
         table.constraints -= dropped
     return [
-        *(ops.DropTableOp.from_table(going[key(one)]) if dropped and key(one) in going else one for one in found),
+        *(
+            ops.DropTableOp.from_table(going[key(operation)]) if dropped and key(operation) in going else operation
+            for operation in found
+        ),
         *map(ops.AddConstraintOp.from_constraint, sorted(added, key=_name)),
         *map(ops.DropConstraintOp.from_constraint, sorted(dropped, key=_name)),
     ]
@@ -39,18 +42,18 @@ def opened(operations: Iterable[MigrateOperation]) -> list[MigrateOperation]:
 
 def drops_last(operations: list[MigrateOperation]) -> list[MigrateOperation]:
     """Return the same with tables dropped in an order that their foreign keys allow, each behind what refers to it."""
-    drops = [one for one in operations if isinstance(one, ops.DropTableOp)]
+    drops = [operation for operation in operations if isinstance(operation, ops.DropTableOp)]
     if len(drops) < 2:
         return operations
-    graph = {key(one): one.to_table().foreign_key_constraints for one in drops}
+    graph = {key(operation): operation.to_table().foreign_key_constraints for operation in drops}
     order = list(sa.util.topological.sort(_pairs(graph), list(graph), deterministic_order=True))[::-1]
-    about = {place: [one for one in operations if key(one) == place] for place in order}
-    rest = [one for one in operations if key(one) not in graph]
-    return [*rest, *(one for place in order for one in about[place])]
+    about = {place: [operation for operation in operations if key(operation) == place] for place in order}
+    rest = [operation for operation in operations if key(operation) not in graph]
+    return [*rest, *(operation for place in order for operation in about[place])]
 
 
 def _foreign_keys(parts: Iterable[object]) -> set[sa.ForeignKeyConstraint]:
-    return {one for one in parts if isinstance(one, sa.ForeignKeyConstraint)}
+    return {operation for operation in parts if isinstance(operation, sa.ForeignKeyConstraint)}
 
 
 def _closing(graph: Graph) -> list[sa.ForeignKeyConstraint]:
@@ -58,13 +61,18 @@ def _closing(graph: Graph) -> list[sa.ForeignKeyConstraint]:
     try:
         list(sa.util.topological.sort(_pairs(graph), list(graph)))
     except CircularDependencyError as error:
-        return [one for place in error.cycles for one in graph[place] if _target(one) in error.cycles - {place}]
+        return [
+            operation
+            for place in error.cycles
+            for operation in graph[place]
+            if _target(operation) in error.cycles - {place}
+        ]
     return []
 
 
 def _pairs(graph: Graph) -> list[tuple[Key, Key]]:
     """Return each pair of what is referred to and what refers to it."""
-    pairs = [(_target(one), place) for place, keys in graph.items() for one in keys]
+    pairs = [(_target(operation), place) for place, keys in graph.items() for operation in keys]
     return [(referred, place) for referred, place in pairs if referred in graph and referred != place]
 
 

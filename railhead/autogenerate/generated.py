@@ -62,7 +62,7 @@ def _between(
     was, will = old.server_default, new.server_default
     place = f"ALTER TABLE {table_of(operation)} ALTER COLUMN {quoted(operation.column_name)}"
     version: Any = dialect.server_version_info
-    stored = [columns.is_stored(one, dialect) for one in (was, will) if isinstance(one, sa.Computed)]
+    stored = [columns.is_stored(computed, dialect) for computed in (was, will) if isinstance(computed, sa.Computed)]
     if isinstance(was, sa.Computed) and not isinstance(will, sa.Computed) and stored == [True]:
         steps: list[MigrateOperation] = [
             Remark(f"{operation.column_name} keeps the values that were computed."),

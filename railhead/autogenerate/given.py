@@ -25,8 +25,8 @@ class Given:
         """Keep it; `server` is asked."""
         self.context = context
         self.proposed = proposed
-        self.created = {key(one) for one in proposed if isinstance(one, ops.CreateTableOp)}
-        self.dropped = {key(one) for one in proposed if isinstance(one, ops.DropTableOp)}
+        self.created = {key(operation) for operation in proposed if isinstance(operation, ops.CreateTableOp)}
+        self.dropped = {key(operation) for operation in proposed if isinstance(operation, ops.DropTableOp)}
         self.server = server
         self._tables: dict[Place, TableFacts] | None = None
 

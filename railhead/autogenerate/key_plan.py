@@ -20,9 +20,9 @@ def changes(given: Given, operation: ChangePrimaryKey) -> list[ProposedChange]:
     old, new = operation.old, operation.new
     if old and operation.needed_by:
         return [ProposedChange(CHANGE, place, [comments.needed_key(old.name, operation.needed_by)], [])]
-    about = [one for one in given.proposed if key(one) == place]
-    come = {one.column.name for one in about if isinstance(one, ops.AddColumnOp)}
-    go = {one.column_name for one in about if isinstance(one, ops.DropColumnOp)}
+    about = [step for step in given.proposed if key(step) == place]
+    come = {step.column.name for step in about if isinstance(step, ops.AddColumnOp)}
+    go = {step.column_name for step in about if isinstance(step, ops.DropColumnOp)}
     early, late = bool(old and go & set(old.columns)), bool(new and come & set(new.columns))
     make, make_back = ([_make(place, shape)] if shape else [] for shape in (new, old))
     drop, drop_back = ([_drop(place, shape)] if shape else [] for shape in (old, new))

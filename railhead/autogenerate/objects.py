@@ -38,13 +38,13 @@ def _leave_views(context: AutogenContext, upgrade: ops.UpgradeOps) -> None:
     there = context.migration_context.impl.facts()  # type: ignore[attr-defined]
     models = {(table.schema, table.name): table for table in context.sorted_tables}
     views = set()
-    for operation in [one for one in upgrade.ops if isinstance(one, ops.CreateTableOp)]:
+    for operation in [step for step in upgrade.ops if isinstance(step, ops.CreateTableOp)]:
         place = (operation.schema, operation.table_name)
         found = there.get((operation.schema or _home(context), operation.table_name))
         if is_view(models.get(place)) or (found is not None and found.kind in "vmf"):
             views.add(place)
     upgrade.ops[:] = [
-        one for one in upgrade.ops if (getattr(one, "schema", None), getattr(one, "table_name", None)) not in views
+        step for step in upgrade.ops if (getattr(step, "schema", None), getattr(step, "table_name", None)) not in views
     ]
     if views:
         log.info("left alone, because they are mapped to a view: %s", ", ".join(sorted(name for _, name in views)))

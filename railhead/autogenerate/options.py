@@ -140,10 +140,12 @@ def _take_checks_out_of_columns(metadata: sa.MetaData) -> None:
     """
     for table in metadata.tables.values():
         for column in table.columns:
-            for check in [one for one in column.constraints if isinstance(one, sa.CheckConstraint)]:
+            for check in [
+                constraint for constraint in column.constraints if isinstance(constraint, sa.CheckConstraint)
+            ]:
                 column.constraints.discard(check)
                 table.append_constraint(sa.CheckConstraint(check.sqltext, name=check.name, _autoattach=False))
-        for check in [one for one in table.constraints if isinstance(one, sa.CheckConstraint)]:
+        for check in [constraint for constraint in table.constraints if isinstance(constraint, sa.CheckConstraint)]:
             if not isinstance(check.sqltext, sa.TextClause):
                 table.constraints.discard(check)
                 if not _is_of_boolean(check):
@@ -156,13 +158,15 @@ def _take_checks_out_of_columns(metadata: sa.MetaData) -> None:
 
 
 def _named_checks(table: sa.Table) -> list[sa.CheckConstraint]:
-    checks = [one for one in table.constraints if isinstance(one, sa.CheckConstraint)]
-    return [one for one in checks if isinstance(one.name, str)]
+    checks = [constraint for constraint in table.constraints if isinstance(constraint, sa.CheckConstraint)]
+    return [constraint for constraint in checks if isinstance(constraint.name, str)]
 
 
 def _is_of_boolean(check: sa.CheckConstraint) -> bool:
     """Tell whether SQLAlchemy makes the check only where there is no boolean."""
-    return bool(getattr(check, "_type_bound", False)) and all(isinstance(one.type, sa.Boolean) for one in check.columns)
+    return bool(getattr(check, "_type_bound", False)) and all(
+        isinstance(column.type, sa.Boolean) for column in check.columns
+    )
 
 
 def _as_text(check: sa.CheckConstraint) -> sa.CheckConstraint:
@@ -172,8 +176,8 @@ def _as_text(check: sa.CheckConstraint) -> sa.CheckConstraint:
 
 
 def _unnamed_checks(table: sa.Table) -> list[sa.CheckConstraint]:
-    checks = [one for one in table.constraints if isinstance(one, sa.CheckConstraint)]
-    return [one for one in checks if not isinstance(one.name, str)]
+    checks = [constraint for constraint in table.constraints if isinstance(constraint, sa.CheckConstraint)]
+    return [constraint for constraint in checks if not isinstance(constraint.name, str)]
 
 
 def _may_be_unnamed(found: object, name: str | None, metadata: sa.MetaData) -> bool:

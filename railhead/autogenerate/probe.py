@@ -70,12 +70,12 @@ class Probe:
         """Note what the columns' defaults are now: that is what they will be again when the values are taken back."""
         operation.affected_columns = [
             replace(
-                one,
+                column,
                 existing_server_default=get_column_default(
-                    self._connection, str(one.table_schema), one.table_name, one.column_name
+                    self._connection, str(column.table_schema), column.table_name, column.column_name
                 ),
             )
-            for one in operation.affected_columns
+            for column in operation.affected_columns
         ]
 
     def rewrites_when_added(self, operation: ops.AddColumnOp) -> bool:
@@ -132,7 +132,8 @@ class Probe:
             return ""
         name = as_written(operation.column_name)
         old, new = (
-            columns.split_collation(self.name_of(one))[0] for one in (operation.existing_type, operation.modify_type)
+            columns.split_collation(self.name_of(type_))[0]
+            for type_ in (operation.existing_type, operation.modify_type)
         )
         for way in ("{0}::text::{1}", "{0}::{1}"):
             if sample is None:

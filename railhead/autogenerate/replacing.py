@@ -47,10 +47,10 @@ def paired(operations: Iterable[MigrateOperation], checks: Mapping[str, str]) ->
     `checks` says what checks are, by the text in which the models, or the database, have them.
     """
     listed = list(operations)
-    drops = [one for one in listed if isinstance(one, Dropped) and _shape(one.reverse(), checks)]
+    drops = [proposed for proposed in listed if isinstance(proposed, Dropped) and _shape(proposed.reverse(), checks)]
     gone: dict[int, MigrateOperation | None] = {}
-    columns = {(key(one), one.column_name) for one in listed if isinstance(one, ops.DropColumnOp)}
-    for added in [one for one in listed if isinstance(one, Added)]:
+    columns = {(key(proposed), proposed.column_name) for proposed in listed if isinstance(proposed, ops.DropColumnOp)}
+    for added in [proposed for proposed in listed if isinstance(proposed, Added)]:
         partner = _partner(added, [drop for drop in drops if id(drop) not in gone], columns, checks)
         if partner is None:
             continue
@@ -59,7 +59,7 @@ def paired(operations: Iterable[MigrateOperation], checks: Mapping[str, str]) ->
             gone[id(partner)], gone[id(added)] = None, rename(key(added), name_of(partner), name_of(added), kind)
         elif isinstance(added, ops.CreateIndexOp | ops.CreateUniqueConstraintOp):
             gone[id(partner)], gone[id(added)] = None, Replace(partner, added)
-    return [one for operation in listed if (one := gone.get(id(operation), operation)) is not None]
+    return [proposed for operation in listed if (proposed := gone.get(id(operation), operation)) is not None]
 
 
 def _partner(

@@ -43,7 +43,7 @@ class _Proposal:
 
     def __init__(self, context: MigrationContext, proposed: ops.UpgradeOps, server: Probe) -> None:
         flat = tables.without_exclusions(foreign_key_cycles.opened(_flat(proposed.ops)), context.dialect)
-        named = [_named(one, context.dialect) for one in flat]
+        named = [_named(operation, context.dialect) for operation in flat]
         self._proposed = replacing.paired(named, {})
         self._given = Given(context, self._proposed, server)
         self._server = server
@@ -54,7 +54,7 @@ class _Proposal:
 
     def changes(self) -> list[ProposedChange]:
         ordered = sorted(foreign_key_cycles.drops_last(self._proposed), key=self._rank)
-        return [*self._renames(), *(change for one in ordered for change in self._changes(one))]
+        return [*self._renames(), *(change for operation in ordered for change in self._changes(operation))]
 
     def _rank(self, operation: MigrateOperation) -> int:
         """Types come before what uses them and go after it; what foreign keys refer to comes before and goes after them."""
@@ -170,16 +170,16 @@ class _Proposal:
 
     def _renames(self) -> Iterator[ProposedChange]:
         """Yield a remark for each thing that goes while another of the same shape comes."""
-        added = [one for one in self._proposed if isinstance(one, ops.AddColumnOp)]
-        for gone in [one for one in self._proposed if isinstance(one, ops.DropColumnOp)]:
+        added = [operation for operation in self._proposed if isinstance(operation, ops.AddColumnOp)]
+        for gone in [operation for operation in self._proposed if isinstance(operation, ops.DropColumnOp)]:
             old = gone.reverse().column
             for come in added:
                 if key(come) == key(gone) and self._server.name_of(come.column.type) == self._server.name_of(old.type):
                     yield ProposedChange(
                         CHANGE, key(gone), [comments.renamed_column(gone, old.name, come.column.name)], [], locks=True
                     )
-        created = [one for one in self._proposed if isinstance(one, ops.CreateTableOp)]
-        for table in [one for one in self._proposed if isinstance(one, ops.DropTableOp)]:
+        created = [operation for operation in self._proposed if isinstance(operation, ops.CreateTableOp)]
+        for table in [operation for operation in self._proposed if isinstance(operation, ops.DropTableOp)]:
             columns = _column_names(table.reverse())
             for new in created:
                 if _column_names(new) == columns:
@@ -209,12 +209,14 @@ def _replaced(operations: Iterable[MigrateOperation]) -> dict[tuple[Key, str], o
     """Return the foreign keys and checks whose place a new one of the same name takes."""
     listed = list(operations)
     added = {
-        (key(one), _constraint_name(one))
-        for one in listed
-        if isinstance(one, ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp)
+        (key(operation), _constraint_name(operation))
+        for operation in listed
+        if isinstance(operation, ops.CreateForeignKeyOp | ops.CreateCheckConstraintOp)
     }
-    drops = [one for one in listed if isinstance(one, ops.DropConstraintOp)]
-    return {place: one for one in drops if (place := (key(one), _constraint_name(one))) in added}
+    drops = [operation for operation in listed if isinstance(operation, ops.DropConstraintOp)]
+    return {
+        place: operation for operation in drops if (place := (key(operation), _constraint_name(operation))) in added
+    }
 
 
 def _is_check(operation: ops.AddConstraintOp | ops.DropConstraintOp) -> bool:
@@ -277,4 +279,4 @@ def _add_constraint(operation: ops.AddConstraintOp) -> list[MigrateOperation]:
 
 
 def _column_names(operation: ops.CreateTableOp) -> list[str]:
-    return sorted(one.name for one in operation.columns if isinstance(one, sa.Column))
+    return sorted(column.name for column in operation.columns if isinstance(column, sa.Column))

@@ -48,10 +48,10 @@ def compare_table(
 
 
 def _primary_key(
-    context: AutogenContext, place: Place, wanted: sa.Table, there: TableFacts
+    context: AutogenContext, place: Place, wanted: sa.Table, table: TableFacts
 ) -> Iterator[MigrateOperation]:
     columns = tuple(column.name for column in wanted.primary_key.columns)
-    key = there.primary_key
+    key = table.primary_key
     old = KeyShape(key.name, key.columns) if key else None
     name = final_name(wanted.primary_key, context.dialect)
     new = KeyShape(name or (old.name if old else f"{place[1]}_pkey"), columns) if columns else None
@@ -136,9 +136,9 @@ def without_exclusions(operations: Iterable[MigrateOperation], dialect: sa.Diale
         yield operation
         if isinstance(operation, ops.CreateTableOp):
             place = (operation.schema, operation.table_name)
-            parts = [one for one in operation.columns if isinstance(one, pg.ExcludeConstraint) and one.ops]
+            parts = [piece for piece in operation.columns if isinstance(piece, pg.ExcludeConstraint) and piece.ops]
             gone = set(map(id, parts))
-            operation.columns = [one for one in operation.columns if id(one) not in gone]
+            operation.columns = [piece for piece in operation.columns if id(piece) not in gone]
             for part in parts:
                 name = final_name(part, dialect) or _given_name(part.table, part)
                 yield Statement("", "", [exclusion_sql(place, name, part, dialect)], [], place=place, locks=False)
@@ -158,9 +158,9 @@ def _foreign_keys(
         target = constraint.referred_table
         referred = (target.schema or home, target.name, tuple(part.column.name for part in constraint.elements))
         same = [
-            other
-            for other in there.constraints.values()
-            if other.kind == "f" and other.columns == columns and other.referred == referred
+            existing
+            for existing in there.constraints.values()
+            if existing.kind == "f" and existing.columns == columns and existing.referred == referred
         ]
         if len(same) != 1:
             continue
