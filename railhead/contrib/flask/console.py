@@ -106,11 +106,11 @@ def read(settings: Settings, only: Filter) -> Console:
     """Return everything, in a handful of queries on one connection. Read-only. Raises Stop or psycopg2.Error."""
     revisions = history(settings.project)
 
-    def compare(connection: Connection, there: Catalog) -> list[Difference]:
-        return _models_ahead(connection, settings.project, there)
+    def compare(connection: Connection, catalog: Catalog) -> list[Difference]:
+        return _models_ahead(connection, settings.project, catalog)
 
     with observing(settings) as connection:
-        known = unless_locked(connection, lambda: tables.read(connection))
+        rows = unless_locked(connection, lambda: tables.read(connection))
         told = overview(
             connection,
             settings,
@@ -126,7 +126,7 @@ def read(settings: Settings, only: Filter) -> Console:
         revisions=told.revisions[page.offset : page.offset + page.size],
         revisions_page=page,
         ledger_page=_ledger_page(told.ledger_rows),
-        tables=known,
+        tables=rows,
     )
 
 
@@ -138,10 +138,10 @@ def _window(page: Page) -> tuple[int, int]:
     return page.size, page.offset
 
 
-def _models_ahead(connection: Connection, project: Project, there: Catalog) -> list[Difference]:
+def _models_ahead(connection: Connection, project: Project, catalog: Catalog) -> list[Difference]:
     """Alembic asks table by table, so for one schema it is asked once. Ends the connection's transaction."""
     with _once:
-        key = (project.root, there.fingerprint)
+        key = (project.root, catalog.fingerprint)
         if key not in _compared:
             _compared.clear()
             _compared[key] = model_diff.models_ahead(project, project.models(), connection)

@@ -73,21 +73,21 @@ class Table(NamedTuple):
     @property
     def anchor(self) -> str:
         """Its place on the page, which no other table has."""
-        return "table-" + re.sub(r"[^\w.]", lambda found: f"-{ord(found[0]):x}-", self.name)
+        return "table-" + re.sub(r"[^\w.]", lambda letter: f"-{ord(letter[0]):x}-", self.name)
 
     @property
     def references(self) -> tuple[Constraint, ...]:
         """Its foreign keys."""
-        return tuple(one for one in self.constraints if one.target is not None)
+        return tuple(constraint for constraint in self.constraints if constraint.target is not None)
 
     @property
     def key(self) -> tuple[str, ...]:
         """The columns of its primary key."""
-        return next((one.columns for one in self.constraints if one.kind == "p"), ())
+        return next((constraint.columns for constraint in self.constraints if constraint.kind == "p"), ())
 
     def target(self, column: str) -> str | None:
         """Return the table that this column refers to."""
-        return next((one.target for one in self.references if column in one.columns), None)
+        return next((constraint.target for constraint in self.references if column in constraint.columns), None)
 
     def record(self) -> dict[str, object]:
         """Return it for JSON."""
@@ -96,7 +96,7 @@ class Table(NamedTuple):
             "indexes": self.indexes,
             "constraints": self.constraints,
         }
-        return {**self._asdict(), **{name: [one._asdict() for one in part] for name, part in parts.items()}}
+        return {**self._asdict(), **{name: [item._asdict() for item in part] for name, part in parts.items()}}
 
 
 def read(connection: Connection) -> tuple[Table, ...]:
@@ -105,8 +105,8 @@ def read(connection: Connection) -> tuple[Table, ...]:
     Waits for a session that holds one under ACCESS EXCLUSIVE, as long as the connection's timeouts allow. What that session
     drops is left out: PostgreSQL still lists it, and finds neither its size nor its definition any more.
     """
-    found = fetch_all(connection, _STATEMENT.read_text(encoding="utf-8"), ([version_table().name, ledger.TABLE],))
-    return tuple(_table(*row) for row in found if row[_SIZE] is not None)
+    rows = fetch_all(connection, _STATEMENT.read_text(encoding="utf-8"), ([version_table().name, ledger.TABLE],))
+    return tuple(_table(*row) for row in rows if row[_SIZE] is not None)
 
 
 def _table(
@@ -125,9 +125,9 @@ def _table(
         size=int(str(size)),
         partitions=int(str(partitions)),
         comment=_text(comment),
-        columns=tuple(_column(*one) for one in _lists(columns)),
-        indexes=tuple(_index(*one) for one in _lists(indexes) if None not in one),
-        constraints=tuple(_constraint(*one) for one in _lists(constraints) if one[_DEFINITION] is not None),
+        columns=tuple(_column(*fields) for fields in _lists(columns)),
+        indexes=tuple(_index(*fields) for fields in _lists(indexes) if None not in fields),
+        constraints=tuple(_constraint(*fields) for fields in _lists(constraints) if fields[_DEFINITION] is not None),
     )
 
 
@@ -164,4 +164,4 @@ def _text(given: object) -> str | None:
 
 
 def _texts(given: object) -> tuple[str, ...]:
-    return tuple(str(one) for one in given) if isinstance(given, list) else ()
+    return tuple(str(text) for text in given) if isinstance(given, list) else ()
