@@ -1,3 +1,0 @@
-"""The name that `footprints` had; it goes when nobody uses it."""
-
-from tests.footprints import *  # noqa: F403
