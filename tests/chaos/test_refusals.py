@@ -52,7 +52,7 @@ def test_mixture_that_only_shows_when_it_runs_is_rolled_back(at_first: Workshop,
     What earlier revisions of that run did is committed by then, and stays.
     """
     at_first.write("0002_ordinary", "op.create_table('other', sa.Column('id', sa.Integer, primary_key=True))")
-    at_first.write("0003_hidden", "work()", extra=HIDDEN)
+    at_first.write("0003_hidden", 'globals()["work"]()', extra=HIDDEN)
     result = at_first.migrate()
     assert result.returncode == 3, result.stderr
     assert "[not-repeatable]" in result.stderr
