@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 
 from railhead.dsn import Dsn
-from tests.chaos.test_gunicorn import SERVE, answer, configuration
+from tests.chaos.web.test_gunicorn import SERVE, answer, configuration
 from tests.databases import rows_of
 from tests.processes import Running, eventually
 from tests.project_tree import Tree

@@ -13,8 +13,8 @@ import pytest
 from psycopg2.extensions import connection as Connection
 
 from railhead.dsn import Dsn
-from tests.chaos.test_gunicorn import SERVE, answer, configuration
 from tests.chaos.test_post_deploy import HEAD, ports
+from tests.chaos.web.test_gunicorn import SERVE, answer, configuration
 from tests.databases import rows_of
 from tests.processes import Running, eventually
 from tests.project_tree import Tree

@@ -106,7 +106,9 @@ def test_status_has_these_keys_in_json(workshop: Workshop, database: Dsn) -> Non
         "waits": None,
     }
     assert isinstance(pending, list)
-    assert [sorted(one) for one in pending] == [["breaking", "file", "hazards", "lost", "message", "phase", "revision"]] * 2
+    assert [sorted(one) for one in pending] == [
+        ["breaking", "file", "hazards", "lost", "message", "phase", "revision"]
+    ] * 2
     assert pending[1]["file"] == "migrations/versions/0002_add_task_due_on.py"
 
 
