@@ -31,6 +31,12 @@ def joined(models: sa.MetaData | Sequence[sa.MetaData]) -> sa.MetaData:
     return whole
 
 
+def why_not_loaded(error: Exception) -> str:
+    """Return the words of what somebody's models raised, below what we made of it."""
+    cause = error.__cause__ if isinstance(error, Stop) and error.__cause__ else error
+    return str(cause) or type(cause).__name__
+
+
 def is_view(table: sa.Table | None) -> bool:
     """Tell whether a model says that it is mapped to a view: `info={"is_view": True}`, as Alembic's cookbook has it, and the like."""
     return table is not None and any(table.info.get(word) for word in _VIEW)

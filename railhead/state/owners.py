@@ -54,10 +54,12 @@ def _known_to_models(project: Project) -> set[str]:
 
 
 def _loaded(models: Callable[[], MetaData]) -> MetaData | None:
-    from railhead.history.models import joined
+    from railhead.history.models import joined, why_not_loaded
 
     try:
         return joined(models())
     except Exception as error:  # somebody's code; a broken application stops no migration
-        log.warning("the models cannot be loaded (%s), so the revisions alone say which tables are ours", error)
+        log.warning(
+            "the models cannot be loaded (%s), so the revisions alone say which tables are ours", why_not_loaded(error)
+        )
         return None

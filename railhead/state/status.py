@@ -21,6 +21,7 @@ from railhead.hazards import gate, loss_counts, rules
 from railhead.hazards.rules import Finding
 from railhead.history import loader, manifest
 from railhead.history.graph import POST_DEPLOY, PRE_DEPLOY, History, checksums_of
+from railhead.history.models import why_not_loaded
 from railhead.logs import log
 from railhead.postgres.advisory_lock import Holder
 from railhead.postgres.connection import database_identity, open_now, reach, server_version
@@ -233,7 +234,8 @@ def _unmet(models: Models, connection: Connection, where: str) -> tuple[str, ...
     except Exception as error:  # somebody's code
         if where != "current":
             raise
-        log.warning("the models cannot be loaded (%s), so nobody knows whether this schema has what they need", error)
+        words = why_not_loaded(error)
+        log.warning("the models cannot be loaded (%s), so nobody knows whether this schema has what they need", words)
         return None
     return tuple(requirements.unmet(metadata, connection))
 
