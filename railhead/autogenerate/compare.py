@@ -73,7 +73,7 @@ def exclusion_differs(
 
 def unique_differs(wanted: sa.UniqueConstraint, there: ConstraintFacts, index: IndexFacts | None) -> str | None:
     """Return what differs beside its columns, None when nothing does."""
-    included = tuple(map(str, wanted.dialect_options["postgresql"]["include"] or ()))
+    included = tuple(map(str, wanted.dialect_options["postgresql"].get("include") or ()))
     if index is not None and index.included != included:
         return f"includes {index.included} to {included}"
     return deferring_differs(wanted, there)

@@ -205,8 +205,9 @@ def _properties(place: Place, wanted: sa.Table, there: TableFacts) -> Iterator[S
         forth, back = (f"ALTER TABLE {table} {one}" for one in words)
         remark = f"PostgreSQL writes every row while nobody can read or write {place[1]}: fine for a small table."
         yield Statement(thing, "changed", [forth], [back], place=place, remarks=[remark], shape=tuple(words))  # type: ignore[arg-type]
-    parameters = tuple(sorted(f"{name}={value}".lower() for name, value in (options["with"] or {}).items()))
-    if there.kind == "r" and options["with"] is not None and parameters != there.parameters:
+    stored = options.get("with")  # which SQLAlchemy 2.0 does not know
+    parameters = tuple(sorted(f"{name}={value}".lower() for name, value in (stored or {}).items()))
+    if there.kind == "r" and stored is not None and parameters != there.parameters:
         set_them, take_back = _set(table, parameters, there.parameters), _set(table, there.parameters, parameters)
         shape = (", ".join(parameters) or "none", ", ".join(there.parameters) or "none")
         yield Statement(thing, "changed", set_them, take_back, place=place, shape=shape)

@@ -13,15 +13,20 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from railhead import startup
 from railhead.project import Project, around
 from railhead.settings import load
 
+if TYPE_CHECKING:
+    from railhead.contrib.standby import Flag
+
 startup.has_finisher = True
 
 _opened: list[socket.socket] = []
+_serves: Flag | None = None
+"""Left by the first worker that serves, where each starts the application by itself."""
 
 
 class Configuration(Protocol):
@@ -51,8 +56,10 @@ def listen_first(host: str, port: int) -> None:
 
     Gunicorn takes the port over from it, with whoever waits there.
     """
-    from railhead.contrib.standby import Standby
+    global _serves
+    from railhead.contrib.standby import Flag, Standby
 
+    _serves = Flag()
     startup.meanwhile = lambda: Standby(partial(_open, host, port))
 
 
@@ -80,7 +87,7 @@ def post_fork(master: Master, worker: Worker) -> None:
     if not master.cfg.preload_app and startup.meanwhile is not startup.nothing:
         from railhead.contrib.standby import Standby
 
-        startup.meanwhile = lambda: Standby(lambda: [listener.sock for listener in worker.sockets])
+        startup.meanwhile = lambda: Standby(lambda: [listener.sock for listener in worker.sockets], _serves)
 
 
 def when_ready(master: Master) -> None:

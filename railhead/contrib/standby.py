@@ -6,6 +6,7 @@ Only answers: never looks at the database, and says nothing of it but for how lo
 from __future__ import annotations
 
 import json
+import mmap
 import socket
 import threading
 import time
@@ -24,15 +25,37 @@ _RETRY_AFTER = 5
 _POLL = 0.05
 
 
+class Flag:
+    """A mark that processes share which are forked after it was made."""
+
+    def __init__(self) -> None:
+        self._byte = mmap.mmap(-1, 1)
+
+    def set(self) -> None:
+        """Leave the mark."""
+        self._byte[0] = 1
+
+    def is_set(self) -> bool:
+        """Tell whether somebody has left it."""
+        return bool(self._byte[0])
+
+
 class Standby:
     """Inside, after a while, `/healthz` is answered with 200 and everything else with 503 on these sockets; afterwards they are left open."""
 
-    def __init__(self, sockets: Callable[[], Sequence[socket.socket]], after: float = AFTER) -> None:
-        """`sockets` gives sockets that listen; asked only once `after` seconds are over. It may raise OSError."""
+    def __init__(
+        self, sockets: Callable[[], Sequence[socket.socket]], shared: Flag | None = None, after: float = AFTER
+    ) -> None:
+        """`sockets` gives sockets that listen; asked only once `after` seconds are over. It may raise OSError.
+
+        Of processes that share a port the first one that is done says so in the flag that they share, and nobody answers for a
+        start any more: whoever was told once that the application serves is not told otherwise.
+        """
         self._sockets = sockets
+        self._shared = shared
+        self._over = threading.Event()
         self._timer = threading.Timer(after, self._answer)
         self._timer.daemon = True
-        self._servers: list[_Server] = []
         self._threads: list[threading.Thread] = []
         self._began = time.monotonic()
 
@@ -45,10 +68,15 @@ class Standby:
     ) -> None:
         self._timer.cancel()
         self._timer.join()
-        for server in self._servers:
-            server.shutdown()
+        self._over.set()
         for thread in self._threads:
             thread.join()
+        if self._shared and self._threads and error is None:
+            self._shared.set()
+            time.sleep(2 * _POLL)  # by then the others have seen it
+
+    def _is_over(self) -> bool:
+        return self._over.is_set() or (self._shared is not None and self._shared.is_set())
 
     def _answer(self) -> None:
         try:
@@ -58,8 +86,9 @@ class Standby:
             return
         for listening in sockets:
             server = _Server(listening, self._began)
-            thread = threading.Thread(target=server.serve_forever, args=(_POLL,), name="railhead-standby", daemon=True)
-            self._servers.append(server)
+            thread = threading.Thread(
+                target=server.serve_until, args=(self._is_over,), name="railhead-standby", daemon=True
+            )
             self._threads.append(thread)
             thread.start()
         log.info("start: not done after %.0f s; until then /healthz answers 200, everything else 503", AFTER)
@@ -107,3 +136,9 @@ class _Server(ThreadingHTTPServer):
         self.socket.close()
         self.socket = listening
         self.began = began
+        self.timeout = _POLL
+
+    def serve_until(self, is_over: Callable[[], bool]) -> None:
+        """Answer whoever comes, until that is over."""
+        while not is_over():
+            self.handle_request()
