@@ -187,11 +187,9 @@ def _finish(call: Call) -> int:
     if at_head(call.settings) is not None:
         call.say("finish: nothing to do, the database is at head")
         return errors.DONE
-    from railhead.commands.finish import finish
+    from railhead.commands.finish import finish, finish_beside
 
     if call.arguments.beside:
-        from railhead.commands.finish import finish_beside
-
         finish_beside(call.settings, call.arguments.beside)
         return errors.DONE  # gunicorn takes some other codes for those of its workers, and ends
     done = finish(call.settings, now=call.arguments.now)

@@ -127,6 +127,8 @@ def bring_to_serve(settings: Settings) -> None:
 
     outcome = entry.migrate("upgrade", "head", settings, before_serving=True)
     log.info("%s", outcome)
+    if outcome.applied and at_head(settings) is not None:
+        return  # nothing is left, which takes no second reading of the revisions
     place = status.read(settings, models=settings.project.models, closely=False)
     waiting = ", ".join(revision.revision for revision in place.pending)
     unfinished = place.state == "settling"
@@ -153,8 +155,7 @@ def leaves_post_deploy_work(settings: Settings) -> bool:
 has_finisher = False
 """Whether the server around this process starts `finish` once its port is open: see `contrib.gunicorn`."""
 
-nothing = nullcontext
-meanwhile: Callable[[], AbstractContextManager[object]] = nothing
+meanwhile: Callable[[], AbstractContextManager[object]] = nullcontext
 """What goes on around the work of a start: see `contrib.gunicorn.listen_first`."""
 
 unfinished = False

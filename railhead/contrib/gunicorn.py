@@ -13,14 +13,12 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from railhead import startup
+from railhead.contrib.standby import Flag, Standby
 from railhead.project import Project, around
 from railhead.settings import load
-
-if TYPE_CHECKING:
-    from railhead.contrib.standby import Flag
 
 startup.has_finisher = True
 
@@ -57,8 +55,6 @@ def listen_first(host: str, port: int) -> None:
     Gunicorn takes the port over from it, with whoever waits there.
     """
     global _serves
-    from railhead.contrib.standby import Flag, Standby
-
     _serves = Flag()
     startup.meanwhile = lambda: Standby(partial(_open, host, port))
 
@@ -84,9 +80,7 @@ def on_starting(master: Master) -> None:
 
 def post_fork(master: Master, worker: Worker) -> None:
     """Where each worker starts the application by itself, let it answer meanwhile on the port that it will serve. Gunicorn calls it."""
-    if not master.cfg.preload_app and startup.meanwhile is not startup.nothing:
-        from railhead.contrib.standby import Standby
-
+    if not master.cfg.preload_app and _serves is not None:
         startup.meanwhile = lambda: Standby(lambda: [listener.sock for listener in worker.sockets], _serves)
 
 

@@ -83,22 +83,13 @@ def indexes(database: Dsn) -> list[tuple[object, ...]]:
     )
 
 
-def finishers() -> list[str]:
-    """Return the processes that finish something, zombies too."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = place.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if "finish --beside" in command:
-            found.append(command)
-    return found
-
-
-def beside(running: Running) -> list[str]:
-    """Return the finishers of one master."""
-    return [command for command in finishers() if command.split()[-1] == str(running.pid)]
+def beside(running: Running) -> list[int]:
+    """Return the processes that finish something beside one master."""
+    return [
+        int(place.parent.name)
+        for place in Path("/proc").glob("[0-9]*/cmdline")
+        if _command(place).endswith(f" finish --beside {running.pid} ")
+    ]
 
 
 @pytest.mark.parametrize("preload", [True, False], ids=["preload", "without preload"])
@@ -173,10 +164,8 @@ def test_a_finisher_that_is_killed_leaves_its_work_to_another(
     for running, port in pair:
         eventually(lambda running=running, port=port: ready(running, port), within=60, what="each replica is ready")  # type: ignore[misc]
     eventually(lambda: is_building(database), within=60, what="one of them builds the index")
-    for place in Path("/proc").glob("[0-9]*/cmdline"):
-        command = _command(place)
-        if "finish --beside" in command and command.split()[-1] == str(pair[0][0].pid):
-            os.kill(int(place.parent.name), signal.SIGKILL)
+    for finisher in beside(pair[0][0]):
+        os.kill(finisher, signal.SIGKILL)
     eventually(lambda: not beside(pair[0][0]), within=20, what="the killed one is gone, and no zombie")
     old_snapshot()
     eventually(lambda: not beside(pair[1][0]), within=60, what="the other one finishes")
